@@ -1,0 +1,337 @@
+"""JSON objects to values and back, by the values' annotations.
+
+Strict where Go's encoding/json (with which every other tool reads these documents) is strict, and no stricter:
+
+    null            the same as an absent field (Go writes null for an empty list)
+    wrong type      InvalidInput with the JSON path: $.process.user.uid: expected a whole number, found a string
+    out of range    InvalidInput, by the class's ``json_ranges``
+    missing         InvalidInput for fields without a default
+    unknown field   collected, or InvalidInput, as the caller says
+
+A field's JSON name is the camelCase of its attribute name, or what the class says in ``json_names``:
+
+    class Box(Value):
+        json_names = names(width="columns")
+        json_ranges = ranges(height=UINT, width=UINT)
+
+        height: int
+        width: int
+
+Annotations may be ``str``, ``int``, ``bool``, ``float``, a Value, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None`` and
+unions whose members have different JSON types.  They are read at run time, so a module of such values must not
+postpone them with ``from __future__ import annotations``.  One decoder per class is made at its first use.
+
+Knows nothing of what the documents mean.
+"""
+
+from __future__ import annotations
+
+from pierhead.errors import InvalidInput
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    V = TypeVar("V", bound=Value)
+    Reader = Callable[[Any, str, "list[str] | None"], Any]
+    Writer = Callable[[Any], Any]
+
+INT32 = (-(2**31), 2**31 - 1)
+INT64 = (-(2**63), 2**63 - 1)
+UINT16 = (0, 2**16 - 1)
+UINT32 = (0, 2**32 - 1)
+UINT64 = (0, 2**64 - 1)
+UINT = UINT64
+
+_MISSING = object()
+_WORDS = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number with a fraction",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+_PLAIN = (str, int, bool, float)
+
+
+def names(**json_names: str) -> dict[str, str]:
+    """The JSON names of attributes for which camelCase is not right."""
+    return json_names
+
+
+def ranges(**limits: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """The least and the greatest number that each of the attributes may hold in a document."""
+    return limits
+
+
+def empty() -> dict[str, Any]:
+    """The default of a field that maps names to something: never to be changed in place."""
+    return {}
+
+
+def json_name(cls: type[Value], attribute: str) -> str:
+    """The name in JSON of a value class's attribute."""
+    given: dict[str, str] = getattr(cls, "json_names", {})
+    first, *rest = attribute.split("_")
+    return given.get(attribute) or first + "".join(word.capitalize() for word in rest)
+
+
+def decode(cls: type[V], obj: object, *, path: str = "$", unknown: list[str] | None = None) -> V:
+    """The value that a parsed JSON document denotes.
+
+    Args:
+        cls: the class of the whole document.
+        obj: what ``pierhead.jsontext.parse`` returned.
+        path: the JSON path of ``obj`` in its document, for messages.
+        unknown: where given, the JSON paths of fields that the class does not have are added to it (an OCI runtime
+            must not refuse them: runtime-spec config.md, "Extensibility"); where None, they are errors.
+
+    Raises:
+        InvalidInput: the document does not have the class's shape; ``path`` names the place.
+    """
+    result: V = _reader_of_class(cls)(obj, path, unknown)
+    return result
+
+
+def encode(value: Value) -> dict[str, Any]:
+    """The JSON object of a value; fields equal to their default are left out, as Go's omitempty does.
+
+    ``decode(type(value), encode(value)) == value`` holds for every value whose optional fields default to None.
+    """
+    result: dict[str, Any] = _writer_of_class(type(value))(value)
+    return result
+
+
+def member(path: str, name: str) -> str:
+    """The JSON path of an object's member: ``$.linux.sysctl["net.ipv4.ip_forward"]``."""
+    if name.isidentifier():
+        return f"{path}.{name}"
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{path}["{quoted}"]'
+
+
+def _mismatch(expected: str, obj: object, path: str) -> InvalidInput:
+    found = _WORDS.get(type(obj), type(obj).__name__)
+    return InvalidInput(f"expected {expected}, found {found}", code="wrong-type", path=path)
+
+
+# Reading
+
+_class_readers: dict[type[Value], Reader] = {}
+
+
+def _reader_of_class(cls: type[Value]) -> Reader:
+    reader = _class_readers.get(cls)
+    if reader is None:
+        reader = _class_readers[cls] = _make_class_reader(cls)
+    return reader
+
+
+def _annotations(cls: type[Value]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        found.update(base.__dict__.get("__annotations__", ()))
+    return {name: found[name] for name in cls.fields}
+
+
+def _make_class_reader(cls: type[Value]) -> Reader:
+    limits: dict[str, tuple[int, int]] = getattr(cls, "json_ranges", {})
+    # JSON name -> attribute, exact plain type or None, reader of everything else
+    table: dict[str, tuple[str, type | None, Reader | None]] = {}
+    for attribute, annotation in _annotations(cls).items():
+        plain = _plain_type(annotation) if attribute not in limits else None
+        reader = None if plain else _make_reader(annotation, limits.get(attribute))
+        table[json_name(cls, attribute)] = (attribute, plain, reader)
+    defaults, count, new = cls.defaults, len(cls.fields), cls.__new__
+
+    def read(obj: Any, path: str, unknown: list[str] | None) -> Value:
+        if type(obj) is not dict:
+            raise _mismatch("an object", obj, path)
+        state = dict(defaults)
+        for name, item in obj.items():
+            entry = table.get(name)
+            if entry is None:
+                if unknown is None:
+                    raise InvalidInput("unknown field", code="unknown-field", path=member(path, name))
+                unknown.append(member(path, name))
+                continue
+            if item is None:
+                continue
+            attribute, plain, reader = entry
+            if plain is type(item):
+                state[attribute] = item
+            elif reader is None:
+                raise _mismatch(_WORDS[plain], item, f"{path}.{name}")  # type: ignore[index]
+            else:
+                state[attribute] = reader(item, f"{path}.{name}", unknown)
+        if len(state) != count:
+            missing = next(name for name, entry in table.items() if entry[0] not in state)
+            raise InvalidInput("is missing", code="missing-field", path=f"{path}.{missing}")
+        value: Value = new(cls)
+        value.__dict__.update(state)
+        return value
+
+    return read
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The members of a union except None; one member for everything else."""
+    if type(annotation).__name__ == "UnionType":
+        return [each for each in annotation.__args__ if each is not type(None)]
+    return [annotation]
+
+
+def _plain_type(annotation: Any) -> type | None:
+    kinds = _alternatives(annotation)
+    return kinds[0] if len(kinds) == 1 and kinds[0] in _PLAIN else None
+
+
+def _make_reader(annotation: Any, limits: tuple[int, int] | None = None) -> Reader:
+    kinds = _alternatives(annotation)
+    if len(kinds) > 1:
+        return _make_union_reader(kinds)
+    kind = kinds[0]
+    origin = getattr(kind, "__origin__", None)
+    if origin is tuple:
+        return _make_list_reader(kind.__args__[0], limits)
+    if origin is dict:
+        return _make_map_reader(kind.__args__[1])
+    if kind in _PLAIN:
+        return _make_plain_reader(kind, limits)
+    if isinstance(kind, type) and issubclass(kind, Value):
+        return lambda obj, path, unknown: _reader_of_class(kind)(obj, path, unknown)
+    raise TypeError(f"no JSON form for the annotation {annotation!r}")
+
+
+def _make_plain_reader(kind: type, limits: tuple[int, int] | None) -> Reader:
+    def read(obj: Any, path: str, _unknown: list[str] | None) -> Any:
+        if type(obj) is not kind:
+            raise _mismatch(_WORDS[kind], obj, path)
+        if limits is not None and not limits[0] <= obj <= limits[1]:
+            between = f"between {limits[0]} and {limits[1]}"
+            raise InvalidInput(
+                f"expected a whole number {between}, found {obj}", code="out-of-range", path=path
+            )
+        return obj
+
+    return read
+
+
+def _make_list_reader(item_type: Any, limits: tuple[int, int] | None) -> Reader:
+    plain = _plain_type(item_type)
+    reader = _make_reader(item_type, limits)
+    only_plain = {plain}
+
+    def read(obj: Any, path: str, unknown: list[str] | None) -> tuple[Any, ...]:
+        if type(obj) is not list:
+            raise _mismatch("a list", obj, path)
+        if plain is not None and limits is None and set(map(type, obj)) <= only_plain:
+            return tuple(obj)
+        return tuple([reader(item, f"{path}[{index}]", unknown) for index, item in enumerate(obj)])
+
+    return read
+
+
+def _make_map_reader(item_type: Any) -> Reader:
+    plain = _plain_type(item_type)
+    reader = _make_reader(item_type)
+    only_plain = {plain}
+
+    def read(obj: Any, path: str, unknown: list[str] | None) -> dict[str, Any]:
+        if type(obj) is not dict:
+            raise _mismatch("an object", obj, path)
+        if plain is not None and set(map(type, obj.values())) <= only_plain:
+            return dict(obj)
+        return {
+            name: reader(item, member(path, name), unknown) for name, item in obj.items() if item is not None
+        }
+
+    return read
+
+
+def _make_union_reader(kinds: list[Any]) -> Reader:
+    by_type: dict[type, Reader] = {}
+    for kind in kinds:
+        json_type = _json_type(kind)
+        if json_type in by_type:
+            raise TypeError(f"two members of a union are both {_WORDS[json_type]} in JSON: {kinds!r}")
+        by_type[json_type] = _make_reader(kind)
+    expected = " or ".join(_WORDS[json_type] for json_type in by_type)
+
+    def read(obj: Any, path: str, unknown: list[str] | None) -> Any:
+        reader = by_type.get(type(obj))
+        if reader is None:
+            raise _mismatch(expected, obj, path)
+        return reader(obj, path, unknown)
+
+    return read
+
+
+def _json_type(kind: Any) -> type:
+    origin = getattr(kind, "__origin__", None)
+    if origin is not None:
+        return list if origin is tuple else dict
+    return kind if kind in _PLAIN else dict
+
+
+# Writing
+
+_class_writers: dict[type[Value], Writer] = {}
+
+
+def _writer_of_class(cls: type[Value]) -> Writer:
+    writer = _class_writers.get(cls)
+    if writer is None:
+        writer = _class_writers[cls] = _make_class_writer(cls)
+    return writer
+
+
+def _make_class_writer(cls: type[Value]) -> Writer:
+    table: list[tuple[str, str, Any, Writer | None]] = []
+    for attribute, annotation in _annotations(cls).items():
+        default = cls.defaults.get(attribute, _MISSING)
+        table.append((attribute, json_name(cls, attribute), default, _make_writer(annotation)))
+
+    def write(value: Any) -> dict[str, Any]:
+        state = value.__dict__
+        document = {}
+        for attribute, name, default, writer in table:
+            item = state[attribute]
+            if item is default or item is None or item == default:
+                continue
+            document[name] = item if writer is None else writer(item)
+        return document
+
+    return write
+
+
+def _make_writer(annotation: Any) -> Writer | None:
+    """What turns a field into JSON; None where it is JSON already."""
+    kinds = _alternatives(annotation)
+    if all(kind in _PLAIN for kind in kinds):
+        return None
+    if len(kinds) > 1:
+        return _write_any
+    kind = kinds[0]
+    origin = getattr(kind, "__origin__", None)
+    if origin is tuple:
+        inner = _make_writer(kind.__args__[0])
+        return list if inner is None else lambda items: [inner(item) for item in items]
+    if origin is dict:
+        inner = _make_writer(kind.__args__[1])
+        return dict if inner is None else lambda items: {name: inner(item) for name, item in items.items()}
+    return lambda value: _writer_of_class(kind)(value)
+
+
+def _write_any(item: Any) -> Any:
+    if isinstance(item, Value):
+        return encode(item)
+    if isinstance(item, tuple):
+        return [_write_any(each) for each in item]
+    if isinstance(item, dict):
+        return {name: _write_any(each) for name, each in item.items()}
+    return item
