@@ -1,11 +1,11 @@
-"""The OCI runtime specification's documents for Linux: ``config.json`` (Spec) and the state of a container (State).
+"""The OCI runtime specification's documents for Linux: ``config.json`` (Spec), a container's state (State).
 
-Fields are those of runtime-spec 1.3 (and what 1.2 still had), in the specification's order and under its names in
-snake_case.  A field that the specification makes optional has a default; None or an empty tuple says "not given".
-Numbers carry the specification's units: bytes, microseconds where the name ends in quota, period or runtime of a
-cgroup, nanoseconds in the deadline scheduler.
+Fields are those of runtime-spec 1.3 (and what 1.2 still had), in the specification's order and under its
+names in snake_case.  A field that the specification makes optional has a default; None or an empty tuple
+says "not given".  Numbers carry the specification's units: bytes; microseconds for quota, period and
+runtime of a cgroup; nanoseconds for the deadline scheduler.
 
-Source: https://github.com/opencontainers/runtime-spec (config.md, config-linux.md, runtime.md, specs-go/config.go)
+Source: https://github.com/opencontainers/runtime-spec (config.md, config-linux.md, runtime.md, specs-go/).
 """
 
 # Annotations stay real objects here (no ``from __future__ import annotations``): the decoder reads them.
@@ -49,7 +49,7 @@ class User(Value):
 
 
 class Capabilities(Value):
-    """The five sets of capability names, each like ``CAP_CHOWN`` (config.md, "Linux Process"; capabilities(7))."""
+    """The five sets of capability names like ``CAP_CHOWN`` (config.md, "Linux Process"; capabilities(7))."""
 
     bounding: tuple[str, ...] = ()
     effective: tuple[str, ...] = ()
@@ -69,7 +69,10 @@ class Rlimit(Value):
 
 
 class Scheduler(Value):
-    """Scheduling policy of a process; runtime, deadline and period in ns (config.md, "Linux Process"; sched_setattr(2))."""
+    """Scheduling policy of a process (config.md, "Linux Process"; sched_setattr(2)).
+
+    ``policy`` is like ``SCHED_BATCH``; runtime, deadline and period are nanoseconds.
+    """
 
     json_ranges = ranges(nice=INT32, priority=INT32, runtime=UINT64, deadline=UINT64, period=UINT64)
 
@@ -83,7 +86,10 @@ class Scheduler(Value):
 
 
 class IOPriority(Value):
-    """Priority of a process's I/O, ``class_`` like ``IOPRIO_CLASS_BE`` (config.md, "Linux Process"; ioprio_set(2))."""
+    """Priority of a process's I/O (config.md, "Linux Process"; ioprio_set(2)).
+
+    ``class_`` is like ``IOPRIO_CLASS_BE``; the priority is 0 (first) to 7 (last).
+    """
 
     json_names = names(class_="class")
     json_ranges = ranges(priority=INT64)
@@ -93,7 +99,10 @@ class IOPriority(Value):
 
 
 class ExecCPUAffinity(Value):
-    """CPU lists for ``exec``: before and after the move to the cgroup (config.md, "Linux Process"; sched_setaffinity(2))."""
+    """CPU lists like ``0-3,7`` for ``exec`` (config.md, "Linux Process"; sched_setaffinity(2)).
+
+    ``initial`` holds before the process enters the container's cgroup, ``final`` from then on.
+    """
 
     initial: str = ""
     final: str = ""
@@ -132,7 +141,10 @@ class Root(Value):
 
 
 class IDMapping(Value):
-    """``size`` ids from ``container_id`` in the container are those from ``host_id`` outside (config-linux.md, "User namespace mappings")."""
+    """A range of ids, and the range that it is outside (config-linux.md, "User namespace mappings").
+
+    ``size`` ids from ``container_id`` in the container are those from ``host_id`` in the runtime's namespace.
+    """
 
     json_names = names(container_id="containerID", host_id="hostID")
     json_ranges = ranges(container_id=UINT32, host_id=UINT32, size=UINT32)
@@ -143,7 +155,11 @@ class IDMapping(Value):
 
 
 class Mount(Value):
-    """One mount, in the order of the document; ``options`` as in fstab(5) plus the specification's (config.md, "Mounts")."""
+    """One mount (config.md, "Mounts").
+
+    ``options`` are as in fstab(5) plus the specification's: ``rbind``, ``rro``, ``rprivate``, ``idmap``, …  A
+    relative ``source`` of a bind mount is relative to the bundle.
+    """
 
     destination: str
     type: str = ""
@@ -154,7 +170,10 @@ class Mount(Value):
 
 
 class Hook(Value):
-    """A program run at a point of the container's life, ``timeout`` in seconds (config.md, "POSIX-platform Hooks")."""
+    """A program run at a point of the container's life (config.md, "POSIX-platform Hooks").
+
+    ``args`` has execv(3)'s meaning: the first is the program's own name.  ``timeout`` is in seconds.
+    """
 
     json_ranges = ranges(timeout=INT64)
 
@@ -167,8 +186,8 @@ class Hook(Value):
 class Hooks(Value):
     """The six kinds of hooks (config.md, "POSIX-platform Hooks").
 
-    In the runtime's namespaces: prestart (deprecated), createRuntime, poststart, poststop.  In the container's:
-    createContainer (path resolved outside), startContainer (path resolved inside).
+    In the runtime's namespaces: prestart (deprecated), createRuntime, poststart, poststop.  In the
+    container's: createContainer (its path is looked up outside), startContainer (inside).
     """
 
     prestart: tuple[Hook, ...] = ()
@@ -204,7 +223,10 @@ class Device(Value):
 
 
 class NetDevice(Value):
-    """A host's network interface moved into the container, under ``name`` there (config-linux.md, "Network Devices")."""
+    """A host's network interface that moves into the container (config-linux.md, "Network Devices").
+
+    ``name`` is its name there; empty keeps the one it has.
+    """
 
     name: str = ""
 
@@ -212,8 +234,8 @@ class NetDevice(Value):
 class DeviceRule(Value):
     """Allow or deny access to devices (config-linux.md, "Allowed Device list").
 
-    An empty ``type`` means ``a`` (all); None for major or minor means any; ``access`` is of the letters r, w, m, and
-    empty means all three.
+    An empty ``type`` means ``a`` (all); None or -1 for major or minor means any; ``access`` is made of the
+    letters r, w and m, and empty means all three.
     """
 
     json_ranges = ranges(major=INT64, minor=INT64)
@@ -245,7 +267,10 @@ class Memory(Value):
 
 
 class Cpu(Value):
-    """Quota, burst, period and the realtime times in µs; ``cpus`` and ``mems`` as in cpuset(7) (config-linux.md, "CPU")."""
+    """Processor time and placement (config-linux.md, "CPU").
+
+    Quota, burst, period and the realtime times are µs; ``cpus`` and ``mems`` are lists as in cpuset(7).
+    """
 
     json_ranges = ranges(
         shares=UINT64,
@@ -301,8 +326,9 @@ class BlockIO(Value):
     """Weights and rate limits of block devices (config-linux.md, "Block IO")."""
 
     json_names = names(
-        throttle_read_iops_device="throttleReadIOPSDevice", throttle_write_iops_device="throttleWriteIOPSDevice"
-    )  # fmt: skip
+        throttle_read_iops_device="throttleReadIOPSDevice",
+        throttle_write_iops_device="throttleWriteIOPSDevice",
+    )
     json_ranges = ranges(weight=UINT16, leaf_weight=UINT16)
 
     weight: int | None = None
@@ -315,7 +341,7 @@ class BlockIO(Value):
 
 
 class HugepageLimit(Value):
-    """A limit in bytes for huge pages of one size, written like ``2MB`` (config-linux.md, "Huge page limits")."""
+    """A limit in bytes for huge pages of one size like ``2MB`` (config-linux.md, "Huge page limits")."""
 
     json_ranges = ranges(limit=UINT64)
 
@@ -371,7 +397,11 @@ class Resources(Value):
 
 
 class SyscallArg(Value):
-    """A condition on one argument, ``op`` like ``SCMP_CMP_EQ`` (config-linux.md, "Seccomp"; seccomp_rule_add(3))."""
+    """A condition on one argument of a system call (config-linux.md, "Seccomp"; seccomp_rule_add(3)).
+
+    ``op`` is like ``SCMP_CMP_EQ``.  For ``SCMP_CMP_MASKED_EQ`` ``value`` is the mask and ``value_two`` the
+    datum.
+    """
 
     json_ranges = ranges(index=UINT, value=UINT64, value_two=UINT64)
 
@@ -409,7 +439,7 @@ class Seccomp(Value):
 class IntelRdt(Value):
     """Share of the last-level cache and memory bandwidth (config-linux.md, "IntelRdt").
 
-    ``enable_cmt`` and ``enable_mbm`` are of runtime-spec 1.1 and 1.2; 1.3 has ``enable_monitoring`` in their place.
+    ``enable_cmt`` and ``enable_mbm`` are of runtime-spec 1.2; 1.3 has ``enable_monitoring`` in their place.
     """
 
     json_names = names(
@@ -426,7 +456,10 @@ class IntelRdt(Value):
 
 
 class MemoryPolicy(Value):
-    """NUMA policy, ``mode`` like ``MPOL_BIND``, ``nodes`` a list like ``0-3,7`` (config-linux.md, "Memory policy"; set_mempolicy(2))."""
+    """NUMA policy of memory (config-linux.md, "Memory policy"; set_mempolicy(2)).
+
+    ``mode`` is like ``MPOL_BIND``, ``flags`` like ``MPOL_F_STATIC_NODES``, ``nodes`` a list like ``0-3,7``.
+    """
 
     mode: str
     nodes: str = ""
@@ -441,7 +474,10 @@ class Personality(Value):
 
 
 class TimeOffset(Value):
-    """Offset of a clock in a new time namespace (config-linux.md, "Offset for Time Namespace"; time_namespaces(7))."""
+    """Offset of a clock in a new time namespace (config-linux.md, "Offset for Time Namespace").
+
+    Source: time_namespaces(7).
+    """
 
     json_ranges = ranges(secs=INT64, nanosecs=UINT32)
 
@@ -452,7 +488,8 @@ class TimeOffset(Value):
 class Linux(Value):
     """What only Linux has (config-linux.md).
 
-    ``net_devices`` is keyed by the interface's name outside, ``time_offsets`` by ``boottime`` and ``monotonic``.
+    ``net_devices`` is keyed by the interface's name outside, ``time_offsets`` by ``boottime`` or
+    ``monotonic``.
     """
 
     uid_mappings: tuple[IDMapping, ...] = ()
@@ -493,7 +530,7 @@ class Spec(Value):
 class State(Value):
     """The state of a container, as ``state`` prints it and hooks read it (runtime.md, "State").
 
-    ``status`` is one of creating, created, running, stopped and, beyond the specification, paused; ``pid`` is the
+    ``status`` is creating, created, running, stopped or, beyond the specification, paused; ``pid`` is the
     init process's in the runtime's pid namespace, 0 where there is none; ``bundle`` is an absolute path.
     """
 
