@@ -1,0 +1,1 @@
+"""Plans: pure functions from configuration and facts to what shall be done, as values."""
