@@ -96,7 +96,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "mask": (19, "s", ("path",), "OCI runtime-spec, linux.maskedPaths"),
     "readonly": (20, "s", ("path",), "OCI runtime-spec, linux.readonlyPaths"),
     "sysctl": (21, "ss", ("path", "value"), "sysctl(7)"),
-    "console": (22, "fuuuu", ("channel", "rows", "columns", "uid", "gid"), "pty(7), TIOCGPTPEER(2const)"),
+    "console": (22, "fuuuu", ("channel", "rows", "columns", "uid", "mount"), "pty(7), TIOCGPTPEER(2const)"),
     "stdio": (23, "fff", ("input", "output", "error"), "dup2(2)"),
     "reopen_null": (24, "", (), "OCI runtime-spec, default devices"),
     "pivot_root": (25, "s", ("old",), "pivot_root(2)"),

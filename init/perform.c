@@ -1,0 +1,181 @@
+/* Walks through a plan's operations, reports the one that failed, and keeps step with Python. */
+#include "launch.h"
+
+#define OP_ENTRY(NAME, name) [OP_##NAME] = op_##name,
+static perform_function *const functions[OP_COUNT] = { FOR_EACH_OP(OP_ENTRY) };
+
+int slot(const struct launch *l, const struct argument *a)
+{
+	return a->f < 0 ? -1 : l->plan.slots[a->f];
+}
+
+static int place_now(const struct launch *l)
+{
+	return l->report == l->control ? PLACE_STAGE : PLACE_INIT;
+}
+
+/* {error, place, operation, errno} "doing" NUL "about" NUL */
+_Noreturn void fail(struct launch *l, long error)
+{
+	uint32_t words[4] = { MESSAGE_ERROR, (uint32_t)place_now(l), l->index, (uint32_t)-error };
+	LINE(packet, 4096);
+
+	line_bytes(&packet, (const char *)words, sizeof words);
+	line_text(&packet, l->doing ? l->doing : "");
+	line_bytes(&packet, "", 1);
+	line_text(&packet, l->about ? l->about : "");
+	line_bytes(&packet, "", 1);
+	packet_send(l->report, packet.data, packet.length, NULL, 0);
+	for (;;)
+		sys(exit_group, 1);
+}
+
+static uint64_t now(void)
+{
+	struct time time = { 0, 0 };
+
+	sys(clock_gettime, CLOCK_STEADY, &time);
+	return (uint64_t)(time.seconds * 1000000000 + time.nanoseconds);
+}
+
+/* {trace, operation, nanoseconds}: sent before an operation that closes the conversation, else after it */
+static void trace(struct launch *l, uint64_t began)
+{
+	uint32_t words[3] = { MESSAGE_TRACE, l->index, (uint32_t)(now() - began) };
+
+	packet_send_words(l->report, words, 3, -1);
+}
+
+void perform_all(struct launch *l, int place)
+{
+	int tracing = l->plan.header[HEADER_FLAGS].u & LAUNCH_TRACE && place != PLACE_STAGE;
+	struct cursor cursor = plan_begin(&l->plan);
+	struct operation op;
+
+	while (plan_next(&cursor, place, &op)) {
+		uint64_t began = tracing ? now() : 0;
+		long error;
+
+		l->index = cursor.index;
+		l->doing = l->about = NULL;
+		error = functions[op.number](l, op.arg);
+		if (error < 0)
+			fail(l, error);
+		if (tracing)
+			trace(l, began);
+	}
+}
+
+/* Go: {go} then for each state document u32 length, bytes, NUL. */
+static long read_go(struct launch *l, long length)
+{
+	const unsigned char *at = l->go + 4, *end = l->go + length;
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t size;
+
+		l->states[i].length = 0;
+		if (end - at < 4)
+			continue;
+		memcpy(&size, at, 4);
+		if (size > (size_t)(end - at - 4))
+			return -E_PROTO;
+		l->states[i].s = (const char *)at + 4;
+		l->states[i].length = size;
+		at += 4 + size;
+	}
+	return 0;
+}
+
+long await_go(struct launch *l, uint32_t tag)
+{
+	uint32_t words[2] = { MESSAGE_SYNC, tag };
+	long length;
+
+	l->doing = "wait for the launcher";
+	TRY(packet_send_words(l->channel, words, 2, -1));
+	length = packet_receive(l->channel, l->go, sizeof l->go, NULL, NULL);
+	if (length == 0) /* the launcher is gone: there is nobody to tell */
+		for (;;)
+			sys(exit_group, 1);
+	if (length < 4)
+		return length < 0 ? length : -E_PROTO;
+	memcpy(words, l->go, 4);
+	return words[0] == MESSAGE_GO ? read_go(l, length) : -E_PROTO;
+}
+
+long op_sync(struct launch *l, const struct argument *a)
+{
+	return await_go(l, (uint32_t)a[SYNC_ARG_TAG].u);
+}
+
+long op_ready(struct launch *l, const struct argument *a)
+{
+	uint32_t word = MESSAGE_READY;
+
+	(void)a;
+	l->doing = "tell the launcher";
+	return packet_send_words(l->channel, &word, 1, -1);
+}
+
+/* Waits for somebody to connect and say go; from then on errors go to that connection, and its end means "running". */
+long op_gate(struct launch *l, const struct argument *a)
+{
+	uint32_t word = 0;
+	int connection;
+
+	sys(close, l->channel);
+	l->channel = -1;
+	for (;;) {
+		connection = (int)STEP(l, "accept4", "the start gate",
+				       sys(accept4, slot(l, &a[GATE_ARG_LISTENER]), NULL, NULL, SOCKET_CLOEXEC));
+		if (connection < 0 && connection != -E_INTR)
+			return connection;
+		if (connection >= 0 && packet_receive(connection, &word, sizeof word, NULL, NULL) == sizeof word &&
+		    word == MESSAGE_GO)
+			break;
+		sys(close, connection);
+	}
+	sys(close, slot(l, &a[GATE_ARG_LISTENER]));
+	l->report = connection;
+	return 0;
+}
+
+static int strings(const struct argument *bytes, const char **out, int most)
+{
+	int count = 0;
+
+	for (uint32_t at = 0; at < bytes->length && count < most; count++) {
+		out[count] = bytes->s + at;
+		at += (uint32_t)strlen(bytes->s + at) + 1;
+	}
+	out[count] = NULL;
+	return count;
+}
+
+static const char **string_table(const struct argument *bytes)
+{
+	size_t count = 2;
+	long at;
+
+	for (uint32_t i = 0; i < bytes->length; i++)
+		count += bytes->s[i] == 0;
+	at = sys(mmap, 0, count * sizeof(char *), 3 /* PROT_READ | PROT_WRITE */, 0x22 /* private, anonymous */, -1, 0);
+	if (at < 0 && at > -4096)
+		return NULL;
+	strings(bytes, (const char **)at, (int)count - 1);
+	return (const char **)at;
+}
+
+long op_execute(struct launch *l, const struct argument *a)
+{
+	const char **arguments = string_table(&a[EXECUTE_ARG_ARGUMENTS]);
+	const char **environment = string_table(&a[EXECUTE_ARG_ENVIRONMENT]);
+	uint32_t word = MESSAGE_EXECUTING;
+
+	if (!arguments || !environment)
+		return -E_NOMEM;
+	if (l->channel >= 0)
+		packet_send_words(l->channel, &word, 1, -1);
+	return STEP(l, "execve", l->executable, sys(execve, l->executable, arguments, environment));
+}

@@ -1,0 +1,271 @@
+/* The stage: receives the plan, clones the init process (through a joiner where namespaces are joined or made
+ * beforehand), and gives everything back if the launch is given up or the launcher dies before it is committed. */
+#include "launch.h"
+#include "monitor.h"
+
+#include <linux/mman.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+
+enum { PLAN_MAX = 4 << 20, SIGNAL_KILL = 9, UNDO_TRIES = 200, UNDO_WAIT_MS = 5, UNDO_DEATH_MS = 10000 };
+
+struct child {
+	int pid, pidfd;
+};
+
+static uint64_t header(const struct launch *l, int field)
+{
+	return l->plan.header[field].u;
+}
+
+_Noreturn static void leave(int code)
+{
+	for (;;)
+		sys(exit_group, code);
+}
+
+/* ---- receiving ---- */
+
+static unsigned char *receive_bytes(struct launch *l, const unsigned char *first, size_t have, size_t total)
+{
+	long at = sys(mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at < 0 && at > -4096)
+		return NULL;
+	memcpy((void *)at, first, have);
+	while (have < total) {
+		long more = packet_receive(l->control, (char *)at + have, total - have, NULL, NULL);
+
+		if (more <= 0)
+			return NULL;
+		have += (size_t)more;
+	}
+	return (unsigned char *)at;
+}
+
+/* The first packet: {message, u32 length of the plan, u32 descriptors}, then the plan's beginning. */
+static void receive_plan(struct launch *l)
+{
+	static unsigned char packet[PACKET_MAX];
+	int fds[PACKET_FDS], count = PACKET_FDS;
+	long length = packet_receive(l->control, packet, sizeof packet, fds, &count);
+	uint32_t words[3];
+	unsigned char *plan;
+
+	if (length < (long)sizeof words)
+		leave(length == 0 ? 0 : 3);
+	memcpy(words, packet, sizeof words);
+	l->doing = "receive plan";
+	if (words[0] != MESSAGE_PLAN || words[1] > PLAN_MAX || words[1] < (size_t)length - sizeof words ||
+	    words[2] != (uint32_t)count)
+		fail(l, -E_PROTO);
+	plan = receive_bytes(l, packet + sizeof words, (size_t)length - sizeof words, words[1]);
+	if (!plan || !plan_decode(&l->plan, plan, words[1]) || header(l, HEADER_SLOTS) < (uint64_t)count)
+		fail(l, -E_PROTO);
+	for (uint32_t i = 0; i < SLOTS_MAX; i++)
+		l->plan.slots[i] = i < (uint32_t)count ? fds[i] : -1;
+}
+
+/* ---- giving up ---- */
+
+static void pause_ms(int64_t ms)
+{
+	struct time time = { ms / 1000, ms % 1000 * 1000000 };
+
+	sys(nanosleep, &time, NULL);
+}
+
+static void undo_one(const char *entry)
+{
+	int flags = entry[0] == 'd' ? REMOVE_DIRECTORY : 0;
+
+	for (int i = 0; i < UNDO_TRIES; i++) {
+		if (sys(unlinkat, FD_CWD, entry + 1, flags) != -E_BUSY)
+			return;
+		pause_ms(UNDO_WAIT_MS);
+	}
+}
+
+static void end_process(int pidfd)
+{
+	struct poll_entry dead = { pidfd, POLL_IN, 0 };
+	struct time limit = { UNDO_DEATH_MS / 1000, 0 };
+	struct child_info info;
+
+	sys(pidfd_send_signal, pidfd, SIGNAL_KILL, NULL, 0);
+	sys(ppoll, &dead, 1, &limit, NULL, 8);
+	sys(waitid, WAIT_PIDFD, pidfd, &info, WAIT_EXITED | WAIT_NOHANG, NULL);
+}
+
+/* Ends the init process, if there is one, and removes what was made for it. */
+_Noreturn static void give_up(struct launch *l, int init_pidfd)
+{
+	const struct argument *undo = &l->plan.header[HEADER_UNDO];
+	if (init_pidfd >= 0)
+		end_process(init_pidfd);
+	for (uint32_t at = 0; at < undo->length; at += (uint32_t)strlen(undo->s + at) + 1)
+		undo_one(undo->s + at);
+	leave(1);
+}
+
+static void await_commit(struct launch *l, const struct child *init)
+{
+	uint32_t message;
+	long length = packet_receive(l->control, &message, sizeof message, NULL, NULL);
+
+	if (length != sizeof message || message != MESSAGE_COMMIT)
+		give_up(l, init->pidfd);
+}
+
+/* ---- cloning ---- */
+
+static long clone_process(uint64_t flags, int into, int *pidfd)
+{
+	struct clone_args args = { .flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd };
+
+	if (!(flags & CLONE_PARENT))
+		args.exit_signal = 17; /* SIGCHLD */
+	if (into >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)into;
+	}
+	return sys(clone3, &args, sizeof args);
+}
+
+static void reset_signals(void)
+{
+	struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		uint64_t mask;
+	} action = { 0 };
+	uint64_t none = 0;
+
+	for (int signal = 1; signal <= 64; signal++)
+		sys(rt_sigaction, signal, &action, NULL, 8);
+	sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, NULL, 8);
+}
+
+_Noreturn static void init_main(struct launch *l)
+{
+	sys(close, l->control);
+	l->report = l->channel;
+	reset_signals();
+	if (!((header(l, HEADER_CLONE_FLAGS) | header(l, HEADER_JOINER_FLAGS)) & CLONE_NEWUSER))
+		sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+	perform_all(l, PLACE_INIT);
+	leave(0);
+}
+
+static uint64_t parenthood(const struct launch *l)
+{
+	return header(l, HEADER_FLAGS) & LAUNCH_MONITOR ? 0 : CLONE_PARENT;
+}
+
+/* Clones the init process; only the parent returns. */
+static struct child clone_init(struct launch *l, uint64_t parent)
+{
+	struct child child = { 0, -1 };
+
+	l->doing = "clone3";
+	child.pid = (int)clone_process(header(l, HEADER_CLONE_FLAGS) | parent,
+				      slot(l, &l->plan.header[HEADER_CGROUP]), &child.pidfd);
+	if (child.pid == 0)
+		init_main(l);
+	if (child.pid < 0)
+		fail(l, child.pid);
+	return child;
+}
+
+static void tell_child(struct launch *l, int pid, int place, int pidfd)
+{
+	uint32_t words[3] = { MESSAGE_CHILD, (uint32_t)place, (uint32_t)pid };
+
+	packet_send_words(l->control, words, 3, pidfd);
+}
+
+/* The joiner: shares the stage's descriptor table, so that the init process's pidfd stays when it has gone. */
+_Noreturn static void joiner_main(struct launch *l)
+{
+	struct child init;
+
+	tell_child(l, (int)sys(getpid), PLACE_JOINER, -1);
+	l->report = l->channel;
+	perform_all(l, PLACE_JOINER);
+	init = clone_init(l, CLONE_PARENT);
+	l->joined->pid = init.pid;
+	l->joined->pidfd = init.pidfd;
+	leave(0);
+}
+
+static struct child clone_through_joiner(struct launch *l)
+{
+	uint64_t flags = header(l, HEADER_JOINER_FLAGS) | CLONE_VFORK | CLONE_FILES | parenthood(l);
+	int pidfd;
+	long pid, shared = sys(mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct child_info info;
+
+	l->doing = "clone3 of the joiner";
+	if (shared < 0 && shared > -4096)
+		fail(l, shared);
+	l->joined = (volatile struct joined *)shared;
+	pid = clone_process(flags, -1, &pidfd);
+	if (pid == 0)
+		joiner_main(l);
+	if (pid < 0)
+		fail(l, pid);
+	sys(waitid, WAIT_PIDFD, pidfd, &info, WAIT_EXITED, NULL);
+	sys(close, pidfd);
+	if (l->joined->pid == 0) /* the joiner has said why, or was killed */
+		give_up(l, -1);
+	return (struct child){ l->joined->pid, l->joined->pidfd };
+}
+
+/* ---- the whole ---- */
+
+static void watch(struct launch *l, const struct child *init)
+{
+	const struct argument *h = l->plan.header;
+	struct monitor monitor = {
+		.control = l->control,
+		.init_pid = init->pid,
+		.init_pidfd = init->pidfd,
+		.state = slot(l, &h[HEADER_STATE]),
+		.input = slot(l, &h[HEADER_INPUT]),
+		.output = slot(l, &h[HEADER_OUTPUT]),
+		.error = slot(l, &h[HEADER_ERROR]),
+		.console = slot(l, &h[HEADER_CONSOLE]),
+		.attach = slot(l, &h[HEADER_ATTACH]),
+		.log_format = h[HEADER_LOG_FORMAT].u,
+		.log_bytes = h[HEADER_LOG_BYTES].u,
+		.log_files = h[HEADER_LOG_FILES].u,
+		.log_path = h[HEADER_LOG_PATH].s,
+		.exit_name = h[HEADER_EXIT_NAME].s,
+		.oom_path = h[HEADER_OOM_PATH].s,
+	};
+
+	monitor_run(&monitor);
+}
+
+_Noreturn void stage_main(int control, int channel)
+{
+	static struct launch l;
+	uint64_t every = ~(uint64_t)0;
+	struct child init;
+
+	l.control = l.report = control;
+	l.channel = channel;
+	l.root = l.null = l.proc = -1;
+	sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &every, NULL, 8);
+	sys(setsid);
+	receive_plan(&l);
+	perform_all(&l, PLACE_STAGE);
+	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l, parenthood(&l));
+	sys(close, channel);
+	tell_child(&l, init.pid, PLACE_INIT, init.pidfd);
+	await_commit(&l, &init);
+	if (header(&l, HEADER_FLAGS) & LAUNCH_MONITOR)
+		watch(&l, &init);
+	leave(0);
+}

@@ -1,0 +1,200 @@
+/* The rest of what a process is given: namespaces by name, limits, scheduling, kernel parameters, descriptors. */
+#include "launch.h"
+
+#include <linux/sched.h>
+
+enum { GET_INTERFACE_FLAGS = 0x8913, SET_INTERFACE_FLAGS = 0x8914, INTERFACE_UP = 1 };
+
+/* struct ifreq, whose header needs a C library */
+struct interface_request {
+	char name[16];
+	short flags;
+	char rest[22];
+};
+
+long op_setns(struct launch *l, const struct argument *a)
+{
+	return STEP(l, "setns", NULL, sys(setns, slot(l, &a[SETNS_ARG_NAMESPACE]), a[SETNS_ARG_KIND].u));
+}
+
+long op_unshare(struct launch *l, const struct argument *a)
+{
+	return STEP(l, "unshare", NULL, sys(unshare, a[UNSHARE_ARG_FLAGS].u));
+}
+
+long op_timens_offsets(struct launch *l, const struct argument *a)
+{
+	LINE(path, 64);
+	int proc = own_proc(l);
+
+	TRY(proc);
+	line_number(&path, sys(getpid));
+	line_text(&path, "/timens_offsets");
+	return write_file_at(l, proc, line_end(&path), a[TIMENS_OFFSETS_ARG_TEXT].s,
+			     a[TIMENS_OFFSETS_ARG_TEXT].length);
+}
+
+/* A socket belongs to the network namespace that it was opened in: Python configures ours through this one. */
+long op_netlink_socket(struct launch *l, const struct argument *a)
+{
+	uint32_t words[2] = { MESSAGE_DESCRIPTOR, SYNC_NETWORK };
+	long fd = STEP(l, "socket", "rtnetlink", sys(socket, FAMILY_NETLINK, SOCKET_RAW | SOCKET_CLOEXEC, 0));
+
+	(void)a;
+	TRY(fd);
+	TRY(STEP(l, "send the netlink socket", NULL, packet_send_words(l->channel, words, 2, (int)fd)));
+	return sys(close, fd);
+}
+
+long op_loopback_up(struct launch *l, const struct argument *a)
+{
+	struct interface_request request = { .name = "lo" };
+	long fd = STEP(l, "socket", "lo", sys(socket, FAMILY_INET, SOCKET_DATAGRAM | SOCKET_CLOEXEC, 0));
+
+	(void)a;
+	TRY(fd);
+	TRY(STEP(l, "ioctl SIOCGIFFLAGS", "lo", sys(ioctl, fd, GET_INTERFACE_FLAGS, &request)));
+	request.flags |= INTERFACE_UP;
+	TRY(STEP(l, "ioctl SIOCSIFFLAGS", "lo", sys(ioctl, fd, SET_INTERFACE_FLAGS, &request)));
+	return sys(close, fd);
+}
+
+long op_hostname(struct launch *l, const struct argument *a)
+{
+	return STEP(l, "sethostname", a[HOSTNAME_ARG_NAME].s, sys(sethostname, a[HOSTNAME_ARG_NAME].s, a[HOSTNAME_ARG_NAME].length));
+}
+
+long op_domainname(struct launch *l, const struct argument *a)
+{
+	return STEP(l, "setdomainname", a[DOMAINNAME_ARG_NAME].s, sys(setdomainname, a[DOMAINNAME_ARG_NAME].s, a[DOMAINNAME_ARG_NAME].length));
+}
+
+long op_sysctl(struct launch *l, const struct argument *a)
+{
+	int proc = own_proc(l);
+
+	TRY(proc);
+	return write_file_at(l, proc, a[SYSCTL_ARG_PATH].s, a[SYSCTL_ARG_VALUE].s, a[SYSCTL_ARG_VALUE].length);
+}
+
+long op_umask(struct launch *l, const struct argument *a)
+{
+	(void)l;
+	sys(umask, a[UMASK_ARG_MASK].u);
+	return 0;
+}
+
+long op_rlimit(struct launch *l, const struct argument *a)
+{
+	uint64_t limit[2] = { a[RLIMIT_ARG_SOFT].u, a[RLIMIT_ARG_HARD].u };
+
+	return STEP(l, "prlimit64", NULL, sys(prlimit64, 0, a[RLIMIT_ARG_RESOURCE].u, limit, NULL));
+}
+
+long op_scheduler(struct launch *l, const struct argument *a)
+{
+	return STEP(l, "sched_setattr", NULL, sys(sched_setattr, 0, a[SCHEDULER_ARG_ATTRIBUTES].s, 0));
+}
+
+long op_affinity(struct launch *l, const struct argument *a)
+{
+	long error = STEP(l, "sched_setaffinity", NULL,
+			  sys(sched_setaffinity, 0, a[AFFINITY_ARG_MASK].length, a[AFFINITY_ARG_MASK].s));
+
+	return error < 0 ? error : 0;
+}
+
+long op_io_priority(struct launch *l, const struct argument *a)
+{
+	return STEP(l, "ioprio_set", NULL, sys(ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, a[IO_PRIORITY_ARG_VALUE].u));
+}
+
+long op_personality(struct launch *l, const struct argument *a)
+{
+	long error = STEP(l, "personality", NULL, sys(personality, a[PERSONALITY_ARG_PERSONA].u));
+
+	return error < 0 ? error : 0;
+}
+
+long op_memory_policy(struct launch *l, const struct argument *a)
+{
+	const struct argument *nodes = &a[MEMORY_POLICY_ARG_NODES];
+	unsigned long mask[16] = { 0 };
+
+	if (nodes->length > sizeof mask)
+		return STEP(l, "set_mempolicy", "node list", -E_INVAL);
+	memcpy(mask, nodes->s, nodes->length);
+	return STEP(l, "set_mempolicy", NULL,
+		    sys(set_mempolicy, a[MEMORY_POLICY_ARG_MODE].u, nodes->length ? mask : NULL, sizeof mask * 8));
+}
+
+/* ---- descriptors ---- */
+
+long op_stdio(struct launch *l, const struct argument *a)
+{
+	int from[3] = { slot(l, &a[STDIO_ARG_INPUT]), slot(l, &a[STDIO_ARG_OUTPUT]), slot(l, &a[STDIO_ARG_ERROR]) };
+
+	for (int to = 0; to < 3; to++)
+		if (from[to] >= 0)
+			TRY(STEP(l, "dup3", NULL, sys(dup3, from[to], to, 0)));
+	return 0;
+}
+
+/* Streams that are the host's null device become the container's own, so that the host's is not kept open. */
+long op_reopen_null(struct launch *l, const struct argument *a)
+{
+	(void)a;
+	l->doing = "open";
+	l->about = "/dev/null";
+	for (int to = 0; to < 3; to++) {
+		struct statx about;
+		long fd;
+
+		if (sys(statx, to, "", EMPTY_PATH, STATX_BASIC_STATS, &about) < 0 || (about.stx_mode & 0170000) != 0020000 ||
+		    about.stx_rdev_major != 1 || about.stx_rdev_minor != 3)
+			continue;
+		fd = sys(openat, FD_CWD, "/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue; /* a root without devices: the host's null device does no harm */
+		TRY(sys(dup3, fd, to, 0));
+		sys(close, fd);
+	}
+	return 0;
+}
+
+static long move_up(int *fd, int floor)
+{
+	long moved;
+
+	if (*fd < 0 || *fd >= floor)
+		return 0;
+	moved = sys(fcntl, *fd, F_DUPFD_CLOEXEC, floor);
+	TRY(moved);
+	*fd = (int)moved;
+	return 0;
+}
+
+/* keep: u32 indexes of descriptors that become 3, 4, …; every other one closes with execve (CVE-2024-21626). */
+long op_own_descriptors(struct launch *l, const struct argument *a)
+{
+	uint32_t keep[PACKET_FDS], count = a[OWN_DESCRIPTORS_ARG_KEEP].length / 4;
+	int floor = 3 + (int)count;
+
+	if (count > PACKET_FDS)
+		return STEP(l, "keep descriptors", "more than 240", -E_INVAL);
+	memcpy(keep, a[OWN_DESCRIPTORS_ARG_KEEP].s, (size_t)count * 4);
+	l->doing = "fcntl F_DUPFD";
+	if (l->report == l->channel)
+		TRY(move_up(&l->channel, floor));
+	l->report = l->channel;
+	TRY(move_up(&l->root, floor));
+	TRY(move_up(&l->null, floor));
+	TRY(move_up(&l->proc, floor));
+	for (uint32_t i = 0; i < l->plan.header[HEADER_SLOTS].u; i++)
+		TRY(move_up(&l->plan.slots[i], floor));
+	l->doing = "dup3";
+	for (uint32_t i = 0; i < count; i++)
+		if (keep[i] < SLOTS_MAX)
+			TRY(sys(dup3, l->plan.slots[keep[i]], 3 + (int)i, 0));
+	return STEP(l, "close_range", NULL, sys(close_range, floor, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */));
+}
