@@ -8,7 +8,8 @@ Strict where Go's encoding/json (with which the other tools read these documents
     missing        InvalidInput for fields without a default
     unknown field  collected, or InvalidInput, as the caller says
 
-A field's JSON name is the camelCase of its attribute name, or what the class says in ``json_names``:
+A field's JSON name is the camelCase of its attribute name (the attribute name itself in a class that says
+``json_case = "snake"``), or what the class says in ``json_names``:
 
     class Box(Value):
         json_names = names(width="columns")
@@ -77,6 +78,8 @@ def empty() -> dict[str, Any]:
 def json_name(cls: type[Value], attribute: str) -> str:
     """The name in JSON of a value class's attribute."""
     given: dict[str, str] = getattr(cls, "json_names", {})
+    if getattr(cls, "json_case", "camel") == "snake":
+        return given.get(attribute, attribute)
     first, *rest = attribute.split("_")
     return given.get(attribute) or first + "".join(word.capitalize() for word in rest)
 

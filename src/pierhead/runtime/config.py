@@ -16,6 +16,9 @@ these defaults.
     process args env cwd user terminal … the first process, and the model for others └── hooks, annotations,
     bundle, oci_version
 
+In JSON (container.json, state.json) the library's own values have their names as here, ``mask_paths``;
+parts that are OCI's keep OCI's names, ``resources.blockIO``.
+
 Pure: no I/O beyond asking for the working directory, no kernel.  What a value means to the kernel is
 decided in ``runtime.plan``; whether values go together is checked in ``runtime.validate``.
 """
@@ -202,6 +205,7 @@ class Network(Value):
     Source: veth(4), rtnetlink(7); bridge(8) for hairpin.
     """
 
+    json_case = "snake"
     json_ranges = ranges(mtu=UINT32, tx_queue_len=UINT32)
 
     type: str
@@ -229,6 +233,8 @@ class Route(Value):
 
     Source: rtnetlink(7), RTM_NEWROUTE.
     """
+
+    json_case = "snake"
 
     destination: str = ""
     source: str = ""
@@ -260,6 +266,8 @@ class ProcessSpec(Value):
         oom_score_adj: -1000 to 1000 (proc(5)).
         io_priority, scheduler, exec_cpu_affinity: as in an OCI document.
     """
+
+    json_case = "snake"
 
     args: tuple[str, ...]
     env: tuple[str, ...] = DEFAULT_ENV
@@ -346,6 +354,7 @@ class Config(Value):
         oci_version: what hooks read in the state's ``ociVersion``.
     """
 
+    json_case = "snake"
     json_ranges = ranges(umask=UINT16)
 
     rootfs: str
@@ -468,7 +477,9 @@ def _mount_from_spec(mount: oci.Mount, bundle: str) -> Mount:
     is_bind = mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
     if is_bind and not source.startswith("/"):
         source = os.path.normpath(os.path.join(bundle, source))
-    return Mount(**{**mount.__dict__, "source": source})
+    # A relative destination is accepted with a warning, as from the root (runc did the same before 1.0).
+    destination = mount.destination if mount.destination.startswith("/") else f"/{mount.destination}"
+    return Mount(**{**mount.__dict__, "source": source, "destination": destination})
 
 
 def _with_process(config: Config, process: oci.Process) -> Config:
