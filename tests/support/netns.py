@@ -1,4 +1,4 @@
-"""Private network namespaces for tests, and netlink sockets within them: no link of the machine is touched."""
+"""Private network namespaces for tests, with netlink sockets: no link of the machine is touched."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Namespace:
 def private_namespace() -> Iterator[Namespace]:
     """A new network namespace (with its own /sys) and a netlink socket in it; both end with the block."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    mount_sysfs = 'mount -t sysfs sysfs /sys && exec "$@"'
-    command = ["unshare", "--net", "--mount", "sh", "-c", mount_sysfs, "sh", sys.executable, "-I", "-c", _HOLDER]
+    script = f'mount -t sysfs sysfs /sys && exec "{sys.executable}" -I -c "$@"'
+    command = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", _HOLDER]
     with ours:
         with theirs:
             holder = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=[theirs.fileno()])

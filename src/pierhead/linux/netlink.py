@@ -18,7 +18,7 @@ Not for use by two threads at once; opening one more costs microseconds.
 
 import os
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
-from errno import EEXIST, EINTR, ENODEV, EOPNOTSUPP, EPERM
+from errno import EEXIST, EINTR, EINVAL, ENODEV, EOPNOTSUPP, EPERM
 from fcntl import ioctl
 
 from pierhead.errors import NotFound, OperationFailed
@@ -32,6 +32,7 @@ from pierhead.linux.netlink_codec import (
     NLMSG_DONE,
     NLMSG_ERROR,
     RTM_DELLINK,
+    RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETROUTE,
@@ -77,6 +78,7 @@ _HINTS = {
     EPERM: "this needs CAP_NET_ADMIN in the network namespace",
     EOPNOTSUPP: "this kernel lacks the kind of link or the option",
     EEXIST: "another link, address or route has this name or value",
+    EINVAL: "the kernel takes no such number or address here",
 }
 
 
@@ -197,11 +199,14 @@ class NetlinkSocket:
 
     def add_route(self, link: Link | None, destination: str, *, gateway: str = "", source: str = "") -> None:
         """Packets to ``destination`` (``0.0.0.0/0`` is the default) leave by this link or gateway."""
-        what = f"add route to {destination}"
-        what += f" via {gateway}" if gateway else ""
-        what += f" on link {link.name}" if link else ""
         body = encode_route(link.index if link else 0, destination, gateway, source)
+        what = f"add {_route_in_words(link, destination, gateway)}"
         self._ask(what, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
+
+    def delete_route(self, link: Link | None, destination: str, *, gateway: str = "") -> None:
+        """The route that was added with the same arguments is gone."""
+        body = encode_route(link.index if link else 0, destination, gateway)
+        self._ask(f"delete {_route_in_words(link, destination, gateway)}", RTM_DELROUTE, 0, body)
 
     # The dialogue
 
@@ -241,6 +246,11 @@ class NetlinkSocket:
         verdict = decode_verdict(message)
         if verdict.errno:
             raise _refused(what, verdict.errno, verdict.reason)
+
+
+def _route_in_words(link: Link | None, destination: str, gateway: str) -> str:
+    via = f" via {gateway}" if gateway else ""
+    return f"route to {destination}{via}" + (f" on link {link.name}" if link else "")
 
 
 def _refused(what: str, number: int, reason: str = "") -> OperationFailed:

@@ -100,7 +100,10 @@ class LinkOptions(Value):
 
     def __str__(self) -> str:
         given = [name for name in self.fields if getattr(self, name) != self.defaults[name]]
-        return ", ".join(f"{name.replace('_', ' ')} {getattr(self, name)}" for name in given)
+        return ", ".join(
+            "namespace" if name.startswith("namespace") else f"{name.replace('_', ' ')} {getattr(self, name)}"
+            for name in given
+        )
 
 
 class Address(Value):
