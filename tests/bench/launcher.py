@@ -1,8 +1,8 @@
 """Runs other programs for the benchmark, one per line of standard input, and says how long each took.
 
-Started as its own small process (``python -IS launcher.py``) so that it may live in a private mount namespace: crun
-refuses a hybrid cgroup hierarchy, so its launcher sees none.  Every program is launched by the same few lines,
-whichever namespace they run in.
+It is its own small process (``python -IS launcher.py``) so that it may live in a private mount namespace:
+crun refuses a hybrid cgroup hierarchy, so its launcher sees none.  Every program is launched by the same few
+lines, whichever namespace they run in.
 
     in    JSON array: the command's words
     out   one line: exit status, microseconds from spawn to the end of the wait

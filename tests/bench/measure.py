@@ -1,7 +1,7 @@
-"""Side-by-side measuring: contenders take turns in one run, so that a noisy moment of the machine hits them all.
+"""Side-by-side measuring: contenders take turns in one run, so that a noisy moment hits them all.
 
-A contender is a name and a function that performs one repetition and returns its microseconds.  Figures are medians
-and minima; a ratio is of medians, to the contender named as the reference.
+A contender is a name and a function that performs one repetition and returns its microseconds.  Figures are
+medians and minima; a ratio is of medians, to the contender named as the reference.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Comparison:
         """A table for people: milliseconds, in the order of the contenders."""
         lines = [f"### {self.name}", "", self.claim, ""]
         lines += [
-            f"| | median ms | min ms | p90 ms | × {self.reference} |",
+            f"| | median ms | min ms | p90 ms | of {self.reference} |",
             "|---|---:|---:|---:|---:|",
         ]
         for name, figure in self.figures().items():
@@ -113,6 +113,6 @@ def describe_machine() -> str:
     if layout == "v1" and Path("/sys/fs/cgroup/unified").exists():
         layout = "hybrid"
     return (
-        f"{os.cpu_count()} × {model}, {memory_kb >> 20} GB, Linux {platform.release()}, "
+        f"{os.cpu_count()} x {model}, {memory_kb >> 20} GB, Linux {platform.release()}, "
         f"Python {platform.python_version()}, cgroup {layout}, load {os.getloadavg()[0]:.1f}"
     )

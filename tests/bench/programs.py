@@ -1,4 +1,4 @@
-"""The programs that the benchmark runs beside Pierhead: the bare system calls, and other people's runtimes."""
+"""The programs that are measured beside Pierhead: the bare system calls, and other people's runtimes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _HERE = Path(__file__).parent
-_WITHOUT_UNIFIED = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\""
+_WITHOUT_UNIFIED = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 
 
 class Launcher:
