@@ -1,16 +1,15 @@
-"""Statistics of a container's links, read from a directory that looks like /sys/class/net."""
+"""A container's network without a kernel: statistics from files, the how-to page's configurations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pierhead.errors import OperationFailed
 from pierhead.runtime.network import HostLink, InterfaceStatistics, interface_statistics
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINK = HostLink(name="v0", index=7, guest_name="eth0")
 
@@ -59,3 +58,15 @@ def test_unreadable_statistics(sysfs: Path) -> None:
     counter.mkdir()
     with pytest.raises(OperationFailed, match="cannot read the statistics of link v0: Is a directory"):
         interface_statistics([LINK], sysfs=str(sysfs))
+
+
+def test_the_how_to() -> None:
+    """The snippets of docs/how-to/networks.md make configurations."""
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "networks.md"
+    names: dict[str, Any] = {}
+    for snippet in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        exec(snippet, names)
+    config = names["config"]
+    assert [network.type for network in config.networks] == ["loopback", "veth"]
+    assert len(config.routes) == 2
+    assert config.net_devices["enp3s0f1"].name == "data0"
