@@ -1,0 +1,248 @@
+"""The guest's kernel and root file system: made once from Debian trixie's packages, kept until the recipe changes.
+
+    CACHE/image-KEY/linux      Debian's user-mode-linux kernel, made to run with the loader beside it
+                    ld.so      trixie's program loader: the kernel needs a newer C library than Debian 12 has
+                    libc.so.6
+                    root.ext4  sparse; never written to, each machine writes to its own copy-on-write file
+
+The recipe is this file, packages.txt and the files under root/. Knows nothing of how a machine is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+SUITE = "trixie"
+ROOT_SIZE = "4G"  # sparse: a machine may fill it, nothing is taken before
+_OURS = re.compile(r"image-[0-9a-f]{16}|new-\w+")
+LOADER = b"/lib64/ld-linux-x86-64.so.2\0"
+
+HOST_PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "unshare": "util-linux", "setpriv": "util-linux"}
+
+# Of 140 MB of modules, those that containers, their file systems and their networks use.
+MODULES = (
+    "drivers/block/loop.ko",
+    "drivers/net/*",
+    "fs/autofs/*",
+    "fs/binfmt_misc.ko",
+    "fs/fuse/*",
+    "fs/overlayfs/*",
+    "fs/squashfs/*",
+    "lib/*",
+    "net/802/*",
+    "net/8021q/*",
+    "net/bridge/*",
+    "net/ipv4/*",
+    "net/ipv6/*",
+    "net/llc/*",
+    "net/netfilter/*",
+    "net/sched/*",
+)
+UNUSED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/i18n/*", "/usr/lib/uml/modules/*/kernel/*")
+
+# Units that wait for hardware, look after a machine that lives for weeks, or do at each boot what is done once here.
+MASKED = (
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dpkg-db-backup.timer",
+    "fstrim.timer",
+    "systemd-tmpfiles-clean.timer",
+    "modprobe@configfs.service",
+    "modprobe@drm.service",
+    "modprobe@efi_pstore.service",
+    "sys-kernel-config.mount",
+    "systemd-binfmt.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-journal-flush.service",
+    "systemd-pstore.service",
+    "systemd-random-seed.service",
+    "systemd-tmpfiles-setup-dev-early.service",
+    "systemd-hostnamed.socket",
+    "systemd-creds.socket",
+    "systemd-sysext.socket",
+    "systemd-initctl.socket",
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
+)
+
+
+class GuestError(Exception):
+    """The machine cannot be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A complete image on disk."""
+
+    directory: Path
+
+    @property
+    def root(self) -> Path:
+        """The root file system, to be opened copy-on-write."""
+        return self.directory / "root.ext4"
+
+
+def ensure(cache: Path, *, say: Callable[[str], None]) -> Image:
+    """Returns the image of the present recipe; makes it when the cache lacks it.
+
+    Two callers at once make it once: the second waits for the first.
+
+    Raises:
+        GuestError: a program is missing on the host, we are not root, or a step failed (its output is the message).
+    """
+    missing = sorted({package for program, package in HOST_PROGRAMS.items() if shutil.which(program) is None})
+    if missing:
+        raise GuestError(f"missing on this machine: {' '.join(missing)}\nhint: apt-get install {' '.join(missing)}")
+    directory = cache / f"image-{recipe_key()}"
+    with _lock(cache):
+        if not directory.exists():
+            if os.geteuid() != 0:
+                raise GuestError("making the image needs root (it holds files of several owners)")
+            for old in cache.iterdir():
+                if old.is_dir() and _OURS.fullmatch(old.name):
+                    shutil.rmtree(old)
+            say("making the image from Debian's packages (once; about half a minute)")
+            with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as new:
+                _make(Path(new))
+                (Path(new) / "image").rename(directory)
+    return Image(directory=directory)
+
+
+def recipe_key() -> str:
+    """Names the recipe by its content: sources, modes and links of everything that goes into the image."""
+    digest = hashlib.sha256()
+    for path in sorted([HERE / "image.py", HERE / "packages.txt", *(HERE / "root").rglob("*")]):
+        if not path.is_dir():
+            mode = path.stat().st_mode
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(HERE)} {mode:o} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _packages() -> list[str]:
+    lines = (HERE / "packages.txt").read_text().splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+
+
+def _make(work: Path) -> None:
+    root, image = work / "root", work / "image"
+    image.mkdir()
+    root.mkdir()
+    _install_debian(root, work)
+    _take_kernel(root, image)
+    _settle(root)
+    _run("mke2fs", "-q", "-t", "ext4", "-d", root, "-m", "0", "-I", "256", "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", "-O", "^has_journal", image / "root.ext4", ROOT_SIZE)
+
+
+def _install_debian(root: Path, work: Path) -> None:
+    apt = work / "apt.conf"
+    apt.write_text(_apt_settings())
+    dpkg = work / "dpkg.cfg"
+    dpkg.write_text(
+        "force-unsafe-io\n"
+        + "".join(f"path-exclude={pattern}\n" for pattern in UNUSED)
+        + "".join(f"path-include=/usr/lib/uml/modules/*/kernel/{pattern}\n" for pattern in MODULES)
+    )
+    mirror = _mirror()
+    _run(
+        "mmdebstrap",
+        "--quiet",
+        "--mode=root",
+        "--variant=essential",
+        f"--include={','.join(_packages())}",
+        f"--aptopt={apt}",
+        f"--dpkgopt={dpkg}",
+        SUITE,
+        root,
+        *([f"deb {mirror} {SUITE} main"] if mirror else []),
+    )
+
+
+def _mirror() -> str:
+    """The Debian mirror that this machine's apt uses, or "" where apt does not tell: mmdebstrap then takes Debian's own."""
+    form = "$(REPO_URI) $(ORIGIN) $(COMPONENT) $(RELEASE)"
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"], capture_output=True, text=True, check=False
+    )
+    for line in listing.stdout.splitlines():
+        uri, *rest = line.split(" ")
+        if rest[:2] == ["Debian", "main"] and "-" not in rest[2]:
+            return uri
+    return ""
+
+
+def _apt_settings() -> str:
+    """How this machine's apt fetches (proxies, retries, clocks), for the apt that fills the guest."""
+    settings = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=False)
+    wanted = ("Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::Check-", "Acquire::ForceIPv")
+    lines = [line for line in settings.stdout.splitlines() if line.startswith(wanted)]
+    return "\n".join([*lines, 'Acquire::Languages "none";', ""])
+
+
+def _take_kernel(root: Path, image: Path) -> None:
+    kernel = root / "usr/bin/linux.uml"
+    content = kernel.read_bytes()
+    if content.count(LOADER) != 1:
+        raise GuestError("the kernel of user-mode-linux does not name its loader as expected")
+    # A relative loader: the kernel is started with its own directory as the working directory.
+    (image / "linux").write_bytes(content.replace(LOADER, b"ld.so".ljust(len(LOADER), b"\0")))
+    (image / "linux").chmod(0o755)
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    shutil.copy(libraries / "ld-linux-x86-64.so.2", image / "ld.so")
+    shutil.copy(libraries / "libc.so.6", image / "libc.so.6")
+    kernel.unlink()
+    (version,) = os.listdir(root / "usr/lib/uml/modules")
+    (root / "usr/lib/modules").mkdir(exist_ok=True)
+    (root / "usr/lib/modules" / version).symlink_to(f"../uml/modules/{version}")
+    _run("chroot", root, "depmod", version)
+
+
+def _settle(root: Path) -> None:
+    shutil.copytree(HERE / "root", root, dirs_exist_ok=True)
+    system = root / "etc/systemd/system"
+    for unit in MASKED:
+        (system / unit).unlink(missing_ok=True)
+        (system / unit).symlink_to("/dev/null")
+    (root / "etc/hostname").write_text("guest\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost guest\n::1 localhost\n")
+    (root / "etc/fstab").write_text("")
+    (root / "etc/machine-id").write_text(hashlib.sha256(b"pierhead guest").hexdigest()[:32] + "\n")
+    # Debian's ninety profiles take seven seconds to load and confine programs that the guest does not have.
+    for profile in (root / "etc/apparmor.d").iterdir():
+        if profile.is_file():
+            profile.unlink()
+    _run("chroot", root, "useradd", "--create-home", "--shell", "/bin/sh", "pier")
+    # Newer than /usr: systemd sees that nothing is left to be done after an upgrade.
+    for stamp in ("etc/.updated", "var/.updated"):
+        (root / stamp).touch()
+
+
+def _run(*command: str | Path) -> None:
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if ended.returncode != 0:
+        tail = "\n".join(ended.stdout.splitlines()[-30:])
+        raise GuestError(f"{shlex.join(map(str, command))} ended with {ended.returncode}:\n{tail}")
+
+
+@contextlib.contextmanager
+def _lock(cache: Path) -> Iterator[None]:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
