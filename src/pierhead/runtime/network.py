@@ -102,7 +102,9 @@ def detach_networks(links: "Iterable[HostLink]", *, host: "NetlinkSocket") -> No
     failures = []
     for link in links:
         try:
-            _remove_link(host, link)
+            present = host.find_link(link.index)
+            if present and present.name == link.name:
+                _delete_present(host, present)
         except PierheadError as error:
             failures.append(error)
     if failures:
@@ -183,12 +185,12 @@ class _Attachment:
                 namespace_fd=self._guest_namespace_fd(),
             ),
         )
-        self._undo.append(lambda: self._host.delete_link(self._host.get_link(outer)))
-        inner = self._guest.get_link(name)
-        self.host_links.append(HostLink(name=outer, index=inner.peer_index, guest_name=name))
+        self._undo.append(lambda: _delete_present(self._host, self._host.find_link(outer)))
+        outer_link = self._host.get_link(outer)
+        self.host_links.append(HostLink(name=outer, index=outer_link.index, guest_name=name))
         if network.hairpin_mode:
-            self._host.set_hairpin(Link(index=inner.peer_index, name=outer), on=True)
-        self._configure(inner, network)
+            self._host.set_hairpin(outer_link, on=True)
+        self._configure(self._guest.get_link(name), network)
 
     def _configure(self, link: Link, network: "Network") -> None:
         """The inner end has its addresses, is up and has its default routes."""
@@ -255,7 +257,7 @@ class _Attachment:
             raise NotFound(
                 f"there is no bridge {network.bridge} on the host",
                 code="bridge-not-found",
-                hint=f"ip link add {network.bridge} type bridge",
+                hint=f"make it with: ip link add {network.bridge} type bridge",
             )
         return bridge.index
 
@@ -283,15 +285,14 @@ def _restore(host: "NetlinkSocket", link: Link, addresses: "Iterable[str]") -> N
     host.change_link(present, LinkOptions(up=link.up))
 
 
-def _remove_link(host: "NetlinkSocket", link: HostLink) -> None:
-    """The link does not exist; another link of that name is left alone."""
-    present = host.find_link(link.index)
-    if present is None or present.name != link.name:
+def _delete_present(host: "NetlinkSocket", link: Link | None) -> None:
+    """The link, if there was one, does not exist; its namespace may end and take it away meanwhile."""
+    if link is None:
         return
     try:
-        host.delete_link(present)
+        host.delete_link(link)
     except OperationFailed as error:
-        if error.errno != ENODEV:  # its namespace ended meanwhile
+        if error.errno != ENODEV:
             raise
 
 
