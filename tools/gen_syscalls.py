@@ -9,8 +9,8 @@ every architecture (``apt-get download linux-libc-dev``, ``dpkg-deb -x FILE HEAD
     HEADERS/usr/lib/linux/uapi/{x86,arm64,arm}/asm/unistd*.h
 
 The C preprocessor evaluates the numbers, so this needs a C compiler.  The kernel never takes a number back:
-newer headers only add names.  They matter only to profiles that name the newest calls, for what a profile does
-not name needs no entry; see "newer than the profile" in ``pierhead/runtime/plan/seccomp.py``.
+newer headers only add names.  They matter only to profiles that name the newest calls, for a call that no
+profile names needs no entry; see "Newer than the profile" in ``pierhead/runtime/plan/seccomp.py``.
 """
 # ruff: noqa: INP001
 
@@ -25,25 +25,26 @@ from pathlib import Path
 PLAN = Path(__file__).parent.parent / "src" / "pierhead" / "runtime" / "plan"
 WIDTH = 108
 
-# name of the table -> (directory, header, extra preprocessor options)
+# name of the table -> (directory, header, prefix of the macros, extra preprocessor options)
 ABIS = {
-    "X86_64": ("x86", "asm/unistd_64.h", ()),
-    "X86": ("x86", "asm/unistd_32.h", ()),
-    "X32": ("x86", "asm/unistd_x32.h", ("-D__X32_SYSCALL_BIT=0x40000000",)),
-    "AARCH64": ("arm64", "asm/unistd_64.h", ()),
-    "ARM": ("arm", "asm/unistd.h", ("-D__ARM_EABI__",)),
+    "X86_64": ("x86", "asm/unistd_64.h", "NR", ()),
+    "X86": ("x86", "asm/unistd_32.h", "NR", ()),
+    "X32": ("x86", "asm/unistd_x32.h", "NR", ("-D__X32_SYSCALL_BIT=0x40000000",)),
+    "AARCH64": ("arm64", "asm/unistd_64.h", "NR", ()),
+    "ARM": ("arm", "asm/unistd.h", "NR", ("-D__ARM_EABI__",)),
+    "ARM_PRIVATE": ("arm", "asm/unistd.h", "ARM_NR", ("-D__ARM_EABI__",)),
 }
 MODULES = {
     "syscalls_x86_64": ("an x86-64 machine: its own, i386's and x32's", ("X86_64", "X86", "X32")),
-    "syscalls_aarch64": ("a 64-bit ARM machine: its own and 32-bit ARM's (EABI)", ("AARCH64", "ARM")),
+    "syscalls_aarch64": ("a 64-bit ARM machine: its own and 32-bit ARM's", ("AARCH64", "ARM", "ARM_PRIVATE")),
 }
 # Macros of these headers that look like system calls and are none.
 NOT_CALLS = {"SYSCALL_BASE", "SYSCALL_MASK", "OABI_SYSCALL_BASE", "BASE", "syscalls"}
 
 
 def preprocess(source: str, headers: Path, abi: str, *options: str) -> str:
-    """What the C preprocessor makes of the source, with the headers of the ABI."""
-    directory, _, more = ABIS[abi]
+    """What the C preprocessor makes of the source with the headers of the ABI."""
+    directory, _, _, more = ABIS[abi]
     places = (headers / "usr/lib/linux/uapi" / directory, headers / "usr/include")
     command = ["cc", "-E", "-P", "-nostdinc", *(f"-I{place}" for place in places), *more, *options, "-"]
     return subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
@@ -51,11 +52,11 @@ def preprocess(source: str, headers: Path, abi: str, *options: str) -> str:
 
 def read_table(headers: Path, abi: str) -> dict[str, int]:
     """The system calls of an ABI by name, in the order of their numbers."""
-    include = f"#include <{ABIS[abi][1]}>\n"
+    _, header, prefix, _ = ABIS[abi]
+    include = f"#include <{header}>\n"
     macros = preprocess(include, headers, abi, "-dM")
-    names = re.findall(r"^#define __(NR|ARM_NR)_(\w+)[ \t]", macros, re.MULTILINE)
-    wanted = [(kind, name) for kind, name in names if name not in NOT_CALLS]
-    source = include + "".join(f"@ {name}@ __{kind}_{name}\n" for kind, name in wanted)
+    names = re.findall(rf"^#define __{prefix}_(\w+)[ \t]", macros, re.MULTILINE)
+    source = include + "".join(f"@ {name}@ __{prefix}_{name}\n" for name in names if name not in NOT_CALLS)
     table = {}
     for line in preprocess(source, headers, abi).splitlines():
         if line.startswith("@"):
@@ -92,12 +93,15 @@ def render(machine: str, tables: dict[str, dict[str, int]], version: str) -> str
     lines = [
         f'"""System call numbers of {machine}; of Linux {version}.',
         "",
-        "Written by ``tools/gen_syscalls.py``; do not edit.  A table is one text, faster to load than a dictionary:",
+        "Written by ``tools/gen_syscalls.py``; do not edit.  A table is one text, which loads fastest:",
         "names in the order of their numbers, and a number wherever the next is not one more than the last.",
         '"""',
     ]
     for abi, table in tables.items():
         rows = textwrap.wrap(spell_table(table), WIDTH - 8, break_on_hyphens=False)
+        if len(rows) == 1:
+            lines += ["", f'{abi} = "{rows[0]}"']
+            continue
         lines += ["", f"{abi} = ("]
         lines += [f'    "{row} "' for row in rows[:-1]] + [f'    "{rows[-1]}"', ")"]
     return "\n".join(lines) + "\n"

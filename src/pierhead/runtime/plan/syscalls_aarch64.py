@@ -1,6 +1,6 @@
 """System call numbers of a 64-bit ARM machine: its own and 32-bit ARM's (EABI); of Linux 7.2.
 
-Written by ``tools/gen_syscalls.py``; do not edit.  A table is one text, faster to load than a dictionary:
+Written by ``tools/gen_syscalls.py``; do not edit.  A table is one text, which loads fastest:
 names in the order of their numbers, and a number wherever the next is not one more than the last.
 """
 
@@ -93,5 +93,7 @@ ARM = (
     "process_mrelease futex_waitv set_mempolicy_home_node cachestat fchmodat2 map_shadow_stack futex_wake "
     "futex_wait futex_requeue statmount listmount lsm_get_self_attr lsm_set_self_attr lsm_list_modules "
     "mseal setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr file_setattr "
-    "listns rseq_slice_yield 983041 breakpoint cacheflush usr26 usr32 set_tls get_tls"
+    "listns rseq_slice_yield"
 )
+
+ARM_PRIVATE = "983041 breakpoint cacheflush usr26 usr32 set_tls get_tls"

@@ -1,6 +1,6 @@
 """System call numbers of an x86-64 machine: its own, i386's and x32's; of Linux 7.2.
 
-Written by ``tools/gen_syscalls.py``; do not edit.  A table is one text, faster to load than a dictionary:
+Written by ``tools/gen_syscalls.py``; do not edit.  A table is one text, which loads fastest:
 names in the order of their numbers, and a number wherever the next is not one more than the last.
 """
 
