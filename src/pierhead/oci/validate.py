@@ -82,7 +82,7 @@ _PROC_ALLOWED = frozenset(
 
 
 def check_container_id(container_id: str) -> None:
-    """The id can name a container: 1 to 1024 of the characters ``A-Z a-z 0-9 _ + . -``, but not ``.``, ``..``.
+    """The id can name a container: 1 to 1024 characters of ``A-Z a-z 0-9 _ + . -``, but not ``.``, ``..``.
 
     Raises:
         InvalidInput: it cannot; ids become names of directories and cgroups.
@@ -195,7 +195,7 @@ def check_ids_are_mapped(spec: Spec, _: list[str]) -> None:
 
 
 def check_names_of_the_host(spec: Spec, _: list[str]) -> None:
-    """Names of the host need a UTS namespace and fit into it (config.md, "Hostname", "Domainname"; uname(2))."""
+    """The host's names need a UTS namespace and fit into it (config.md, "Hostname", "Domainname"; uname(2))."""
     private = _namespace_path(spec.linux or _NO_LINUX, "uts") is not None
     for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         path = f"$.{name}"
@@ -207,7 +207,7 @@ def check_names_of_the_host(spec: Spec, _: list[str]) -> None:
 
 
 def check_restricted_paths(spec: Spec, _: list[str]) -> None:
-    """What is mounted needs a mount namespace, or it would be in the host's (config-linux.md, "Masked Paths")."""
+    """Mounts need a mount namespace, or they would be in the host's (config-linux.md, "Masked Paths")."""
     linux = spec.linux or _NO_LINUX
     private = _namespace_path(linux, "mount") is not None
     listed = (
@@ -377,7 +377,7 @@ def _check_user(user: User, path: str) -> None:
 
 
 def _check_capabilities(capabilities: Capabilities, path: str, warnings: list[str]) -> None:
-    """Unknown names are ignored, as by runc; what capset(2) would refuse is refused here, where it has a name."""
+    """Unknown names are ignored, as by runc; what capset(2) would refuse is refused here, by its name."""
     for set_name in capabilities.fields:
         unknown = [name for name in getattr(capabilities, set_name) if name not in CAPABILITY_NUMBERS]
         warnings += [f"{path}.{set_name}: {name} is not known and is ignored" for name in unknown]

@@ -173,7 +173,7 @@ def check_number_list(text: str, path: str) -> None:
 
 
 def check_cgroups_path(cgroups_path: str, *, path: str = "$.linux.cgroupsPath") -> None:
-    """The path leads to the cgroup that it says (config-linux.md, "Cgroups Path"; crun's sub-cgroup escape)."""
+    """The path leads where it says (config-linux.md, "Cgroups Path"; crun 1.29's sub-cgroup escape)."""
     no_nul(cgroups_path, path)
     if ".." in cgroups_path.replace(":", "/").split("/"):
         raise invalid(f"{cgroups_path!r} contains '..'", path)
