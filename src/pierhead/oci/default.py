@@ -120,29 +120,23 @@ def _mounts() -> tuple[Mount, ...]:
 
 def _without_privileges(spec: Spec, uid: int, gid: int) -> Spec:
     assert spec.linux is not None
-    mounts = [
-        mount.replace(
-            # gid=5 is a group that the mapping of one group does not have.
-            options=tuple(option for option in mount.options if not option.startswith(("gid=", "uid=")))
-        )
-        for mount in spec.mounts
-        if not mount.destination.startswith("/sys")
-    ]
-    # sysfs belongs to a network namespace; who has the host's may only bind the host's mount of it.
-    mounts.append(
-        Mount(
-            destination="/sys",
-            type="none",
-            source="/sys",
-            options=("rbind", "nosuid", "noexec", "nodev", "ro"),
-        )
-    )
+    closed = ("nosuid", "noexec", "nodev")
+    # sysfs belongs to a network namespace; who has the host's may only bind the host's mount of it.  What
+    # rbind brings along stays writable below a read-only /sys, so the host's cgroups must be covered by the
+    # container's own: the mount at /sys/fs/cgroup stays, with a cgroup namespace (CVE-2023-25809).
+    sysfs = Mount(destination="/sys", type="none", source="/sys", options=("rbind", *closed, "ro"))
+    mounts = [sysfs if mount.destination == "/sys" else _without_ids(mount) for mount in spec.mounts]
     linux = spec.linux.replace(
         uid_mappings=(IDMapping(container_id=0, host_id=uid, size=1),),
         gid_mappings=(IDMapping(container_id=0, host_id=gid, size=1),),
         resources=None,
         namespaces=tuple(Namespace(type=kind) for kind in ("pid", "ipc", "uts", "mount", "cgroup", "user")),
-        # What rbind brings along stays writable under a read-only /sys: the host's cgroups (CVE-2023-25809).
-        masked_paths=(*spec.linux.masked_paths, "/sys/fs/cgroup"),
     )
     return spec.replace(mounts=tuple(mounts), linux=linux)
+
+
+def _without_ids(mount: Mount) -> Mount:
+    """The mount without gid=5 and the like: ids that the mapping of a single one does not have."""
+    return mount.replace(
+        options=tuple(option for option in mount.options if not option.startswith(("gid=", "uid=")))
+    )

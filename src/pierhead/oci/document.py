@@ -105,6 +105,8 @@ def decode(cls: type[V], obj: object, *, path: str = "$", unknown: list[str] | N
 def encode(value: Value) -> dict[str, Any]:
     """The JSON object of a value; fields equal to their default are left out, as Go's omitempty does.
 
+    What a class names in ``json_always`` is there all the same, for readers that expect it.
+
     ``decode(type(value), encode(value)) == value`` holds for every value whose fields of type ``X | None``
     have None as their default.
     """
@@ -305,8 +307,9 @@ def _writer_of_class(cls: type[Value]) -> Writer:
 
 def _make_class_writer(cls: type[Value]) -> Writer:
     table: list[tuple[str, str, Any, Writer | None]] = []
+    always: tuple[str, ...] = getattr(cls, "json_always", ())
     for attribute, annotation in _annotations(cls).items():
-        default = cls.defaults.get(attribute, _MISSING)
+        default = _MISSING if attribute in always else cls.defaults.get(attribute, _MISSING)
         table.append((attribute, json_name(cls, attribute), default, _make_writer(annotation)))
 
     def write(value: Any) -> dict[str, Any]:

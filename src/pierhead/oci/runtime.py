@@ -39,6 +39,7 @@ class User(Value):
     ``username`` is for other platforms by the specification; names are resolved before a Spec is made.
     """
 
+    json_always = ("uid", "gid")
     json_ranges = ranges(uid=UINT32, gid=UINT32, umask=UINT32, additional_gids=UINT32)
 
     uid: int = 0
@@ -114,6 +115,7 @@ class Process(Value):
     json_names = names(
         oom_score_adj="oomScoreAdj", io_priority="ioPriority", exec_cpu_affinity="execCPUAffinity"
     )  # fmt: skip
+    json_always = ("user",)
     json_ranges = ranges(oom_score_adj=INT64)
 
     terminal: bool = False
@@ -211,6 +213,7 @@ class Device(Value):
     ``file_mode`` holds the permission bits, uid and gid are of the container.
     """
 
+    json_always = ("major", "minor")
     json_ranges = ranges(major=INT64, minor=INT64, file_mode=UINT32, uid=UINT32, gid=UINT32)
 
     path: str

@@ -195,7 +195,7 @@ def check_ids_are_mapped(spec: Spec, _: list[str]) -> None:
 
 
 def check_names_of_the_host(spec: Spec, _: list[str]) -> None:
-    """The host's names need a UTS namespace and fit into it (config.md, "Hostname", "Domainname"; uname(2))."""
+    """Hostname and domainname need a UTS namespace and fit into it (config.md, "Hostname"; uname(2))."""
     private = _namespace_path(spec.linux or _NO_LINUX, "uts") is not None
     for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         path = f"$.{name}"
