@@ -1,0 +1,46 @@
+#include "oom.h"
+
+uint64_t oom_parse(const char *text)
+{
+	uint64_t number = 0;
+
+	while (*text && !text_starts(text, "oom_kill "))
+		while (*text && *text++ != '\n')
+			;
+	for (text += *text ? strlen("oom_kill ") : 0; *text >= '0' && *text <= '9'; text++)
+		number = number * 10 + (uint64_t)(*text - '0');
+	return number;
+}
+
+void oom_read(struct oom *oom)
+{
+	char text[512];
+	long length;
+
+	if (oom->file < 0)
+		return;
+	length = sys(pread64, oom->file, text, sizeof text - 1, 0);
+	if (length < 0) { /* ENODEV: the cgroup was removed */
+		sys(close, oom->file);
+		oom->file = -1;
+		return;
+	}
+	text[length] = 0;
+	oom->kills = oom_parse(text);
+}
+
+void oom_open(struct oom *oom, const char *path)
+{
+	*oom = (struct oom){ .file = -1 };
+	if (*path)
+		oom->file = (int)sys(openat, FD_CWD, path, O_RDONLY | O_CLOEXEC);
+	if (oom->file < 0)
+		oom->file = -1;
+	oom_read(oom);
+	oom->before = oom->kills;
+}
+
+bool oom_happened(const struct oom *oom)
+{
+	return oom->kills > oom->before;
+}
