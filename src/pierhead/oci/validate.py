@@ -174,7 +174,7 @@ def check_id_mappings(spec: Spec, _: list[str]) -> None:
     for name, mappings in (("uidMappings", linux.uid_mappings), ("gidMappings", linux.gid_mappings)):
         path = f"$.linux.{name}"
         if mappings and user is None:
-            raise invalid("needs a user namespace in linux.namespaces", path)
+            raise invalid("needs a user namespace", path)
         if not mappings and user == "":
             raise invalid("is missing, and a new user namespace needs it", path, code="missing-field")
         _check_mappings(mappings, path)
@@ -200,7 +200,7 @@ def check_names_of_the_host(spec: Spec, _: list[str]) -> None:
     for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         path = f"$.{name}"
         if value and not private:
-            raise invalid("needs a uts namespace in linux.namespaces", path)
+            raise invalid("needs a uts namespace", path)
         if len(value.encode(errors="surrogateescape")) > _HOST_NAME_MAX:
             raise invalid(f"is longer than {_HOST_NAME_MAX} bytes", path)
         no_nul(value, path)
@@ -217,7 +217,7 @@ def check_restricted_paths(spec: Spec, _: list[str]) -> None:
     )
     for path, paths in listed:
         if paths and not private:
-            raise invalid("needs a mount namespace in linux.namespaces", path)
+            raise invalid("needs a mount namespace", path)
         for index, each in enumerate(paths):
             no_nul(each, f"{path}[{index}]")
 
@@ -228,7 +228,7 @@ def check_time_offsets(spec: Spec, _: list[str]) -> None:
     if not linux.time_offsets:
         return
     if _namespace_path(linux, "time") != "":
-        raise invalid("needs a new time namespace in linux.namespaces", "$.linux.timeOffsets")
+        raise invalid("needs a new time namespace", "$.linux.timeOffsets")
     for clock, offset in linux.time_offsets.items():
         known(clock, TIME_NAMESPACE_CLOCKS, "clock", f"$.linux.timeOffsets.{clock}")
         if offset.nanosecs >= _NANOSECONDS:

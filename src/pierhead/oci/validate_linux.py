@@ -212,7 +212,7 @@ def check_sysctl(
         if space == "":
             raise invalid("is not a parameter of any namespace, it would change the host's", path)
         if space not in spaces:
-            raise invalid(f"needs a {space} namespace in linux.namespaces", path)
+            raise invalid(f"needs a {space} namespace", path)
         if hostname and parts == ["kernel", "hostname"]:
             raise invalid("says the same as hostname", path)
         if domainname and parts == ["kernel", "domainname"]:
@@ -251,7 +251,7 @@ def check_net_devices(
 ) -> None:
     """Interfaces have names and a network namespace to go to (config-linux.md, "Network Devices")."""
     if net_devices and "network" not in spaces:
-        raise invalid("needs a network namespace in linux.namespaces", path)
+        raise invalid("needs a network namespace", path)
     seen: set[str] = set()
     for host_name, device in net_devices.items():
         here = f'{path}["{host_name}"]'
