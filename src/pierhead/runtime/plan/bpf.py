@@ -85,9 +85,13 @@ class Assembler:
 
     def branch(self, code: int, k: int, if_true: Label, if_false: Label) -> Label:
         """Go to ``if_true`` or ``if_false`` as the comparison ``code`` (JEQ, JGT, JGE, JSET) with k says."""
-        true, false = self._near(if_true), self._near(if_false)
-        here = len(self._words)
-        return self._put(code | (here - true - 1) << 16 | (here - false - 1) << 24 | k << 32)
+        words = self._words
+        here = len(words)
+        if here - if_true >= _REACH or here - if_false >= _REACH:
+            if_true, if_false = self._near(if_true), self._near(if_false)
+            here = len(words)
+        words.append(code | (here - if_true - 1) << 16 | (here - if_false - 1) << 24 | k << 32)
+        return here
 
     def load(self, offset: int, then: Label) -> Label:
         """A = the 32-bit word at ``offset`` of the data, and go on at ``then``."""
@@ -112,17 +116,20 @@ class Assembler:
             if label != targets[-1]:
                 firsts.append(start)
                 targets.append(label)
-        return self._tree(firsts, targets)
+        return self._tree(firsts, targets, 0, len(firsts))
 
-    def _tree(self, starts: list[int], labels: list[Label]) -> Label:
-        count = len(starts)
+    def _tree(self, starts: list[int], labels: list[Label], low: int, high: int) -> Label:
+        """The tree for the ranges ``low`` to ``high`` - 1."""
+        count = high - low
         if count == 1:
-            return labels[0]
-        if count == 3 and labels[0] == labels[2] and starts[2] == starts[1] + 1:
-            return self.branch(JEQ, starts[1], labels[1], labels[0])
-        middle = count // 2
-        above = self._tree(starts[middle:], labels[middle:])
-        below = self._tree(starts[:middle], labels[:middle])
+            return labels[low]
+        if count == 2:
+            return self.branch(JGE, starts[low + 1], labels[low + 1], labels[low])
+        if count == 3 and labels[low] == labels[low + 2] and starts[low + 2] == starts[low + 1] + 1:
+            return self.branch(JEQ, starts[low + 1], labels[low + 1], labels[low])
+        middle = low + count // 2
+        above = self._tree(starts, labels, middle, high)
+        below = self._tree(starts, labels, low, middle)
         return self.branch(JGE, starts[middle], above, below)
 
     def encode(self, start: Label) -> bytes:

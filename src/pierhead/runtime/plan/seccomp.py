@@ -464,9 +464,11 @@ def _add_multiplexed(cases: dict[int, list[Case]], rule: _Rule) -> None:
 
 def _read_cases(answer: int, conditions: tuple[SyscallArg, ...], bits: int) -> list[Case]:
     """The cases, any of which may hold, that the conditions of one rule make."""
-    tests = [_read_test(condition, (1 << bits) - 1) for condition in conditions]
-    indexes = {condition.index for condition in conditions}
-    if len(indexes) < len(conditions):
+    top = (1 << bits) - 1
+    if len(conditions) == 1:
+        return [(answer, (_read_test(conditions[0], top),))]
+    tests = [_read_test(condition, top) for condition in conditions]
+    if len({condition.index for condition in conditions}) < len(conditions):
         return [(answer, (test,)) for test in tests]
     return [(answer, tuple(tests))]
 
@@ -476,11 +478,11 @@ def _read_test(condition: SyscallArg, top: int) -> Test:
     value = condition.value & top
     ranges: Ranges
     match condition.op:
+        case "SCMP_CMP_EQ":
+            return condition.index, top, ((value, value),)
         case "SCMP_CMP_MASKED_EQ":
             datum = condition.value_two & value
             return condition.index, value, ((datum, datum),)
-        case "SCMP_CMP_EQ":
-            ranges = ((value, value),)
         case "SCMP_CMP_NE":
             ranges = ((0, value - 1), (value + 1, top))
         case "SCMP_CMP_LT":
