@@ -152,7 +152,8 @@ _Noreturn static void init_main(struct launch *l)
 	sys(close, l->control);
 	l->report = l->channel;
 	reset_signals();
-	if (!((header(l, HEADER_CLONE_FLAGS) | header(l, HEADER_JOINER_FLAGS)) & CLONE_NEWUSER))
+	/* with a user namespace the launcher must still reach our id maps: become_root does it then */
+	if (!(header(l, HEADER_CLONE_FLAGS) & CLONE_NEWUSER))
 		sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
 	perform_all(l, PLACE_INIT);
 	leave(0);
@@ -201,7 +202,7 @@ _Noreturn static void joiner_main(struct launch *l)
 
 static struct child clone_through_joiner(struct launch *l)
 {
-	uint64_t flags = header(l, HEADER_JOINER_FLAGS) | CLONE_VFORK | CLONE_FILES | parenthood(l);
+	uint64_t flags = CLONE_VFORK | CLONE_FILES | parenthood(l);
 	int pidfd;
 	long pid, shared = sys(mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct child_info info;
@@ -261,6 +262,8 @@ _Noreturn void stage_main(int control, int channel)
 	sys(setsid);
 	receive_plan(&l);
 	perform_all(&l, PLACE_STAGE);
+	if (header(&l, HEADER_FLAGS) & LAUNCH_NOTHING)
+		leave(0);
 	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l, parenthood(&l));
 	sys(close, channel);
 	tell_child(&l, init.pid, PLACE_INIT, init.pidfd);

@@ -174,18 +174,15 @@ static long move_up(int *fd, int floor)
 	return 0;
 }
 
-/* keep: u32 indexes of descriptors that become 3, 4, …; every other one closes with execve (CVE-2024-21626). */
+/* Kept descriptors become 3, 4, …; every other one closes with execve (CVE-2024-21626). */
 long op_own_descriptors(struct launch *l, const struct argument *a)
 {
-	uint32_t keep[PACKET_FDS], count = a[OWN_DESCRIPTORS_ARG_KEEP].length / 4;
-	int floor = 3 + (int)count;
+	int first = a[OWN_DESCRIPTORS_ARG_FIRST].f, count = (int)a[OWN_DESCRIPTORS_ARG_COUNT].u, floor = 3 + count;
 
-	if (count > PACKET_FDS)
-		return STEP(l, "keep descriptors", "more than 240", -E_INVAL);
-	memcpy(keep, a[OWN_DESCRIPTORS_ARG_KEEP].s, (size_t)count * 4);
+	if (first + count > SLOTS_MAX)
+		return STEP(l, "keep descriptors", "too many", -E_INVAL);
 	l->doing = "fcntl F_DUPFD";
-	if (l->report == l->channel)
-		TRY(move_up(&l->channel, floor));
+	TRY(move_up(&l->channel, floor));
 	l->report = l->channel;
 	TRY(move_up(&l->root, floor));
 	TRY(move_up(&l->null, floor));
@@ -193,8 +190,7 @@ long op_own_descriptors(struct launch *l, const struct argument *a)
 	for (uint32_t i = 0; i < l->plan.header[HEADER_SLOTS].u; i++)
 		TRY(move_up(&l->plan.slots[i], floor));
 	l->doing = "dup3";
-	for (uint32_t i = 0; i < count; i++)
-		if (keep[i] < SLOTS_MAX)
-			TRY(sys(dup3, l->plan.slots[keep[i]], 3 + (int)i, 0));
+	for (int i = 0; i < count; i++)
+		TRY(sys(dup3, l->plan.slots[first + i], 3 + i, 0));
 	return STEP(l, "close_range", NULL, sys(close_range, floor, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */));
 }

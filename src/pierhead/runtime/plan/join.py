@@ -1,0 +1,71 @@
+"""The plan of a further process in a container that runs.  Pure.
+
+The joiner is put into the container's cgroup, enters all its namespaces at once through the init process's pidfd (a
+pidfd cannot come to mean another process, as a number can), and clones the process, which is then in the pid
+namespace too.
+"""
+
+from __future__ import annotations
+
+from pierhead.oci.numbers import NAMESPACES
+from pierhead.runtime import wire_table as wire
+from pierhead.runtime.plan import credentials
+from pierhead.runtime.plan.launch import LaunchView, list_slots, plan_keyring, plan_process, plan_terminal_or_streams
+from pierhead.runtime.plan.launchplan import LaunchPlan, Slot
+from pierhead.runtime.wire import INIT, JOINER, Operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pierhead.runtime.config import Config, ProcessSpec
+
+
+def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchPlan:
+    """The plan of a process that joins.
+
+    Args:
+        config: the container's.
+        process: resolved, as for ``plan_container``.
+        view: ``gate`` is False.
+    """
+    operations = (
+        *_join(config, process),
+        Operation(name="session", why="no terminal or signal of the caller's reaches it"),
+        *plan_keyring(config, process, view),
+        Operation(name="root_here", why="paths are resolved beneath the container's root"),
+        *plan_terminal_or_streams(process, view, new_root=False),
+        Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
+        *_final_affinity(process),
+        *plan_process(config, process, view, keep_groups=False),
+    )
+    return LaunchPlan(
+        operations=operations,
+        slots=list_slots(view, Slot(name="init process", kind="given")),
+        joiner=True,
+        oom_score_adj=process.oom_score_adj,
+        trace=view.trace,
+    )
+
+
+def _join(config: Config, process: ProcessSpec) -> Iterable[Operation]:
+    affinity = process.exec_cpu_affinity
+    if affinity and affinity.initial:
+        why = "CPUs until the process is in the container's cgroup"
+        yield credentials.plan_affinity(affinity.initial, place=JOINER, why=why)
+    why = "the launcher puts us into the container's cgroup first"
+    yield Operation(name="sync", arguments=(wire.SYNC_MAPS,), place=JOINER, why=why)
+    kinds = {item.type for item in config.namespaces}
+    flags = sum(NAMESPACES[kind] for kind in kinds)
+    why = f"the container's namespaces, all at once: {', '.join(sorted(kinds))}"
+    yield Operation(name="setns", arguments=("init process", flags), place=JOINER, why=why)
+    if "user" in kinds:
+        why = "root of the user namespace, as mapped"
+        yield Operation(name="become_root", arguments=(0, 0), place=JOINER, why=why)
+
+
+def _final_affinity(process: ProcessSpec) -> Iterable[Operation]:
+    affinity = process.exec_cpu_affinity
+    if affinity and affinity.final:
+        why = "CPUs from now on"
+        yield credentials.plan_affinity(affinity.final, place=INIT, why=why)

@@ -1,0 +1,300 @@
+"""Mounts of the configuration to operations, and the root before and after them.  Pure.
+
+Order matters and has its reasons: the root is made a mount, file systems and binds go onto it in the configuration's
+order, then paths are masked and made read-only (so that no mount uncovers them), then the root is changed.
+"""
+
+from __future__ import annotations
+
+from pierhead.errors import InvalidInput, Unsupported
+from pierhead.runtime import wire_table as wire
+from pierhead.runtime.plan import mountoptions
+from pierhead.runtime.plan.launchplan import Slot
+from pierhead.runtime.plan.mountoptions import MountOptions, parse_options
+from pierhead.runtime.wire import STAGE, Operation
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pierhead.linux.cgroupfs import Hierarchies
+    from pierhead.runtime.config import Config, Mount
+
+_NEVER_THROUGH_LINKS = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"))
+_RECURSIVE_BITS = wire.BIND_ATTR_RECURSIVE
+
+
+class MountView(Value):
+    """What mounts depend on beyond the configuration.
+
+    Fields:
+        hierarchies: of the machine, for a ``cgroup`` mount.
+        cgroup_directories: the container's own cgroup by hierarchy mount point; empty without cgroups.
+        new_namespaces: by type.
+        privileged: whether binds are opened by the stage, with the host's rights (a new user namespace).
+    """
+
+    hierarchies: Hierarchies
+    cgroup_directories: dict[str, str]
+    new_namespaces: frozenset[str]
+    privileged: bool = False
+
+
+class MountPlan(Value):
+    """Operations of the stage and of the init process, and the slots that they need."""
+
+    stage: tuple[Operation, ...]
+    init: tuple[Operation, ...]
+    slots: tuple[Slot, ...]
+
+
+def plan_root(config: Config, parent_mount: str) -> tuple[Operation, ...]:
+    """The root as a mount that can be pivoted into.
+
+    Args:
+        config: the configuration.
+        parent_mount: where the mount stands that holds the rootfs; it may not be shared (pivot_root(2)).
+    """
+    flags = mountoptions.PROPAGATION.get(config.rootfs_propagation or "rslave")
+    if flags is None:
+        message = f"there is no propagation {config.rootfs_propagation!r}"
+        raise InvalidInput(message, path="$.linux.rootfsPropagation")
+    why = "what we mount does not reach the host" if not flags & mountoptions.MS_SHARED else "as rootfsPropagation says"
+    operations = [Operation(name="propagation", arguments=("/", flags | mountoptions.MS_REC), why=why)]
+    if flags & mountoptions.MS_SHARED:
+        why = "the kernel refuses to pivot out of a shared mount"
+        arguments = (parent_mount, mountoptions.MS_PRIVATE)
+        operations.append(Operation(name="propagation", arguments=arguments, why=why))
+    why = "the new root has to be a mount; from here on paths are resolved beneath it"
+    operations.append(Operation(name="root", arguments=(config.rootfs,), why=why))
+    return tuple(operations)
+
+
+def plan_mounts(config: Config, view: MountView) -> MountPlan:
+    """All mounts of the configuration, in its order."""
+    stage: list[Operation] = []
+    init: list[Operation] = []
+    slots: list[Slot] = []
+    for number, mount in enumerate(config.mounts):
+        path = f"$.mounts[{number}]"
+        options = parse_options(mount.options, path=f"{path}.options")
+        if options.remount:
+            init.append(_remount(mount, options))
+        elif options.bind or mount.type == "bind":
+            _plan_bind(number, mount, options, view, (stage, init, slots))
+        elif mount.type in ("cgroup", "cgroup2"):
+            init += _plan_cgroup(mount, options, view, path)
+        elif not mount.type:
+            raise InvalidInput(f"the mount on {mount.destination} has neither a type nor the option bind", path=path)
+        else:
+            init.append(_file_system(mount, options, label=mount.label or config.mount_label))
+    return MountPlan(stage=tuple(stage), init=tuple(init), slots=tuple(slots))
+
+
+def plan_covers(config: Config) -> tuple[Operation, ...]:
+    """Read-only and masked paths, after every mount."""
+    readonly = "the container may read this of the machine, and not change it"
+    masked = "this tells of the machine, or gives a hold on it"
+    return (
+        *(Operation(name="readonly", arguments=(path,), why=readonly) for path in config.readonly_paths),
+        *(Operation(name="mask", arguments=(path,), why=masked) for path in config.mask_paths),
+    )
+
+
+def plan_change_of_root(config: Config) -> tuple[Operation, ...]:
+    """From the host's root to the container's."""
+    if config.no_pivot_root:
+        why = "the host's root is a ramfs, which cannot be pivoted away from"
+        operations = [Operation(name="move_root", why=why)]
+    else:
+        why = "the host's tree is gone from here on: not hidden, but not mounted"
+        operations = [Operation(name="pivot_root", arguments=(config.pivot_dir,), why=why)]
+    if config.rootfs_propagation:
+        flags = mountoptions.PROPAGATION[config.rootfs_propagation]
+        why = "how later mounts travel between the container's root and its peers"
+        operations.append(Operation(name="propagation", arguments=("/", flags), why=why))
+    if config.readonlyfs:
+        why = "the root is read-only; mounts on it keep their own mode"
+        operations.append(Operation(name="root_attributes", arguments=(mountoptions.RDONLY,), why=why))
+    return tuple(operations)
+
+
+def _file_system(mount: Mount, options: MountOptions, *, label: str = "") -> Operation:
+    kind = wire.TARGET_DIRECTORY
+    if mount.type in _NEVER_THROUGH_LINKS or mount.destination.rstrip("/") == "/dev":
+        kind |= wire.TARGET_REAL
+    if mount.type == "tmpfs" and not any(option.startswith("mode=") for option in options.data):
+        kind |= wire.TARGET_KEEP_MODE
+    if label and mount.type not in ("proc", "sysfs", "mqueue", "cgroup"):
+        options = options.replace(data=(*options.data, f"context={label}"))
+    attributes = options.set | options.recursive_set
+    if not options.clear & mountoptions.ATIME_MASK:
+        attributes |= mountoptions.RELATIME
+    return Operation(
+        name="mount",
+        arguments=(
+            mount.type,
+            mount.source or mount.type,
+            options.encoded_data(),
+            attributes,
+            mount.destination,
+            kind,
+            options.propagation,
+        ),
+        why=_WHY_FILE_SYSTEM.get(mount.type, f"a {mount.type} of the configuration"),
+    )
+
+
+_WHY_FILE_SYSTEM = {
+    "proc": "the processes and kernel parameters of the container's own namespaces",
+    "sysfs": "the devices and kernel objects, with the container's own network",
+    "devpts": "terminals of its own, not the host's",
+    "mqueue": "POSIX message queues of its own",
+    "tmpfs": "memory that vanishes with the container",
+    "overlay": "a copy-on-write view",
+}
+
+
+def _remount(mount: Mount, options: MountOptions) -> Operation:
+    flags = _RECURSIVE_BITS if options.recursive_set or options.recursive_clear else 0
+    arguments = (
+        mount.destination,
+        flags,
+        options.set | options.recursive_set,
+        options.clear | options.recursive_clear,
+        options.propagation,
+    )
+    return Operation(name="remount", arguments=arguments, why="change the attributes of a mount that is there")
+
+
+_Sinks = tuple[list[Operation], list[Operation], list[Slot]]
+
+
+def _plan_bind(number: int, mount: Mount, options: MountOptions, view: MountView, sinks: _Sinks) -> None:
+    stage, init, slots = sinks
+    tree = userns = ""
+    mapped = _mapping_name(number, mount, options, view)
+    if view.privileged or mapped:
+        tree = f"tree {number}"
+        userns = mapped
+        slots.append(Slot(name=tree, kind="made"))
+        if userns and userns != "own userns":
+            slots.append(Slot(name=userns, kind="given"))
+        why = "opened with the host's rights" + (", its owners mapped" if userns else "")
+        flags = 0x8000 if options.recursive else 0
+        idmap = wire.BIND_IDMAP_RECURSIVE if options.idmap == "ridmap" else 0
+        arguments = (tree, mount.source, flags, userns if userns != "own userns" else "", idmap)
+        stage.append(Operation(name="open_tree", arguments=arguments, place=STAGE, why=why))
+    init += _bind_operations(mount, options, tree)
+
+
+def _mapping_name(number: int, mount: Mount, options: MountOptions, view: MountView) -> str:
+    """The slot of the user namespace that maps this mount's owners, or "" where none does."""
+    if mount.uid_mappings or mount.gid_mappings:
+        return f"mapping {number}"
+    if not options.idmap:
+        return ""
+    if "user" not in view.new_namespaces:
+        message = f"the idmapped mount on {mount.destination} needs uidMappings or a new user namespace"
+        raise InvalidInput(message, path=f"$.mounts[{number}].options")
+    return f"mapping {number}"
+
+
+def _bind_operations(mount: Mount, options: MountOptions, tree: str) -> Iterator[Operation]:
+    flags = wire.BIND_RECURSIVE if options.recursive else 0
+    both = bool(options.set or options.clear) and bool(options.recursive_set or options.recursive_clear)
+    if options.recursive_set or options.recursive_clear:
+        flags |= wire.BIND_ATTR_RECURSIVE
+        on, off = options.recursive_set, options.recursive_clear
+    else:
+        on, off = options.set, options.clear
+    yield Operation(
+        name="bind",
+        arguments=(
+            tree,
+            mount.source,
+            mount.destination,
+            flags,
+            wire.TARGET_LIKE_SOURCE,
+            on,
+            off,
+            options.propagation,
+            "",
+        ),
+        why=f"{mount.source} of the host, seen at {mount.destination}",
+    )
+    if both:
+        arguments = (mount.destination, 0, options.set, options.clear, 0)
+        yield Operation(name="remount", arguments=arguments, why="attributes of the topmost mount alone")
+
+
+# cgroup -----------------------------------------------------------------------------------------------------
+
+
+def _plan_cgroup(mount: Mount, options: MountOptions, view: MountView, path: str) -> Sequence[Operation]:
+    if view.hierarchies.mode == "none":
+        raise Unsupported(f"{path}: this machine has no cgroup hierarchy mounted to show at {mount.destination}")
+    if view.hierarchies.mode == "v2":
+        return (_cgroup2(mount.destination, options, view),)
+    return _cgroup1(mount, options, view)
+
+
+def _cgroup2(destination: str, options: MountOptions, view: MountView) -> Operation:
+    tree = view.hierarchies.unified()
+    if "cgroup" in view.new_namespaces or tree is None:
+        why = "the container's own cgroup, which its namespace shows as the root"
+        arguments = ("cgroup2", "cgroup", b"", options.set, destination, wire.TARGET_REAL, options.propagation)
+        return Operation(name="mount", arguments=arguments, why=why)
+    return _own_cgroup(tree.mountpoint, destination, options, view)
+
+
+def _own_cgroup(mountpoint: str, destination: str, options: MountOptions, view: MountView) -> Operation:
+    """Without a cgroup namespace the container's part alone is shown, and never writable (CVE-2023-25809)."""
+    source = view.cgroup_directories.get(mountpoint, mountpoint)
+    set_, clear = options.set | mountoptions.RDONLY, options.clear & ~mountoptions.RDONLY
+    kind = wire.TARGET_DIRECTORY | wire.TARGET_REAL
+    arguments = ("", source, destination, 0, kind, set_, clear, options.propagation, "")
+    return Operation(name="bind", arguments=arguments, why="the container's own cgroup, without a namespace for it")
+
+
+def _cgroup1(mount: Mount, options: MountOptions, view: MountView) -> list[Operation]:
+    """A tmpfs with a directory per hierarchy, as hosts with version 1 have it."""
+    attributes = options.set & ~mountoptions.RDONLY
+    data = b"smode\x00755\0"
+    top = mount.destination.rstrip("/")
+    kind = wire.TARGET_DIRECTORY | wire.TARGET_REAL
+    why = "a place for the hierarchies of cgroup version 1"
+    operations = [Operation(name="mount", arguments=("tmpfs", "tmpfs", data, attributes, top, kind, 0), why=why)]
+    for tree in view.hierarchies.trees:
+        name = tree.mountpoint.rpartition("/")[2]
+        target = f"{top}/{name}"
+        if "cgroup" not in view.new_namespaces:
+            operations.append(_own_cgroup(tree.mountpoint, target, options, view))
+            continue
+        type_ = "cgroup2" if tree.version == 2 else "cgroup"
+        tree_data = b"" if tree.version == 2 else _tree_options(tree.controllers)
+        why = f"the container's own cgroup for {','.join(tree.controllers) or 'the unified tree'}"
+        arguments = (type_, "cgroup", tree_data, options.set, target, wire.TARGET_DIRECTORY, 0)
+        operations.append(Operation(name="mount", arguments=arguments, why=why))
+        operations += _controller_links(top, name, tree.controllers)
+    if options.set & mountoptions.RDONLY:
+        arguments = (top, 0, mountoptions.RDONLY, 0, 0)
+        operations.append(Operation(name="remount", arguments=arguments, why="nothing may be made beside them"))
+    return operations
+
+
+def _tree_options(controllers: Iterable[str]) -> bytes:
+    out = []
+    for controller in controllers:
+        key, equals, value = controller.partition("=")
+        out.append(f"fnone\0s{key}\0{value}\0" if equals else f"f{key}\0")
+    return "".join(out).encode()
+
+
+def _controller_links(top: str, name: str, controllers: Sequence[str]) -> Iterator[Operation]:
+    if len(controllers) > 1:
+        for controller in controllers:
+            if controller != name:
+                why = "programs look for each controller by its own name"
+                yield Operation(name="symlink", arguments=(name, f"{top}/{controller}"), why=why)

@@ -1,0 +1,159 @@
+"""Namespaces: which are made with the clone, which are joined or made by the joiner beforehand.  Pure.
+
+A user namespace is made with the clone too, unless the joiner has to be in it first; so every other new namespace is
+owned by it.  The cgroup namespace is made by the init process itself, once it is in its cgroup: the namespace's root
+is where its maker is (cgroup_namespaces(7)).  A time namespace is entered by a clone only, and its offsets are
+written before that (time_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+from pierhead.errors import InvalidInput
+from pierhead.oci.numbers import NAMESPACES
+from pierhead.runtime import wire_table
+from pierhead.runtime.plan.launchplan import Slot
+from pierhead.runtime.wire import INIT, JOINER, Operation
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pierhead.oci.runtime import Namespace, TimeOffset
+
+PROC_NAMES = {
+    "mount": "mnt",
+    "network": "net",
+    "cgroup": "cgroup",
+    "uts": "uts",
+    "ipc": "ipc",
+    "user": "user",
+    "pid": "pid",
+    "time": "time",
+}
+"""Names below /proc/PID/ns by the specification's names."""
+
+_JOIN_ORDER = ("user", "ipc", "uts", "network", "pid", "cgroup", "time", "mount")
+_WHY_NEW = {
+    "pid": "its first process is number 1 and sees no other",
+    "mount": "its mounts are its own and vanish with it",
+    "uts": "its host name is its own",
+    "ipc": "System V and POSIX queues and shared memory are its own",
+    "network": "interfaces, addresses and ports are its own",
+    "cgroup": "it sees its own cgroup as the root",
+    "user": "root inside is an ordinary user outside",
+    "time": "its boot and monotonic clocks are its own",
+}
+
+
+class NamespacePlan(Value):
+    """How the namespaces come to be."""
+
+    clone_flags: int
+    slots: tuple[Slot, ...]
+    joiner: tuple[Operation, ...]
+    opening: tuple[Operation, ...]
+    new: frozenset[str]
+    joined: frozenset[str]
+
+
+def why_new(kind: str) -> str:
+    """What a new namespace of this kind is good for, in words."""
+    return _WHY_NEW[kind]
+
+
+def plan_namespaces(
+    namespaces: tuple[Namespace, ...], time_offsets: Mapping[str, TimeOffset], *, join_first: bool = False
+) -> NamespacePlan:
+    """Clone flags, the joiner's operations and the init process's first ones.
+
+    Args:
+        namespaces: of the configuration; one with a path is joined.
+        time_offsets: for a new time namespace.
+        join_first: a process joins a running container: the launcher puts the joiner into the cgroup.
+    """
+    joined = {item.type: item.path for item in namespaces if item.path}
+    new = frozenset(item.type for item in namespaces if not item.path)
+    unknown = [item.type for item in namespaces if item.type not in NAMESPACES]
+    if unknown:
+        raise InvalidInput(f"there is no namespace type {unknown[0]!r}", path="$.linux.namespaces")
+    needs_joiner = bool(joined) or "time" in new
+    flags = sum(NAMESPACES[kind] for kind in new if kind not in ("cgroup", "time"))
+    joiner: list[Operation] = []
+    if needs_joiner:
+        joiner = _joiner_operations(joined, new, time_offsets, join_first=join_first)
+        flags &= ~NAMESPACES["user"]
+    slots = tuple(Slot(name=f"{kind} namespace", kind="open", path=path) for kind, path in joined.items())
+    return NamespacePlan(
+        clone_flags=flags,
+        slots=slots,
+        joiner=tuple(joiner),
+        opening=_opening(new, made_by_joiner=needs_joiner, wait=not join_first),
+        new=new,
+        joined=frozenset(joined),
+    )
+
+
+def _joiner_operations(
+    joined: Mapping[str, str],
+    new: frozenset[str],
+    time_offsets: Mapping[str, TimeOffset],
+    *,
+    join_first: bool,
+) -> list[Operation]:
+    operations: list[Operation] = []
+    if join_first:
+        operations.append(_sync(JOINER, "the launcher puts us into the container's cgroup first"))
+    operations += [
+        Operation(
+            name="setns",
+            arguments=(f"{kind} namespace", NAMESPACES[kind]),
+            place=JOINER,
+            why=f"share the {kind} namespace of {joined[kind]}",
+        )
+        for kind in _JOIN_ORDER
+        if kind in joined
+    ]
+    if "user" in new:
+        why = _WHY_NEW["user"]
+        operations.append(Operation(name="unshare", arguments=(NAMESPACES["user"],), place=JOINER, why=why))
+        operations.append(_sync(JOINER, "the launcher writes the id maps"))
+        operations.append(_become_root(JOINER))
+    elif "user" in joined:
+        operations.append(_become_root(JOINER))
+    if "time" in new:
+        why = _WHY_NEW["time"]
+        operations.append(Operation(name="unshare", arguments=(NAMESPACES["time"],), place=JOINER, why=why))
+        if time_offsets:
+            operations.append(_time_offsets(time_offsets))
+    return operations
+
+
+def _time_offsets(time_offsets: Mapping[str, TimeOffset]) -> Operation:
+    text = "".join(f"{clock} {offset.secs} {offset.nanosecs}\n" for clock, offset in time_offsets.items())
+    why = "the offsets hold from the first process on"
+    return Operation(name="timens_offsets", arguments=(text,), place=JOINER, why=why)
+
+
+def _sync(place: int, why: str) -> Operation:
+    return Operation(name="sync", arguments=(wire_table.SYNC_MAPS,), place=place, why=why)
+
+
+def _become_root(place: int) -> Operation:
+    return Operation(
+        name="become_root", arguments=(0, 0), place=place, why="root of the user namespace, as mapped"
+    )
+
+
+def _opening(new: frozenset[str], *, made_by_joiner: bool, wait: bool) -> tuple[Operation, ...]:
+    operations = []
+    maps = "user" in new and not made_by_joiner
+    if wait:
+        why = "the launcher writes the id maps and " if maps else "the launcher "
+        operations.append(_sync(INIT, why + "puts us into our cgroup before anything of the user's runs"))
+    if maps:
+        operations.append(_become_root(INIT))
+    if "cgroup" in new:
+        why = f"from inside our cgroup: {_WHY_NEW['cgroup']}"
+        operations.append(Operation(name="unshare", arguments=(NAMESPACES["cgroup"],), why=why))
+    return tuple(operations)
