@@ -35,7 +35,7 @@ from pierhead.oci.validate_linux import (
     check_sysctl,
     invalid,
     known,
-    no_nul,
+    check_text,
 )
 
 TYPE_CHECKING = False
@@ -140,7 +140,7 @@ def check_root(spec: Spec, _: list[str]) -> None:
         raise invalid("is missing", "$.root", code="missing-field")
     if not spec.root.path:
         raise invalid("is empty", "$.root.path")
-    no_nul(spec.root.path, "$.root.path")
+    check_text(spec.root.path, "$.root.path")
 
 
 def check_first_process(spec: Spec, warnings: list[str]) -> None:
@@ -161,7 +161,7 @@ def check_namespaces(spec: Spec, _: list[str]) -> None:
         seen.add(namespace.type)
         if namespace.path and not namespace.path.startswith("/"):
             raise invalid(f"expected an absolute path, found {namespace.path!r}", f"{path}.path")
-        no_nul(namespace.path, f"{path}.path")
+        check_text(namespace.path, f"{path}.path")
 
 
 def check_id_mappings(spec: Spec, _: list[str]) -> None:
@@ -201,9 +201,9 @@ def check_names_of_the_host(spec: Spec, _: list[str]) -> None:
         path = f"$.{name}"
         if value and not private:
             raise invalid("needs a uts namespace", path)
+        check_text(value, path)
         if len(value.encode(errors="surrogateescape")) > _HOST_NAME_MAX:
             raise invalid(f"is longer than {_HOST_NAME_MAX} bytes", path)
-        no_nul(value, path)
 
 
 def check_restricted_paths(spec: Spec, _: list[str]) -> None:
@@ -219,7 +219,7 @@ def check_restricted_paths(spec: Spec, _: list[str]) -> None:
         if paths and not private:
             raise invalid("needs a mount namespace", path)
         for index, each in enumerate(paths):
-            no_nul(each, f"{path}[{index}]")
+            check_text(each, f"{path}[{index}]")
 
 
 def check_time_offsets(spec: Spec, _: list[str]) -> None:
@@ -247,7 +247,10 @@ def check_mounts(spec: Spec, warnings: list[str]) -> None:
             warnings.append(
                 f"{path}.destination: {mount.destination!r} is not absolute and is taken from the root"
             )
-        no_nul(mount.source, f"{path}.source")
+        for name, text in (("type", mount.type), ("source", mount.source)):
+            check_text(text, f"{path}.{name}")
+        for option in mount.options:
+            check_text(option, f"{path}.options")
         _check_proc_mount(mount, f"{path}.destination")
         _check_id_mapped_mount(mount, path, in_user_namespace=user is not None)
 
@@ -283,6 +286,7 @@ def check_linux(spec: Spec, warnings: list[str]) -> None:
     """Everything of Linux that stands for itself (config-linux.md); see ``validate_linux``."""
     linux = spec.linux or _NO_LINUX
     spaces = {each.type: each.path for each in linux.namespaces}
+    check_text(linux.mount_label, "$.linux.mountLabel")
     check_sysctl(linux.sysctl, spaces, hostname=spec.hostname, domainname=spec.domainname)
     check_devices(linux.devices)
     check_net_devices(linux.net_devices, spaces)
@@ -332,10 +336,12 @@ def _check_process(process: Process, path: str, warnings: list[str]) -> None:
     if not process.args[0]:
         raise invalid("is empty", f"{path}.args[0]")
     for index, arg in enumerate(process.args):
-        no_nul(arg, f"{path}.args[{index}]")
+        check_text(arg, f"{path}.args[{index}]")
     if not process.cwd.startswith("/"):
         raise invalid(f"expected an absolute path, found {process.cwd!r}", f"{path}.cwd")
-    no_nul(process.cwd, f"{path}.cwd")
+    check_text(process.cwd, f"{path}.cwd")
+    check_text(process.apparmor_profile, f"{path}.apparmorProfile")
+    check_text(process.selinux_label, f"{path}.selinuxLabel")
     _check_env(process.env, f"{path}.env")
     _check_user(process.user, f"{path}.user")
     if process.capabilities is not None:
@@ -362,7 +368,7 @@ def _check_env(env: Iterable[str], path: str) -> None:
     for index, entry in enumerate(env):
         if entry.find("=") < 1:
             raise invalid(f"expected NAME=value, found {entry!r}", f"{path}[{index}]")
-        no_nul(entry, f"{path}[{index}]")
+        check_text(entry, f"{path}[{index}]")
 
 
 def _check_user(user: User, path: str) -> None:
@@ -487,9 +493,9 @@ def _check_id_mapped_mount(mount: Mount, path: str, *, in_user_namespace: bool) 
 def _check_hook(hook: Hook, path: str) -> None:
     if not hook.path.startswith("/"):
         raise invalid(f"expected an absolute path, found {hook.path!r}", f"{path}.path")
-    no_nul(hook.path, f"{path}.path")
+    check_text(hook.path, f"{path}.path")
     for index, arg in enumerate(hook.args):
-        no_nul(arg, f"{path}.args[{index}]")
+        check_text(arg, f"{path}.args[{index}]")
     _check_env(hook.env, f"{path}.env")
     if hook.timeout is not None and hook.timeout <= 0:
         raise invalid(f"expected more than 0 seconds, found {hook.timeout}", f"{path}.timeout")

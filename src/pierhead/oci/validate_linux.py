@@ -71,10 +71,19 @@ def known(name: str, names: Collection[str], what: str, path: str) -> None:
         )
 
 
-def no_nul(text: str, path: str) -> None:
-    """The kernel can take ``text`` as a string."""
+def check_text(text: str, path: str) -> None:
+    """The kernel can take ``text`` as a string: no NUL in it, and bytes for all of it.
+
+    JSON can write halves of surrogate pairs, which are no characters.  Those that stand for a file name's
+    bytes that are not UTF-8 (PEP 383) are fine.
+    """
     if "\0" in text:
         raise invalid("contains a NUL character", path)
+    if not text.isascii():
+        try:
+            text.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            raise invalid("contains half of a surrogate pair", path) from None
 
 
 def check_resources(resources: Resources, *, path: str = "$.linux.resources") -> None:
@@ -113,7 +122,7 @@ def _check_unified(unified: dict[str, str], path: str) -> None:
     for name, value in unified.items():
         if name.startswith(".") or "/" in name or "." not in name or not name.isprintable():
             raise invalid(f"{name!r} is not the name of a cgroup file", path)
-        no_nul(value, f'{path}["{name}"]')
+        check_text(value, f'{path}["{name}"]')
 
 
 def _check_device_rule(rule: DeviceRule, path: str) -> None:
@@ -164,8 +173,8 @@ def check_number_list(text: str, path: str) -> None:
     if not text:
         return
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        numbers = (first, last) if dash else (first,)
+        first, dash, last = part.partition("-")
+        numbers = (first.strip(), last.strip()) if dash else (first.strip(),)
         if not all(number.isdecimal() and number.isascii() for number in numbers):
             raise invalid(f"expected a list like 0-3,7, found {text!r}", path)
         if dash and int(first) > int(last):
@@ -174,7 +183,7 @@ def check_number_list(text: str, path: str) -> None:
 
 def check_cgroups_path(cgroups_path: str, *, path: str = "$.linux.cgroupsPath") -> None:
     """The path leads where it says (config-linux.md, "Cgroups Path"; crun 1.29's sub-cgroup escape)."""
-    no_nul(cgroups_path, path)
+    check_text(cgroups_path, path)
     if ".." in cgroups_path.replace(":", "/").split("/"):
         raise invalid(f"{cgroups_path!r} contains '..'", path)
 
@@ -207,7 +216,7 @@ def check_sysctl(
         parts = sysctl_path(name).split("/")
         if any(part in ("", ".", "..") for part in parts):
             raise invalid("is not the name of a kernel parameter", path)
-        no_nul(name + value, path)
+        check_text(name + value, path)
         space = _namespace_of_sysctl(parts)
         if space == "":
             raise invalid("is not a parameter of any namespace, it would change the host's", path)
@@ -238,7 +247,7 @@ def check_devices(devices: tuple[Device, ...], *, path: str = "$.linux.devices")
         known(device.type, ("c", "b", "u", "p"), "device type", f"{here}.type")
         if not device.path.startswith("/"):
             raise invalid(f"expected an absolute path, found {device.path!r}", f"{here}.path")
-        no_nul(device.path, f"{here}.path")
+        check_text(device.path, f"{here}.path")
         if device.path in seen:
             raise invalid(f"{device.path} is listed twice", here)
         seen.add(device.path)
@@ -266,14 +275,15 @@ def check_net_devices(
 
 def check_interface_name(name: str, path: str) -> None:
     """What the kernel takes as an interface's name (dev_valid_name in net/core/dev.c)."""
-    bad = any(letter in "/:%" or letter.isspace() or letter == "\0" for letter in name)
+    check_text(name, path)
+    bad = any(letter in "/:%" or letter.isspace() for letter in name)
     if bad or name in ("", ".", "..") or len(name.encode(errors="surrogateescape")) > _INTERFACE_NAME_MAX:
         raise invalid(f"{name!r} cannot be the name of a network interface", path)
 
 
 def check_intel_rdt(rdt: IntelRdt, *, path: str = "$.linux.intelRdt") -> None:
     """A class's name is one file name and a schema one line (config-linux.md, "IntelRdt")."""
-    no_nul(rdt.clos_id, f"{path}.closID")
+    check_text(rdt.clos_id, f"{path}.closID")
     if rdt.clos_id in (".", "..") or "/" in rdt.clos_id or "\n" in rdt.clos_id:
         raise invalid(f"{rdt.clos_id!r} cannot be the name of a class", f"{path}.closID")
     lines = [("l3CacheSchema", rdt.l3_cache_schema), ("memBwSchema", rdt.mem_bw_schema)]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from pierhead.errors import InvalidInput
 from pierhead.oci import runtime as oci
 from pierhead.oci.validate import check_process, check_spec
-from pierhead.oci.validate_linux import check_cgroups_path, check_interface_name, invalid, known, no_nul
+from pierhead.oci.validate_linux import check_cgroups_path, check_interface_name, invalid, known, check_text
 from pierhead.runtime.config import SECCOMP_DEFAULT, SECCOMP_UNCONFINED
 
 TYPE_CHECKING = False
@@ -112,7 +112,7 @@ def check_own_words(config: Config) -> None:
         raise invalid(f"expected an absolute path, found {config.rootfs!r}", "$.rootfs")
     if ".." in config.pivot_dir.split("/"):
         raise invalid(f"{config.pivot_dir!r} contains '..'", "$.pivot_dir")
-    no_nul(config.pivot_dir, "$.pivot_dir")
+    check_text(config.pivot_dir, "$.pivot_dir")
     known(config.cgroup_manager, CGROUP_MANAGERS, "cgroup manager", "$.cgroup_manager")
     known(config.freezer_state, FREEZER_STATES, "freezer state", "$.freezer_state")
     check_cgroups_path(config.cgroup_parent, path="$.cgroup_parent")
