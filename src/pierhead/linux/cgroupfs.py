@@ -420,13 +420,13 @@ def inherit_cpuset(directory: str) -> None:
                 write_lines(directory, file, (value,))
 
 
-def remove_made(made: list[str]) -> None:
+def remove_made(made: Iterable[str]) -> None:
     """Directories from `make_directories` are gone, but for those that others use by now."""
-    for directory in reversed(made):
+    for directory in reversed(tuple(made)):
         try:
             os.rmdir(directory)
         except OSError:
-            return
+            continue
 
 
 def remove(directory: str, *, timeout_s: float = 2.0) -> None:
