@@ -109,6 +109,9 @@ def kill_all(directory: str, version: int, *, freezer: str = "", timeout_s: floa
             )
         if version == 2:
             _kill_unified(directory)
+            if freezer:
+                # What v1 has frozen dies only when it is thawed, with the signal already there.
+                thaw(freezer, 1)
         else:
             _kill_frozen(directory, freezer)
         time.sleep(pause)

@@ -402,7 +402,7 @@ def weight_of_shares(shares: int) -> int:
 
 
 def _plan_bandwidth_v1(plan: _Plan, cpu: "oci.Cpu") -> None:
-    """Period, quota and burst in three files; quota/period may not pass the parent's, burst not the quota."""
+    """Three files; quota by period may not pass the parent's, nor burst the quota."""
     current = plan.current
     steps = []
     if cpu.quota:
