@@ -227,10 +227,8 @@ def _make_plain_reader(kind: Any, limits: tuple[int, int] | None) -> Reader:
         if type(obj) is not kind:
             raise _mismatch(_WORDS[kind], obj, path)
         if limits is not None and not limits[0] <= obj <= limits[1]:
-            between = f"between {limits[0]} and {limits[1]}"
-            raise InvalidInput(
-                f"expected a whole number {between}, found {obj}", code="out-of-range", path=path
-            )
+            message = f"expected {limits[0]} to {limits[1]}, found {obj}"
+            raise InvalidInput(message, code="out-of-range", path=path)
         return obj
 
     return read

@@ -33,9 +33,9 @@ from pierhead.oci.validate_linux import (
     check_resources,
     check_seccomp,
     check_sysctl,
+    check_text,
     invalid,
     known,
-    check_text,
 )
 
 TYPE_CHECKING = False

@@ -17,7 +17,7 @@ from __future__ import annotations
 from pierhead.errors import InvalidInput
 from pierhead.oci import runtime as oci
 from pierhead.oci.validate import check_process, check_spec
-from pierhead.oci.validate_linux import check_cgroups_path, check_interface_name, invalid, known, check_text
+from pierhead.oci.validate_linux import check_cgroups_path, check_interface_name, check_text, invalid, known
 from pierhead.runtime.config import SECCOMP_DEFAULT, SECCOMP_UNCONFINED
 
 TYPE_CHECKING = False
