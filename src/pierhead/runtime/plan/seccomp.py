@@ -406,8 +406,9 @@ def _compile_architecture(
             starts.append(call)
             labels.append(calls[call])
             number = call + 1
-        starts.append(number)
-        labels.append(otherwise)
+        if number != border:
+            starts.append(number)
+            labels.append(otherwise)
         if border is not None:
             starts.append(border)
             labels.append(program.ret(RET_ERRNO | _ENOSYS))
