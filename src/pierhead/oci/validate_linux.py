@@ -221,7 +221,7 @@ def check_sysctl(
         if space == "":
             raise invalid("is not a parameter of any namespace, it would change the host's", path)
         if space not in spaces:
-            raise invalid(f"needs a {space} namespace", path)
+            raise invalid(f"needs its own {space} namespace", path)
         if hostname and parts == ["kernel", "hostname"]:
             raise invalid("says the same as hostname", path)
         if domainname and parts == ["kernel", "domainname"]:
