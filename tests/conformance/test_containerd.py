@@ -21,17 +21,18 @@ from tests.support.peers import (
     CGROUP_ROOT,
     Client,
     daemon,
+    find_program,
     inside,
-    need_program,
-    need_root,
     remove_cgroups,
     runtime_under_test,
     wait_until,
 )
+from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = requires("root", "containerd", "ctr", "script", "busybox")
 IMAGE = "localhost/box:latest"
 _PARENT = f"pierhead-containerd-{os.getpid()}"
 _CONFIG = """
@@ -77,10 +78,8 @@ class Ctr(Client):
 @pytest.fixture(scope="module")
 def ctr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ctr]:
     """A client of a private containerd with an image; afterwards no cgroup or mount of it is left."""
-    need_root()
-    containerd = need_program("containerd", "containerd")
-    program = need_program("ctr", "containerd")
-    need_program("busybox", "busybox-static")
+    containerd = find_program("containerd")
+    program = find_program("ctr")
     home = tmp_path_factory.mktemp("containerd")
     (home / "config.toml").write_text(_CONFIG.format(home=home))
     archive = make_image_archive(home / "box.tar", make_rootfs(home / "rootfs"), name=IMAGE)

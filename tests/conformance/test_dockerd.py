@@ -21,17 +21,18 @@ from tests.support.peers import (
     CGROUP_ROOT,
     Client,
     daemon,
+    find_program,
     inside,
-    need_program,
-    need_root,
     remove_cgroups,
     runtime_under_test,
     wait_until,
 )
+from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = requires("root", "dockerd", "docker", "containerd", "script", "busybox")
 IMAGE = "localhost/box:latest"
 _PARENT = f"pierhead-dockerd-{os.getpid()}"
 _PRIVATE = ["/run/docker", "/run/containerd", "/etc/docker"]
@@ -80,12 +81,8 @@ class Docker(Client):
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     """A client of a private daemon with an image; afterwards no cgroup or mount of it is left."""
-    need_root()
-    dockerd = need_program("dockerd", "docker.io")
-    need_program("containerd", "containerd")
-    need_program("busybox", "busybox-static")
-    debians = Path("/usr/bin/docker")
-    program = str(debians) if debians.exists() else need_program("docker", "docker.io")
+    dockerd = find_program("dockerd")
+    program = find_program("docker")
     home = tmp_path_factory.mktemp("dockerd")
     archive = make_image_archive(home / "box.tar", make_rootfs(home / "rootfs"), name=IMAGE)
     arguments = [program, "-H", f"unix://{home}/docker.sock"]

@@ -15,17 +15,18 @@ import pytest
 from tests.support.bundles import make_rootfs
 from tests.support.peers import (
     Client,
-    need_program,
-    need_root,
+    find_program,
     remove_cgroups,
     runtime_under_test,
     wait_until,
 )
+from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = requires("root", "podman", "conmon", "busybox")
 IMAGE = "localhost/box:latest"
 _CONTAINERS_CONF = """
 [containers]
@@ -71,10 +72,7 @@ class Podman(Client):
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """Podman with an image; afterwards no container, cgroup or mount of it is left."""
-    need_root()
-    program = need_program("podman", "podman")
-    need_program("conmon", "conmon")
-    need_program("busybox", "busybox-static")
+    program = find_program("podman")
     home = tmp_path_factory.mktemp("podman")
     (home / "containers.conf").write_text(_CONTAINERS_CONF)
     storage = [f"--root={home}/root", f"--runroot={home}/run", f"--tmpdir={home}/tmp", "--storage-driver=vfs"]
