@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,20 +22,45 @@ def say(text: str) -> None:
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tests/guest/run",
-        description="Runs COMMAND as root in a virtual machine with cgroup v2, systemd and AppArmor, in the present directory.",
-        epilog=f"Exits as COMMAND does; {EXIT_TIMED_OUT} when it took too long, {EXIT_NO_MACHINE} when there is no machine.",
+        description="Runs COMMAND here as root in a virtual machine with cgroup v2, systemd and AppArmor.",
+        epilog=f"Exits as COMMAND does; {EXIT_TIMED_OUT}: it took too long; {EXIT_NO_MACHINE}: no machine.",
     )
-    parser.add_argument("--copy", action="store_true", help="work on a copy of the repository (default: the host's files, read-only)")
-    parser.add_argument("--add", action="append", default=[], metavar="PATH", help="with --copy: also this file or folder of build/ or dist/")
-    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable for COMMAND")
-    parser.add_argument("--memory", type=int, default=1536, metavar="MIB", help="the guest's memory (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=600, metavar="S", help="how long COMMAND may take (default: %(default)s)")
-    parser.add_argument("--verbose", action="store_true", help="show the guest's console and what took how long")
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="work on a copy of the repository (default: the host's files, read-only)",
+    )
+    parser.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="with --copy: also this file or folder of build/ or dist/",
+    )
+    parser.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable for COMMAND"
+    )
+    parser.add_argument(
+        "--memory", type=int, default=1536, metavar="MIB", help="the guest's memory (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600,
+        metavar="S",
+        help="how long COMMAND may take (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="show the guest's console and what took how long"
+    )
     parser.add_argument("--image", action="store_true", help="only make the image, if there is none")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     options = parser.parse_args(words)
     if options.command[:1] == ["--"]:
         del options.command[0]
+    for pair in options.env:
+        if "=" not in pair:
+            parser.error(f"--env {pair}: not NAME=VALUE")
     if not options.command and not options.image:
         parser.error("which command?")
     return options
@@ -45,19 +71,7 @@ def main(words: list[str]) -> int:
     options = _parse(words)
     cache = Path(os.environ.get("PIERHEAD_GUEST_CACHE") or image.REPOSITORY / "build" / "guest")
     try:
-        made = image.ensure(cache.absolute(), say=say)
-        if options.image:
-            return 0
-        session = machine.Session(
-            command=options.command,
-            directory=os.getcwd(),  # noqa: PTH109 (text for the guest, not a path here)
-            environment=dict(pair.split("=", 1) for pair in options.env),
-            copy=options.copy,
-            extra=options.add,
-            timeout_s=options.timeout,
-            memory_mib=options.memory,
-        )
-        return machine.run(made, session, say=say, verbose=options.verbose)
+        return _run(options, cache.absolute())
     except machine.TimedOut as error:
         say(str(error))
         return EXIT_TIMED_OUT
@@ -65,7 +79,24 @@ def main(words: list[str]) -> int:
         say(str(error))
         return EXIT_NO_MACHINE
     except BrokenPipeError:
-        return 128 + 13
+        return 128 + signal.SIGPIPE
+
+
+def _run(options: argparse.Namespace, cache: Path) -> int:
+    with machine.signals_raise():
+        made = image.ensure(cache, say=say)
+        if options.image:
+            return 0
+        session = machine.Session(
+            command=options.command,
+            directory=os.getcwd(),
+            environment=dict(pair.split("=", 1) for pair in options.env),
+            copy=options.copy,
+            extra=options.add,
+            timeout_s=options.timeout,
+            memory_mib=options.memory,
+        )
+        return machine.run(made, session, say=say, verbose=options.verbose)
 
 
 if __name__ == "__main__":

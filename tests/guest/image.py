@@ -1,11 +1,12 @@
-"""The guest's kernel and root file system: made once from Debian trixie's packages, kept until the recipe changes.
+"""The guest's kernel and root file system, made once from Debian trixie's packages.
 
     CACHE/image-KEY/linux      Debian's user-mode-linux kernel, made to run with the loader beside it
                     ld.so      trixie's program loader: the kernel needs a newer C library than Debian 12 has
                     libc.so.6
                     root.ext4  sparse; never written to, each machine writes to its own copy-on-write file
 
-The recipe is this file, packages.txt and the files under root/. Knows nothing of how a machine is run.
+The recipe is this file, packages.txt and the files under root/; when it changes, the image is made
+anew. Knows nothing of how a machine is run.
 """
 
 from __future__ import annotations
@@ -33,7 +34,15 @@ ROOT_SIZE = "4G"  # sparse: a machine may fill it, nothing is taken before
 _OURS = re.compile(r"image-[0-9a-f]{16}|new-\w+")
 LOADER = b"/lib64/ld-linux-x86-64.so.2\0"
 
-HOST_PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "unshare": "util-linux", "setpriv": "util-linux"}
+HOST_PROGRAMS = {
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+}
+
+# A command behind these words dies when we do, with all its children and their mounts.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child")
 
 # Of 140 MB of modules, those that containers, their file systems and their networks use.
 MODULES = (
@@ -54,9 +63,15 @@ MODULES = (
     "net/netfilter/*",
     "net/sched/*",
 )
-UNUSED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/i18n/*", "/usr/lib/uml/modules/*/kernel/*")
+UNUSED = (
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/i18n/*",
+    "/usr/lib/uml/modules/*/kernel/*",
+)
 
-# Units that wait for hardware, look after a machine that lives for weeks, or do at each boot what is done once here.
+# Units that wait for hardware, that look after a machine for weeks, or that repeat what is done here.
 MASKED = (
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
@@ -104,11 +119,13 @@ def ensure(cache: Path, *, say: Callable[[str], None]) -> Image:
     Two callers at once make it once: the second waits for the first.
 
     Raises:
-        GuestError: a program is missing on the host, we are not root, or a step failed (its output is the message).
+        GuestError: a program is missing here, we are not root, or a step failed (the message says how).
     """
     missing = sorted({package for program, package in HOST_PROGRAMS.items() if shutil.which(program) is None})
     if missing:
-        raise GuestError(f"missing on this machine: {' '.join(missing)}\nhint: apt-get install {' '.join(missing)}")
+        raise GuestError(
+            f"missing on this machine: {' '.join(missing)}\nhint: apt-get install {' '.join(missing)}"
+        )
     directory = cache / f"image-{recipe_key()}"
     with _lock(cache):
         if not directory.exists():
@@ -147,7 +164,24 @@ def _make(work: Path) -> None:
     _install_debian(root, work)
     _take_kernel(root, image)
     _settle(root)
-    _run("mke2fs", "-q", "-t", "ext4", "-d", root, "-m", "0", "-I", "256", "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", "-O", "^has_journal", image / "root.ext4", ROOT_SIZE)
+    _run(
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-d",
+        root,
+        "-m",
+        "0",
+        "-I",
+        "256",
+        "-E",
+        "lazy_itable_init=1,nodiscard,root_owner=0:0",
+        "-O",
+        "^has_journal",
+        image / "root.ext4",
+        ROOT_SIZE,
+    )
 
 
 def _install_debian(root: Path, work: Path) -> None:
@@ -161,6 +195,10 @@ def _install_debian(root: Path, work: Path) -> None:
     )
     mirror = _mirror()
     _run(
+        *ENDS_WITH_US,
+        "--mount-proc",
+        "env",
+        f"TMPDIR={work}",
         "mmdebstrap",
         "--quiet",
         "--mode=root",
@@ -175,10 +213,13 @@ def _install_debian(root: Path, work: Path) -> None:
 
 
 def _mirror() -> str:
-    """The Debian mirror that this machine's apt uses, or "" where apt does not tell: mmdebstrap then takes Debian's own."""
+    """The Debian mirror that this machine's apt uses; "" when unknown: mmdebstrap then takes Debian's own."""
     form = "$(REPO_URI) $(ORIGIN) $(COMPONENT) $(RELEASE)"
     listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"], capture_output=True, text=True, check=False
+        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     for line in listing.stdout.splitlines():
         uri, *rest = line.split(" ")
@@ -234,7 +275,14 @@ def _settle(root: Path) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    ended = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if ended.returncode != 0:
         tail = "\n".join(ended.stdout.splitlines()[-30:])
         raise GuestError(f"{shlex.join(map(str, command))} ended with {ended.returncode}:\n{tail}")

@@ -1,4 +1,4 @@
-"""One machine: booted from the image, runs one command, its output passed on as it comes, and gone without a trace.
+"""One machine: boots the image, runs one command, passes its output on as it comes, and leaves no trace.
 
     here (run)                                 the guest
       | settings, command, sources.tar  ------>  hostfs, read-only
@@ -8,7 +8,7 @@
       |        <---- output, errors of the command, byte for byte
       | end of all four lines: the machine is off
 
-The kernel has a pid namespace of its own that dies with us (PR_SET_PDEATHSIG), so nothing survives, whoever is killed.
+The kernel has a pid namespace of its own that dies with us (PR_SET_PDEATHSIG): no process survives us.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.guest.image import HERE, REPOSITORY, GuestError, Image
+from tests.guest.image import ENDS_WITH_US, HERE, REPOSITORY, GuestError, Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 BOOT_TIMEOUT_S = 90
 END_TIMEOUT_S = 10
 CONSOLE_LINES = 40
-NOT_COPIED = {".git", ".venv", "build", "dist", "bench-results", "__pycache__"}
+NOT_COPIED = {".git", ".venv", "build", "dist", "bench-results"}  # at the top
 _ESCAPES = re.compile(rb"\x1b(\[[0-9;:?!]*[A-Za-z]|[()][A-Z0-9]|[A-Z=>])|\r|[\x00-\x08\x0b-\x1f]")
 
 
@@ -54,8 +54,8 @@ class Session:
         command: the words of the command; run as root, in `directory`.
         directory: its working directory, inside the repository or anywhere in the guest.
         environment: variables that it gets besides the guest's own.
-        copy: work on a copy of the repository in the guest's memory instead of the host's own files, read-only.
-        extra: files to copy beside those of the working tree, as repository paths (built ones under an ignored folder).
+        copy: work on a copy of the repository in the guest's memory, not on the host's files (read-only).
+        extra: what to copy besides, of the folders that are left out (build, dist), as repository paths.
         timeout_s: how long the command may take.
         memory_mib: the guest's memory, taken from the host as it is touched.
     """
@@ -94,14 +94,13 @@ class _Observed:
 
 
 def run(image: Image, session: Session, *, say: Callable[[str], None], verbose: bool) -> int:
-    """Returns the command's exit code; the machine is off and its files are gone by then, also when this raises.
+    """Returns the command's exit code; by then, also when it raises, the machine and its files are gone.
 
     Raises:
         TimedOut: the command took longer than `session.timeout_s`.
-        GuestError: the machine did not come up, or ended before the command did; the message ends with its console.
+        GuestError: the machine did not come up, or ended before the command did; with its console's end.
     """
     with ExitStack() as stack:
-        stack.enter_context(_signals_raise())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pierhead-guest-")))
         _write_session(directory, session)
         started = time.monotonic()
@@ -110,9 +109,11 @@ def run(image: Image, session: Session, *, say: Callable[[str], None], verbose: 
         observed = _Observed()
         with selectors.DefaultSelector() as selector:
             sinks: dict[str, Callable[[bytes], None]] = {
-                "console": _both(observed.add_console, _to(sys.stderr)) if verbose else observed.add_console,
-                "output": _to(sys.stdout),
-                "errors": _to(sys.stderr),
+                "console": _both(observed.add_console, _to(sys.stderr.fileno()))
+                if verbose
+                else observed.add_console,
+                "output": _to(sys.stdout.fileno()),
+                "errors": _to(sys.stderr.fileno()),
                 "events": observed.events.extend,
             }
             for name, line in lines.items():
@@ -127,13 +128,20 @@ def run(image: Image, session: Session, *, say: Callable[[str], None], verbose: 
             _listen(selector, observed, until=None, deadline=done + END_TIMEOUT_S)
             if verbose:
                 ended = time.monotonic() - done
-                say(f"{ready - started:.1f} s to boot, {done - ready:.1f} s for the command, {ended:.1f} s to end")
+                boot, command = ready - started, done - ready
+                say(f"{boot:.1f} s to boot, {command:.1f} s for the command, {ended:.1f} s to end")
         return status
 
 
-def _listen(selector: selectors.BaseSelector, observed: _Observed, *, until: str | None, deadline: float) -> None:
+def _listen(
+    selector: selectors.BaseSelector, observed: _Observed, *, until: str | None, deadline: float
+) -> None:
     """Passes on what comes until the event, the end of all lines, or the deadline."""
-    while selector.get_map() and (until is None or observed.has(until) is None) and observed.has("failed") is None:
+    while (
+        selector.get_map()
+        and (until is None or observed.has(until) is None)
+        and observed.has("failed") is None
+    ):
         ready = selector.select(deadline - time.monotonic())
         if not ready and time.monotonic() >= deadline:
             return
@@ -161,7 +169,9 @@ def _exit_code(selector: selectors.BaseSelector, observed: _Observed, session: S
     if status is not None:
         return int(status)
     if selector.get_map():
-        raise TimedOut(f"{shlex.join(session.command)} took longer than {session.timeout_s:g} s; {observed.tail()}")
+        raise TimedOut(
+            f"{shlex.join(session.command)} took longer than {session.timeout_s:g} s; {observed.tail()}"
+        )
     raise GuestError(f"the guest ended before the command did; {observed.tail()}")
 
 
@@ -190,10 +200,14 @@ def _kernel(image: Image, directory: Path, memory_mib: int, lines: Mapping[str, 
     writers = {name: line.writer for name, line in lines.items()}
     process = subprocess.Popen(
         [
-            *("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"),
+            *ENDS_WITH_US,
             # UML must not be process 1: it ends a panic by SIGABRT, which process 1 does not get.
             *("sh", "-c", '"$@"; exit', "sh"),
-            *("env", f"LD_LIBRARY_PATH={image.directory}", f"TMPDIR={_memory_directory(directory, memory_mib)}"),
+            *(
+                "env",
+                f"LD_LIBRARY_PATH={image.directory}",
+                f"TMPDIR={_memory_directory(directory, memory_mib)}",
+            ),
             *("./linux", f"mem={memory_mib}M", "umid=guest", f"uml_dir={directory}/"),
             *(f"ubd0={directory}/cow,{image.root}", "root=/dev/ubda", "rw"),
             *("con=null", "con0=null,fd:1", f"con1=null,fd:{writers['output']}"),
@@ -216,7 +230,7 @@ def _kernel(image: Image, directory: Path, memory_mib: int, lines: Mapping[str, 
     finally:
         process.kill()
         process.wait()
-        # unshare's child, process 1 of the namespace, dies of that; all lines end when the kernel and its processes are gone.
+        # unshare's child, process 1 of the namespace, dies of that; the lines end when all in it is gone.
         with selectors.DefaultSelector() as selector:
             for line in lines.values():
                 selector.register(line.reader, selectors.EVENT_READ, bytes)
@@ -224,7 +238,7 @@ def _kernel(image: Image, directory: Path, memory_mib: int, lines: Mapping[str, 
 
 
 def _memory_directory(directory: Path, memory_mib: int) -> Path:
-    """Where the guest's memory lies as an unlinked file: in the host's memory if it has the room, else on disk."""
+    """Where the guest's memory lies as an unlinked file: in the host's memory if there is room."""
     shared = Path("/dev/shm")
     if shared.is_dir() and shutil.disk_usage(shared).free > memory_mib << 20:
         return shared
@@ -242,24 +256,21 @@ def _write_session(directory: Path, session: Session) -> None:
     if session.copy:
         with tarfile.open(directory / "sources.tar", "w") as archive:
             for path in sorted(REPOSITORY.iterdir()):
-                archive.add(path, path.name, filter=_copied)
+                if path.name not in NOT_COPIED:
+                    archive.add(path, path.name, filter=_copied)
             for name in session.extra:
                 archive.add(REPOSITORY / name, name)
 
 
 def _copied(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    name = member.name.rsplit("/", 1)[-1]
-    top_build = member.name in {"build", "dist"}
-    if name in NOT_COPIED - {"build", "dist"} or name.endswith("_cache") or top_build:
+    if member.name.endswith(("_cache", "__pycache__")):
         return None
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     return member
 
 
-def _to(stream: object) -> Callable[[bytes], None]:
-    fd: int = stream.fileno()  # type: ignore[attr-defined]
-
+def _to(fd: int) -> Callable[[bytes], None]:
     def write(data: bytes) -> None:
         while data:
             data = data[os.write(fd, data) :]
@@ -276,8 +287,8 @@ def _both(first: Callable[[bytes], None], second: Callable[[bytes], None]) -> Ca
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Ends asked for by a signal unwind like an error, so that everything is taken down; a second one does not disturb that."""
+def signals_raise() -> Iterator[None]:
+    """A signal to end unwinds like an error and takes everything down; a second one cannot disturb that."""
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def end(number: int, _frame: object) -> None:
