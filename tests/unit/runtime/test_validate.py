@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from pierhead.errors import InvalidInput
+from pierhead.oci import numbers
 from pierhead.oci import runtime as oci
 from pierhead.runtime.config import Config, Device, Mount, Network, ProcessSpec, Route
+from pierhead.runtime.plan import seccomp
 from pierhead.runtime.validate import check_config, check_process_spec
 
 SHELL = ProcessSpec(args=("sh",))
@@ -209,3 +211,10 @@ def test_process_alone() -> None:
         check_process_spec(SHELL.replace(oom_score_adj=5000))
     with pytest.raises(InvalidInput, match=r"^\$\.user: "):
         check_process_spec(SHELL.replace(user="root:"))
+
+
+def test_filter_names_are_one_list() -> None:
+    """What the checks accept in a filter is what the compiler of filters knows."""
+    assert set(numbers.SECCOMP_ACTIONS) == set(seccomp.ACTIONS)
+    assert set(numbers.SECCOMP_OPERATORS) == set(seccomp.OPERATORS)
+    assert set(numbers.SECCOMP_FLAGS) == set(seccomp.FLAGS)
