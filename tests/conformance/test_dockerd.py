@@ -353,9 +353,14 @@ def test_sysctl(docker: Docker) -> None:
 
 def test_attach(docker: Docker) -> None:
     """`docker attach` feeds input to and shows output of a running container."""
-    container = docker.background("-i", "--", "sh", "-c", "read line; echo got $line")
-    assert docker("attach", container, stdin="hello\n") == "got hello\n"
-    docker("rm", "-f", container)
+    container = docker.background("-i", "--", "cat")
+    with docker.popen("attach", container) as attached:
+        assert attached.stdin is not None
+        assert attached.stdout is not None
+        attached.stdin.write("hello\n")
+        attached.stdin.flush()
+        assert attached.stdout.readline() == "hello\n"
+        docker("rm", "-f", container)
 
 
 def test_removal_leaves_nothing(docker: Docker) -> None:
