@@ -6,8 +6,8 @@
     def test_something() -> None: ...
 
 A need is one of the machine's properties below, ``python:NAME`` for a Python package, or else the name of a
-program on PATH.  Packages and programs can be installed: where CI is ``true`` in the environment their absence is
-an error and not a skip.
+program on PATH.  Packages and programs can be installed: where CI is ``true`` in the environment, it is an
+error that they are missing, and not a skip.
 
     root                the tests run as user 0 with the right to make cgroups and mounts
     cgroup-v1           a hierarchy of cgroup v1 with controllers is mounted (hybrid counts)

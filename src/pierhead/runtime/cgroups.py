@@ -91,6 +91,9 @@ class CgroupManager(Protocol):
     def procs(self) -> list[int]:
         """The processes in it and below it."""
 
+    def freeze_state(self) -> "FreezeState":
+        """``thawed``, ``freezing`` or ``frozen``."""
+
     def freeze(self) -> None:
         """None of its processes runs."""
 
@@ -423,7 +426,6 @@ class CgroupfsDriver:
         tree = self._freezer() or next(iter(self._state.trees), None)
         return cgroupfs.procs(tree.directory()) if tree else []
 
-    @property
     def freeze_state(self) -> "FreezeState":
         """``thawed``, ``freezing`` or ``frozen``."""
         from pierhead.linux.cgroup_freezer import freeze_state

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _ROOT = "$.linux.resources"
 _UNSET_SWAPPINESS = 2**64 - 1
-_DEFAULT_PERIOD_US = 100_000
 
 
 class Controllers(Value):
@@ -148,6 +147,21 @@ class _Plan:
             )
         return found
 
+    def version_for(
+        self,
+        controller: str,
+        section: str,
+        settings: "dict[str, int | None]",
+        *,
+        nothing: "tuple[int | None, ...]",
+    ) -> int:
+        """As `version`; 0 if none of the settings is given, or only such as hold without the controller."""
+        asked = [name for name, value in settings.items() if value not in nothing]
+        if asked:
+            return self.version(controller, f"{section}.{asked[0]}")
+        given = any(value is not None for value in settings.values())
+        return self.controllers.version_of(controller) if given else 0
+
     def add(
         self,
         file: str,
@@ -199,13 +213,10 @@ def _plan_memory(plan: _Plan, memory: "oci.Memory") -> None:
         "swappiness": _swappiness(memory),
         "disableOOMKiller": memory.disable_oom_killer or None,
     }
-    asked = [name for name, value in settings.items() if value is not None]
-    if all(settings[name] == -1 for name in asked) and not plan.controllers.version_of("memory"):
-        # No limit is what there is without the controller.
-        return
-    if plan.version("memory", f"memory.{asked[0]}") == 1:
+    version = plan.version_for("memory", "memory", settings, nothing=(None, -1))
+    if version == 1:
         _plan_memory_v1(plan, memory, limit, swap)
-    else:
+    elif version == 2:
         _plan_memory_v2(plan, memory, limit, swap)
 
 
@@ -344,11 +355,9 @@ def _plan_cpu(plan: _Plan, cpu: "oci.Cpu") -> None:
         "realtimePeriod": cpu.realtime_period or None,
         "idle": cpu.idle,
     }
-    first = next((name for name, value in given.items() if value is not None), None)
-    if first is None:
-        return
-    version = plan.version("cpu", f"cpu.{first}")
-    _plan_shares(plan, cpu, version)
+    version = plan.version_for("cpu", "cpu", given, nothing=(None, 0, -1))
+    if version:
+        _plan_shares(plan, cpu, version)
     if version == 1:
         if cpu.realtime_period:
             plan.add(
@@ -358,7 +367,7 @@ def _plan_cpu(plan: _Plan, cpu: "oci.Cpu") -> None:
             why = "time that realtime processes get per period"
             plan.add("cpu.rt_runtime_us", cpu.realtime_runtime, "cpu.realtimeRuntime", why)
         _plan_bandwidth_v1(plan, cpu)
-    else:
+    elif version == 2:
         for name in ("realtimeRuntime", "realtimePeriod"):
             if given[name]:
                 raise Unsupported(
@@ -389,7 +398,7 @@ def weight_of_shares(shares: int) -> int:
     """The cgroup2 weight (1 to 10000) for v1 shares (2 to 262144).
 
     The curve that runc (since 1.3.2) and crun (since 1.23) use: a quadratic in the logarithm through both
-    ends and through the two defaults, 1024 → 100.  The straight line before gave 39 there (kubernetes#131216).
+    ends and through the two defaults, 1024 → 100.  A straight line gave 39 there (kubernetes#131216).
     """
     if shares <= 2:
         return 1
@@ -579,17 +588,12 @@ def _plan_unified(plan: _Plan, unified: dict[str, str]) -> None:
         field = f"unified.{name}"
         controller, dot, rest = name.partition(".")
         if "/" in name or not (controller and dot and rest):
-            raise _invalid(
-                field, "the name of a cgroup v2 file is like memory.high: controller, dot, setting"
-            )
-        if controller != "cgroup" and plan.controllers.version_of(controller) != 2:
+            raise _invalid(field, "the name of a cgroup v2 file is like memory.high")
+        core = controller == "cgroup" and plan.controllers.mode != "v1"
+        if not core and plan.controllers.version_of(controller) != 2:
             raise Unsupported(
                 f"{_ROOT}.{field}: this machine has no {controller} controller in cgroup v2",
                 code="cgroup-controller-missing",
-            )
-        if plan.controllers.mode == "v1":
-            raise Unsupported(
-                f"{_ROOT}.{field}: this machine has no cgroup v2", code="cgroup-controller-missing"
             )
         for line in text.strip().split("\n"):
             plan.add(name, line.strip(), field, "as given", controller=controller)
