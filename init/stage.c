@@ -115,6 +115,8 @@ static void await_commit(struct launch *l, const struct child *init)
 
 	if (length != sizeof message || message != MESSAGE_COMMIT)
 		give_up(l, init->pidfd);
+	/* the launcher's lock, which our descriptor shares: it would last as long as a monitor */
+	sys(flock, slot(l, &l->plan.header[HEADER_STATE]), 8 /* LOCK_UN */);
 }
 
 /* ---- cloning ---- */

@@ -11,13 +11,10 @@ these defaults.
     ├── root file system  rootfs readonlyfs mounts devices mask_paths readonly_paths rootfs_propagation …
     ├── namespaces        namespaces uid_mappings gid_mappings time_offsets hostname domainname sysctl
     ├── network           networks routes net_devices
-    ├── resources resources cgroup_path cgroup_parent cgroup_manager systemd_properties freezer_state … ├──
-    every process capabilities seccomp no_new_privileges apparmor_profile process_label rlimits … ├──
-    process args env cwd user terminal … the first process, and the model for others └── hooks, annotations,
-    bundle, oci_version
-
-In JSON (container.json, state.json) the library's own values have their names as here, ``mask_paths``;
-parts that are OCI's keep OCI's names, ``resources.blockIO``.
+    ├── resources         resources cgroup_path cgroup_parent cgroup_manager systemd_properties …
+    ├── every process     capabilities seccomp no_new_privileges apparmor_profile process_label rlimits …
+    ├── process           args env cwd user terminal …: the first process, and the model for others
+    └── the rest          hooks annotations bundle oci_version
 
 Pure: no I/O beyond asking for the working directory, no kernel.  What a value means to the kernel is
 decided in ``runtime.plan``; whether values go together is checked in ``runtime.validate``.
@@ -292,6 +289,9 @@ class Config(Value):
 
     Root file system:
         rootfs: absolute host path of the directory that becomes ``/``.
+        copy_on_write: whether ``/`` is a view of ``rootfs`` in which every change goes to memory and vanishes with
+            the container (an overlay; rootfs itself is never written).  In an OCI document: the annotation
+            ``io.pierhead.rootfs.copy-on-write`` with the value ``true``.
         readonlyfs: whether ``/`` is read-only (mounts on it keep their own mode).
         no_pivot_root: move the root's mount over ``/`` and chroot instead of pivot_root(2); for a host that
             runs from a ramfs, which the kernel cannot pivot away from.  Weaker: the old root stays mounted
@@ -358,6 +358,7 @@ class Config(Value):
     json_ranges = ranges(umask=UINT16)
 
     rootfs: str
+    copy_on_write: bool = False
     readonlyfs: bool = False
     no_pivot_root: bool = False
     pivot_dir: str = ""
@@ -414,6 +415,9 @@ class Config(Value):
 
 _SYSTEMD_PROPERTY = "org.systemd.property."
 
+COPY_ON_WRITE = "io.pierhead.rootfs.copy-on-write"
+"""Annotation of an OCI document for ``Config.copy_on_write``."""
+
 
 def config_from_spec(spec: oci.Spec, bundle: str | os.PathLike[str]) -> Config:
     """The configuration that a bundle's ``config.json`` describes.
@@ -435,6 +439,7 @@ def config_from_spec(spec: oci.Spec, bundle: str | os.PathLike[str]) -> Config:
     new_network = any(each.type == "network" and not each.path for each in linux.namespaces)
     config = Config(
         rootfs=os.path.normpath(os.path.join(directory, spec.root.path)),
+        copy_on_write=spec.annotations.get(COPY_ON_WRITE) == "true",
         readonlyfs=spec.root.readonly,
         mounts=tuple([_mount_from_spec(mount, directory) for mount in spec.mounts]),
         devices=tuple([Device(**device.__dict__, permissions="") for device in linux.devices]),

@@ -12,6 +12,7 @@ from pierhead.runtime import wire_table as wire
 from pierhead.runtime.plan import credentials
 from pierhead.runtime.plan.launch import LaunchView, list_slots, plan_keyring, plan_process, plan_terminal_or_streams
 from pierhead.runtime.plan.launchplan import LaunchPlan, Slot
+from pierhead.runtime.plan.namespaces import join_cgroup
 from pierhead.runtime.wire import INIT, JOINER, Operation
 
 TYPE_CHECKING = False
@@ -30,7 +31,7 @@ def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchP
         view: ``gate`` is False.
     """
     operations = (
-        *_join(config, process),
+        *_join(config, process, view),
         Operation(name="session", why="no terminal or signal of the caller's reaches it"),
         *plan_keyring(config, process, view),
         Operation(name="root_here", why="paths are resolved beneath the container's root"),
@@ -48,13 +49,16 @@ def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchP
     )
 
 
-def _join(config: Config, process: ProcessSpec) -> Iterable[Operation]:
+def _join(config: Config, process: ProcessSpec, view: LaunchView) -> Iterable[Operation]:
     affinity = process.exec_cpu_affinity
     if affinity and affinity.initial:
         why = "CPUs until the process is in the container's cgroup"
         yield credentials.plan_affinity(affinity.initial, place=JOINER, why=why)
-    why = "the launcher puts us into the container's cgroup first"
-    yield Operation(name="sync", arguments=(wire.SYNC_MAPS,), place=JOINER, why=why)
+    for file in view.cgroup_files:
+        yield join_cgroup(file, JOINER)
+    if process.oom_score_adj is not None:
+        why = "the launcher writes what needs its rights: the OOM score"
+        yield Operation(name="sync", arguments=(wire.SYNC_MAPS,), place=JOINER, why=why)
     kinds = {item.type for item in config.namespaces}
     flags = sum(NAMESPACES[kind] for kind in kinds)
     why = f"the container's namespaces, all at once: {', '.join(sorted(kinds))}"

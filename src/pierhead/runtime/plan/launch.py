@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pierhead.linux.cgroupfs import Hierarchies
-    from pierhead.oci.runtime import Capabilities, Hook
+    from pierhead.oci.runtime import Capabilities, DeviceRule, Hook
     from pierhead.runtime.config import Config, ProcessSpec
 
 
@@ -34,8 +34,11 @@ class LaunchView(Value):
         id: the container's.
         hierarchies: of cgroups.
         cgroup_directories: the container's own cgroup by hierarchy mount point.
+        cgroup_files: files that the process writes itself into, to be in its cgroup.
+        launcher_places: the launcher puts it into its cgroup instead (systemd makes the cgroup around it).
         unified_directory: the container's v2 cgroup if device rules are a program there; empty on v1.
         parent_mount: where the mount stands that holds the rootfs.
+        scratch: a directory of the host that a copy-on-write view may be built on.
         gate: whether the process waits for ``start`` before it runs.
         console: whether there is a terminal (its channel is given as slot "console").
         streams: names of the given slots for standard input, output, error; "" keeps the inherited one.
@@ -49,14 +52,17 @@ class LaunchView(Value):
     id: str
     hierarchies: Hierarchies
     cgroup_directories: dict[str, str]
+    cgroup_files: tuple[str, ...] = ()
+    launcher_places: bool = False
     unified_directory: str = ""
     parent_mount: str = "/"
+    scratch: str = ""
     gate: bool = True
     console: bool = False
     streams: tuple[str, str, str] = ("", "", "")
     preserved: int = 0
     filter: Callable[[Seccomp], tuple[bytes, int, bool]]
-    device_program: Callable[[tuple[object, ...]], bytes] | None = None
+    device_program: Callable[[tuple[DeviceRule, ...]], bytes] | None = None
     trace: bool = False
 
 
@@ -68,7 +74,12 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         process: resolved: its user is numbers, nothing in it is None that the configuration decides.
         view: the rest.
     """
-    spaces = namespaces.plan_namespaces(config.namespaces, config.time_offsets)
+    spaces = namespaces.plan_namespaces(
+        config.namespaces,
+        config.time_offsets,
+        cgroup_files=view.cgroup_files,
+        meet_launcher=view.launcher_places or process.oom_score_adj is not None,
+    )
     if "mount" not in spaces.new:
         raise InvalidInput(
             "a container needs a mount namespace of its own", path="$.linux.namespaces", code="no-mount-namespace"
@@ -92,7 +103,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         Operation(name="umask", arguments=(0,), why="modes below are meant as they are written"),
         *plan_keyring(config, process, view),
         *_networks(config, spaces.new),
-        *mounts.plan_root(config, view.parent_mount),
+        *mounts.plan_root(config, view.parent_mount, view.scratch),
         *mount_plan.init,
         *devices.plan_devices(config, bind=in_user_namespace),
         *plan_terminal_or_streams(process, view, new_root=True),

@@ -49,12 +49,13 @@ class MountPlan(Value):
     slots: tuple[Slot, ...]
 
 
-def plan_root(config: Config, parent_mount: str) -> tuple[Operation, ...]:
+def plan_root(config: Config, parent_mount: str, scratch: str) -> tuple[Operation, ...]:
     """The root as a mount that can be pivoted into.
 
     Args:
         config: the configuration.
         parent_mount: where the mount stands that holds the rootfs; it may not be shared (pivot_root(2)).
+        scratch: a directory of the host on which a copy-on-write view is built, in our mount namespace only.
     """
     flags = mountoptions.PROPAGATION.get(config.rootfs_propagation or "rslave")
     if flags is None:
@@ -66,9 +67,29 @@ def plan_root(config: Config, parent_mount: str) -> tuple[Operation, ...]:
         why = "the kernel refuses to pivot out of a shared mount"
         arguments = (parent_mount, mountoptions.MS_PRIVATE)
         operations.append(Operation(name="propagation", arguments=arguments, why=why))
+    rootfs = config.rootfs
+    if config.copy_on_write:
+        operations += _copy_on_write(rootfs, scratch)
+        rootfs = f"{scratch}/root"
     why = "the new root has to be a mount; from here on paths are resolved beneath it"
-    operations.append(Operation(name="root", arguments=(config.rootfs,), why=why))
+    operations.append(Operation(name="root", arguments=(rootfs,), why=why))
     return tuple(operations)
+
+
+def _copy_on_write(lower: str, scratch: str) -> Iterator[Operation]:
+    """An overlay whose upper layer is memory; nobody outside our mount namespace sees it."""
+    yield Operation(name="root_here", why="the view is built on the host's root, in our mount namespace only")
+    why = "changes go to memory"
+    arguments = ("tmpfs", "tmpfs", b"smode\0" + b"0755\0", mountoptions.NODEV, scratch, 0, mountoptions.MS_PRIVATE)
+    yield Operation(name="mount", arguments=arguments, why=why)
+    for name in ("upper", "work", "root"):
+        yield Operation(name="mkdir", arguments=(f"{scratch}/{name}", 0o755, 0, 0), why="a part of the overlay")
+    escaped = lower.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+    layers = {"lowerdir": escaped, "upperdir": f"{scratch}/upper", "workdir": f"{scratch}/work"}
+    data = "".join(f"s{key}\0{value}\0" for key, value in layers.items()).encode(errors="surrogateescape")
+    why = f"a view of {lower} in which every change is the container's own"
+    arguments = ("overlay", "overlay", data, 0, f"{scratch}/root", 0, mountoptions.MS_PRIVATE)
+    yield Operation(name="mount", arguments=arguments, why=why)
 
 
 def plan_mounts(config: Config, view: MountView) -> MountPlan:

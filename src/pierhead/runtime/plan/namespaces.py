@@ -63,14 +63,19 @@ def why_new(kind: str) -> str:
 
 
 def plan_namespaces(
-    namespaces: tuple[Namespace, ...], time_offsets: Mapping[str, TimeOffset], *, join_first: bool = False
+    namespaces: tuple[Namespace, ...],
+    time_offsets: Mapping[str, TimeOffset],
+    *,
+    cgroup_files: tuple[str, ...] = (),
+    meet_launcher: bool = False,
 ) -> NamespacePlan:
     """Clone flags, the joiner's operations and the init process's first ones.
 
     Args:
         namespaces: of the configuration; one with a path is joined.
         time_offsets: for a new time namespace.
-        join_first: a process joins a running container: the launcher puts the joiner into the cgroup.
+        cgroup_files: files that the init process writes itself into, to be in its cgroup.
+        meet_launcher: the launcher has something to do for the process (id maps count without saying).
     """
     joined = {item.type: item.path for item in namespaces if item.path}
     new = frozenset(item.type for item in namespaces if not item.path)
@@ -81,14 +86,16 @@ def plan_namespaces(
     flags = sum(NAMESPACES[kind] for kind in new if kind not in ("cgroup", "time"))
     joiner: list[Operation] = []
     if needs_joiner:
-        joiner = _joiner_operations(joined, new, time_offsets, join_first=join_first)
+        joiner = _joiner_operations(joined, new, time_offsets)
         flags &= ~NAMESPACES["user"]
     slots = tuple(Slot(name=f"{kind} namespace", kind="open", path=path) for kind, path in joined.items())
     return NamespacePlan(
         clone_flags=flags,
         slots=slots,
         joiner=tuple(joiner),
-        opening=_opening(new, made_by_joiner=needs_joiner, wait=not join_first),
+        opening=_opening(
+            new, made_by_joiner=needs_joiner, cgroup_files=cgroup_files, meet_launcher=meet_launcher
+        ),
         new=new,
         joined=frozenset(joined),
     )
@@ -145,15 +152,22 @@ def _become_root(place: int) -> Operation:
     )
 
 
-def _opening(new: frozenset[str], *, made_by_joiner: bool, wait: bool) -> tuple[Operation, ...]:
-    operations = []
+def _opening(
+    new: frozenset[str], *, made_by_joiner: bool, cgroup_files: tuple[str, ...], meet_launcher: bool
+) -> tuple[Operation, ...]:
+    operations = [join_cgroup(file, INIT) for file in cgroup_files]
     maps = "user" in new and not made_by_joiner
-    if wait:
-        why = "the launcher writes the id maps and " if maps else "the launcher "
-        operations.append(_sync(INIT, why + "puts us into our cgroup before anything of the user's runs"))
+    if maps or meet_launcher:
+        operations.append(_sync(INIT, "the launcher writes what needs its rights: id maps, cgroup, OOM score"))
     if maps:
         operations.append(_become_root(INIT))
     if "cgroup" in new:
         why = f"from inside our cgroup: {_WHY_NEW['cgroup']}"
         operations.append(Operation(name="unshare", arguments=(NAMESPACES["cgroup"],), why=why))
     return tuple(operations)
+
+
+def join_cgroup(file: str, place: int) -> Operation:
+    """The process puts itself into a cgroup."""
+    why = "its limits hold before anything of the user's runs"
+    return Operation(name="join_cgroup", arguments=(file,), place=place, why=why)

@@ -1,0 +1,150 @@
+"""Files on the host, and paths inside a directory that is not trusted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LINKS_MAX = 40
+_TEXT_MAX = 1 << 20
+
+
+def replace_file(directory_fd: int, name: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+    """The file holds ``data``; a reader sees the old or the new content, never a part.
+
+    Args:
+        directory_fd: directory that holds the file.
+        name: of the file.
+        data: whole content.
+        mode: permission bits of a new file.
+        durable: also after a power cut; costs a disk flush.
+    """
+    temporary = f".{name}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode, dir_fd=directory_fd)
+    try:
+        try:
+            write_all(fd, data)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except BaseException:
+        remove_if_there(temporary, directory_fd)
+        raise
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """All of ``data`` is written."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def remove_if_there(name: str, directory_fd: int | None = None) -> None:
+    """No file of this name is there."""
+    try:
+        os.unlink(name, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return
+
+
+def read_file(path: str, *, directory_fd: int | None = None) -> bytes:
+    """The whole content of a file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        return read_all(fd)
+    finally:
+        os.close(fd)
+
+
+def read_all(fd: int, limit: int = -1) -> bytes:
+    """What is left to read, at most ``limit`` bytes if that is not negative."""
+    parts = []
+    while limit != 0:
+        part = os.read(fd, 65536 if limit < 0 else min(limit, 65536))
+        if not part:
+            break
+        parts.append(part)
+        limit -= len(part) if limit > 0 else 0
+    return b"".join(parts)
+
+
+def write_text(path: str, text: str) -> None:
+    """The text is written to an existing file, in one write (a kernel's file)."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def open_in_root(root_fd: int, path: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of the path as a process with this root would find it; links lead nowhere else.
+
+    Every component is opened by itself without following links; a link's target is walked from the root when it is
+    absolute, and ``..`` goes no higher than the root.  ``flags`` are for the last component.
+    """
+    todo = _components(path)
+    opened = [os.dup(root_fd)]
+    links = 0
+    try:
+        while todo:
+            name = todo.pop(0)
+            if name == "..":
+                if len(opened) > 1:
+                    os.close(opened.pop())
+                continue
+            target = _read_link(opened[-1], name)
+            if target is not None:
+                links += 1
+                if links > _LINKS_MAX:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if target.startswith("/"):
+                    _close_to(opened, 1)
+                todo = _components(target) + todo
+                continue
+            step = flags if not todo else os.O_PATH | os.O_DIRECTORY
+            opened.append(os.open(name, step | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=opened[-1]))
+        return os.dup(opened[-1])
+    finally:
+        _close_to(opened, 0)
+
+
+def _components(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _read_link(directory_fd: int, name: str) -> str | None:
+    about = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    return os.readlink(name, dir_fd=directory_fd) if stat.S_ISLNK(about.st_mode) else None
+
+
+def _close_to(opened: list[int], keep: int) -> None:
+    while len(opened) > keep:
+        os.close(opened.pop())
+
+
+def read_text_in_root(root_fd: int, path: str) -> str | None:
+    """A regular file's text inside the root; None where there is none."""
+    try:
+        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        return read_all(fd, _TEXT_MAX).decode(errors="replace")
+    finally:
+        os.close(fd)
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """All these descriptors are closed."""
+    for fd in fds:
+        os.close(fd)

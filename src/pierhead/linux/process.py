@@ -1,0 +1,270 @@
+"""Processes: starting the helper and other programs, waiting by pidfd, and knowing one process from another.
+
+Python never forks here: the helper is spawned (posix_spawn(3), which is vfork and exec), from a sealed copy in memory
+so that nothing that gets hold of ``/proc/PID/exe`` can write to the program (CVE-2019-5736).
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import fcntl
+import os
+
+from pierhead.errors import OperationFailed, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Mapping, Sequence
+
+_MFD_EXEC = 0x10
+_F_ADD_SEALS = 1033
+_SEALS = 0xF  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
+_FIRST_FREE_FD = 5
+_CONTROL_FD, _CHANNEL_FD = 3, 4
+_START_TIME_FIELD = 22 - 3
+_HELPER = "_libexec/pier-init"
+
+
+class _Helper:
+    """The sealed copy, made once per process."""
+
+    fd = -1
+
+
+def helper_path() -> str:
+    """Where the helper program is installed."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return os.path.join(package, _HELPER)
+
+
+def _sealed_helper() -> int:
+    if _Helper.fd < 0:
+        _Helper.fd = _copy_sealed(helper_path())
+    return _Helper.fd
+
+
+def _copy_sealed(path: str) -> int:
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise OperationFailed(
+            f"the helper program {path} is missing", code="helper-missing", hint="install the package anew, or run make"
+        ) from None
+    try:
+        fd = _memory_file()
+        size = os.fstat(source).st_size
+        copied = 0
+        while copied < size:
+            copied += os.sendfile(fd, source, copied, size - copied)
+        fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+    finally:
+        os.close(source)
+    return fd
+
+
+def _memory_file() -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        fd = os.memfd_create("pier-init", flags | _MFD_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a kernel before 6.3 knows no MFD_EXEC and makes every copy executable
+            raise
+        fd = os.memfd_create("pier-init", flags)
+    return above_standard(fd)
+
+
+def above_standard(fd: int) -> int:
+    """The descriptor, moved if need be, so that the helper's fixed numbers do not overwrite it."""
+    if fd >= _FIRST_FREE_FD:
+        return fd
+    moved: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+    os.close(fd)
+    return moved
+
+
+def spawn_helper(control_fd: int, channel_fd: int) -> int:
+    """The helper runs, with its two sockets; returns its pid.
+
+    Args:
+        control_fd: the stage's conversation, 5 or higher; stays the caller's.
+        channel_fd: the launched process's conversation, 5 or higher; stays the caller's.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, control_fd, _CONTROL_FD), (os.POSIX_SPAWN_DUP2, channel_fd, _CHANNEL_FD)]
+    path = f"/proc/self/fd/{_sealed_helper()}"
+    try:
+        return os.posix_spawn(path, ("pier-init",), {}, file_actions=actions)
+    except OSError as error:
+        raise OperationFailed(f"cannot start pier-init: {error.strerror}", errno=error.errno or 0) from error
+
+
+def run_program(
+    arguments: Sequence[str],
+    *,
+    path: str = "",
+    environment: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    timeout_s: float | None = None,
+) -> tuple[int, str]:
+    """Runs a program to its end; returns its exit code (minus the signal's number, if one ended it) and what it said.
+
+    Args:
+        arguments: the program's own name first; looked up in PATH if ``path`` is empty.
+        path: the program's file.
+        environment: the whole environment; None is ours.
+        stdin: what it reads.
+        timeout_s: after which it is killed and TimeoutError raised; None waits for ever.
+
+    Raises:
+        OSError: it cannot be started.
+        TimeoutError: it took too long.
+    """
+    import select
+
+    reading, input_fd = os.pipe2(os.O_CLOEXEC)
+    output_fd, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        environment = dict(os.environ) if environment is None else environment
+        actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, writing, 1), (os.POSIX_SPAWN_DUP2, writing, 2)]
+        start = os.posix_spawn if path else os.posix_spawnp
+        pid = start(path or arguments[0], arguments, environment, file_actions=actions)
+    except BaseException:
+        os.close(input_fd)
+        os.close(output_fd)
+        raise
+    finally:
+        os.close(reading)
+        os.close(writing)
+    pidfd = os.pidfd_open(pid)
+    try:
+        _feed(input_fd, stdin)
+        said = _listen(output_fd, pidfd, timeout_s, select.poll())
+    except BaseException:
+        kill_pidfd(pidfd)
+        os.waitpid(pid, 0)
+        raise
+    finally:
+        os.close(output_fd)
+        os.close(pidfd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
+
+
+def _feed(fd: int, data: bytes) -> None:
+    """Writes to a program that may not read: what a pipe holds is enough for the state documents we send."""
+    try:
+        os.set_blocking(fd, False)
+        if data:
+            os.write(fd, data)
+    except (BrokenPipeError, BlockingIOError):
+        return
+    finally:
+        os.close(fd)
+
+
+def _listen(fd: int, pidfd: int, timeout_s: float | None, poll: select.poll) -> str:
+    import time
+
+    said = b""
+    poll.register(fd, 1)
+    poll.register(pidfd, 1)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        left = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000))
+        ready = dict(poll.poll(left))
+        if not ready:
+            raise TimeoutError
+        if fd in ready:
+            part = os.read(fd, 4096)
+            said = (said + part)[:4096]
+            if not part:
+                poll.unregister(fd)
+        elif pidfd in ready:
+            return said.decode(errors="replace").strip()
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A descriptor for the process; None when there is none of that number."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise Unsupported("this kernel has no pidfd_open(2)", hint="Linux 5.12 or newer is needed") from None
+        raise
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when it is gone.  Source: proc_pid_stat(5), 22."""
+    fields = _stat_fields(pid)
+    return int(fields[_START_TIME_FIELD]) if fields else None
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether the process has ended and nobody has asked for its status yet."""
+    fields = _stat_fields(pid)
+    return bool(fields) and fields[0] in ("Z", "X")
+
+
+def observe(pid: int) -> tuple[int, bool] | None:
+    """Start time and whether it is a zombie; None when it is gone."""
+    fields = _stat_fields(pid)
+    return (int(fields[_START_TIME_FIELD]), fields[0] in ("Z", "X")) if fields else None
+
+
+def _stat_fields(pid: int) -> list[str]:
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []
+    try:
+        text = os.read(fd, 4096).decode(errors="replace")
+    except ProcessLookupError:
+        return []
+    finally:
+        os.close(fd)
+    return text.rpartition(")")[2].split()
+
+
+def wait_pidfd(pidfd: int, timeout_s: float | None = None) -> bool:
+    """Whether the process has ended within the time; None waits for ever.  Does not reap it."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else max(0, int(timeout_s * 1000))))
+
+
+def kill_pidfd(pidfd: int, signal: int = 9) -> bool:
+    """The process has been sent the signal; False when it had ended already."""
+    try:
+        _signal.pidfd_send_signal(pidfd, signal)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def reap(pid: int) -> int | None:
+    """The wait status of a child of ours that has ended or will; None when it is not our child (any more)."""
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return None
+
+
+_unreaped: list[int] = []
+
+
+def reap_later(pid: int) -> None:
+    """The child is reaped when it has ended, at one of the next calls: nobody waits for a monitor."""
+    _unreaped.append(pid)
+    _unreaped[:] = [child for child in _unreaped if not reap_if_ended(child)]
+
+
+def reap_if_ended(pid: int) -> bool:
+    """Whether the process is no longer a running child of ours."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

@@ -1,0 +1,579 @@
+"""A container that exists.  Every method asks the kernel and the state directory first: another process may have changed
+or deleted the container since."""
+
+import _socket
+import os
+
+from pierhead.errors import Conflict, OperationFailed, PierheadError, Unsupported
+from pierhead.linux import cgroupfs, files, process
+from pierhead.runtime import hooks, launcher, resolve, state, status, wire, wire_table
+from pierhead.runtime.cgroups import CgroupManager, CgroupState, load_cgroups, paths_by_controller
+from pierhead.runtime.config import Config, ProcessSpec, config_from_document, config_to_document
+from pierhead.runtime.handshake import LaunchFailed, describe_failure, perform_on_host, receive
+from pierhead.runtime.launcher import Request
+from pierhead.runtime.plan.devices import device_rules
+from pierhead.runtime.plan.join import plan_exec
+from pierhead.runtime.process import ExitStatus, Process
+from pierhead.runtime.stdio import Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.oci.runtime import Resources
+    from pierhead.runtime.exitrecord import ExitRecord
+    from pierhead.runtime.launcher import Launched
+    from pierhead.runtime.oom import OomEvents
+    from pierhead.runtime.plan.launchplan import LaunchPlan
+    from pierhead.runtime.state import ContainerState, StateDirectory
+    from pierhead.runtime.stats import Stats
+    from pierhead.runtime.status import Status
+
+_SIGTERM, _SIGKILL, _SIGCONT = 15, 9, 18
+_DEATH_S = 10.0
+_EBUSY = 16
+
+
+class Container:
+    """A container, made by ``create`` or ``run`` or found by ``load``.
+
+    Safe to use from several threads and several processes at once: what changes a container takes its lock.
+
+    Attributes:
+        init: its first process.
+        trace: nanoseconds by operation of its launch, if that was asked for.
+    """
+
+    def __init__(
+        self,
+        directory: "StateDirectory",
+        known: "ContainerState",
+        *,
+        launched: "Launched | None" = None,
+        config: Config | None = None,
+    ) -> None:
+        """Args: directory becomes the container's; launched and config only where it was just made."""
+        self._directory = directory
+        self._known = known
+        self._config = config
+        self.trace = launched.trace if launched else {}
+        self.init = self._init_process(launched)
+
+    def _init_process(self, launched: "Launched | None") -> Process:
+        known = self._known
+        if launched is not None:
+            pidfd, stage_pid, control = launched.pidfd, launched.stage_pid, launched.control
+        else:
+            pidfd, stage_pid, control = self._open_init(), 0, None
+        supervised = bool(known.monitor_pid)
+        return Process(
+            known.init_pid,
+            pidfd,
+            stage_pid=stage_pid,
+            control=control,
+            read_record=self._read_exit_record if supervised else None,
+            attach_path=f"{self._directory.path}/{state.ATTACH}" if supervised else "",
+            monitor_pid=known.monitor_pid,
+        )
+
+    def _open_init(self) -> int:
+        pidfd = process.open_pidfd(self._known.init_pid)
+        if pidfd is None:
+            return -1
+        observed = process.observe(self._known.init_pid)
+        if observed is None or observed[0] != self._known.init_start_time:
+            os.close(pidfd)
+            return -1
+        return pidfd
+
+    def _read_exit_record(self) -> "ExitRecord | None":
+        from pierhead.runtime.exitrecord import read_exit_record
+
+        return read_exit_record(f"{self._directory.path}/{state.EXIT_RECORD}")
+
+    def __repr__(self) -> str:
+        return f"Container({self.id!r}, root={self.root!r})"
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Our descriptors are given back; the container goes on."""
+        self.init.close()
+        self._directory.close()
+
+    # What it is -------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """Its id, unique under its root."""
+        return self._known.id
+
+    @property
+    def root(self) -> str:
+        """The directory of state directories it lives in."""
+        return self._directory.root
+
+    @property
+    def config(self) -> Config:
+        """What it was made from, with every choice made."""
+        if self._config is None:
+            self._config = config_from_document(self._known.config)
+        return self._config
+
+    @property
+    def bundle(self) -> str:
+        """The OCI bundle it came from, or else the directory that holds its rootfs."""
+        return str(self._known.config.get("bundle") or os.path.dirname(str(self._known.config["rootfs"])))
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """What the configuration notes for others to read."""
+        return dict(self._known.config.get("annotations") or {})  # type: ignore[call-overload,no-any-return]
+
+    @property
+    def created(self) -> str:
+        """When it was made, RFC 3339 in UTC."""
+        return self._known.created
+
+    @property
+    def owner_uid(self) -> int:
+        """The user who made it."""
+        return self._known.uid
+
+    @property
+    def init_pid(self) -> int:
+        """Its first process's number; 0 when that has ended."""
+        return self._known.init_pid if status.init_lives(self._known) else 0
+
+    @property
+    def cgroup_paths(self) -> dict[str, str]:
+        """Directory by controller, the unified tree's under the empty name."""
+        return paths_by_controller(self._known.cgroup)
+
+    @property
+    def status(self) -> "Status":
+        """Its status at this moment: creating, created, running, paused or stopped.
+
+        Raises:
+            NotFound: it has been deleted.
+        """
+        self._check_exists()
+        return status.observe_status(self._directory, self._known, self._cgroups())
+
+    @property
+    def state(self) -> "ContainerState":
+        """What its state file holds."""
+        return self._known
+
+    def oci_state(self) -> dict[str, object]:
+        """The OCI state document (runtime-spec, State)."""
+        now = self.status
+        document: dict[str, object] = {
+            "ociVersion": self._known.config.get("oci_version") or self.config.oci_version,
+            "id": self.id,
+            "status": now,
+            "pid": 0 if now == "stopped" else self._known.init_pid,
+            "bundle": self.bundle,
+        }
+        if self.annotations:
+            document["annotations"] = self.annotations
+        return document
+
+    def _check_exists(self) -> None:
+        if self._directory.fd < 0 or not self._directory.is_attached():
+            raise state.missing(self.id)
+
+    def _cgroups(self) -> CgroupManager:
+        return load_cgroups(self._known.cgroup)
+
+    def _exclusive(self) -> "StateDirectory":
+        """A locked second descriptor of the state directory, to be used as a context manager."""
+        directory = state.open_state(self.root, self.id)
+        directory.lock()
+        if not directory.is_attached() or not self._directory.is_attached():
+            directory.close()
+            raise state.missing(self.id)
+        return directory
+
+    def _need_running(self, *, paused_ok: bool = True) -> None:
+        now = self.status
+        if now == "stopped":
+            raise Conflict(f"container {self.id} has stopped: container not running", code="not-running")
+        if now == "paused" and not paused_ok:
+            raise Conflict(
+                f"cannot exec in a paused container ({self.id})", code="paused", hint="resume it first"
+            )
+
+    # Its life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> Process:
+        """Its first process runs the program.
+
+        Raises:
+            Conflict: it runs already, or has ended.
+            OperationFailed: a startContainer hook or the program's execve failed; the container has stopped.
+        """
+        with self._exclusive() as directory:
+            now = self.status
+            if now != "created":
+                what = "has stopped" if now == "stopped" else "already running"
+                raise Conflict(f"cannot start container {self.id}: it {what}", code="not-created")
+            self._open_gate(directory)
+        self._run_poststart()
+        return self.init
+
+    def _open_gate(self, directory: "StateDirectory") -> None:
+        gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
+            gate.send(wire_table.MESSAGE_GO.to_bytes(4, "little"), _socket.MSG_NOSIGNAL)
+            packet, _ = receive(gate)
+            while packet and wire.words(packet)[0] == wire_table.MESSAGE_TRACE:
+                packet, _ = receive(gate)
+        finally:
+            gate.close()
+        files.remove_if_there(state.GATE, directory.fd)
+        if packet:
+            raise self._start_failure(packet)
+
+    def _start_failure(self, packet: bytes) -> LaunchFailed:
+        failure = wire.decode_failure(packet)
+        operation = self.plan_again().operations[failure.index]
+        return LaunchFailed(describe_failure(failure, operation), failure=failure, operation=operation)
+
+    def plan_again(self) -> "LaunchPlan":
+        """The plan that its first process was launched by."""
+        from pierhead.runtime.factory import plan
+
+        return plan(self.root, self.id, self.config)
+
+    def _run_poststart(self) -> None:
+        chosen = self.config.hooks.poststart
+        if chosen:
+            document = launcher.document(self.config, self.id, "running", self._known.init_pid)
+            hooks.run_all("poststart", chosen, document)
+
+    def exec(
+        self,
+        wanted: ProcessSpec,
+        *,
+        stdio: Stdio = Stdio(),
+        console: int = -1,
+        preserve_fds: tuple[int, ...] = (),
+        supervise: bool = False,
+        exec_id: str = "",
+        cgroup: str = "",
+        ignore_paused: bool = False,
+        trace: bool = False,
+    ) -> Process:
+        """A further process runs in the container.
+
+        Args:
+            wanted: the process; what it leaves open is as the container's first process has it.
+            stdio, console, preserve_fds, supervise, trace: see ``create``.
+            exec_id: names the exit record of a supervised process; letters, digits and ``_+-.``.
+            cgroup: path of a cgroup below the container's; empty for the container's own.
+            ignore_paused: start it although the container is paused; it runs once that resumes.
+
+        Raises:
+            Conflict: the container has stopped, or is paused.
+            OperationFailed: the kernel refused an operation, the program cannot be run.
+        """
+        self._check_exists()
+        self._need_running(paused_ok=ignore_paused)
+        request = Request(
+            stdio=stdio,
+            terminal=wanted.terminal,
+            console=console,
+            preserve_fds=preserve_fds,
+            supervise=supervise,
+            trace=trace,
+        )
+        try:
+            return self._exec(wanted, request, exec_id, self._placed(cgroup))
+        except LaunchFailed as error:
+            if error.errno != _EBUSY or cgroup:
+                raise
+            # the container has divided its v2 cgroup: only the leaves may hold processes
+            return self._exec(wanted, request, exec_id, self._beside_init())
+
+    def plan_exec(self, wanted: ProcessSpec) -> "LaunchPlan":
+        """What ``exec`` would do, without doing it."""
+        config, spec = self._resolve(wanted)
+        request = Request(terminal=spec.terminal)
+        return plan_exec(config, spec, self._view(request, self._placed("")))
+
+    def _resolve(self, wanted: ProcessSpec) -> tuple[Config, ProcessSpec]:
+        config = self.config
+        try:
+            root_fd = os.open(f"/proc/{self._known.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._need_running()
+            raise
+        try:
+            spec = resolve.resolve_process(config, wanted, root_fd)
+        finally:
+            os.close(root_fd)
+        return resolve.resolve_seccomp(config, spec), spec
+
+    def _placed(self, cgroup: str) -> launcher.Placement:
+        known = self._known.cgroup
+        if cgroup:
+            below = cgroupfs.normalise_path(cgroup)
+            known = known.replace(trees=tuple(tree.replace(path=tree.path.rstrip("/") + below) for tree in known.trees))
+        return launcher.placement(known, needs_pid=False, may_clone_into=not self._has("user"))
+
+    def _beside_init(self) -> launcher.Placement:
+        own = cgroupfs.parse_own_cgroups(files.read_file(f"/proc/{self._known.init_pid}/cgroup").decode())
+        trees = tuple(
+            tree.replace(path=own.get("", tree.path)) if tree.version == 2 else tree for tree in self._known.cgroup.trees
+        )
+        known: CgroupState = self._known.cgroup.replace(trees=trees)
+        return launcher.placement(known, needs_pid=False, may_clone_into=not self._has("user"))
+
+    def _has(self, kind: str) -> bool:
+        return any(item.type == kind for item in self.config.namespaces)
+
+    def _view(self, request: Request, placed: launcher.Placement) -> launcher.LaunchView:
+        none = cgroupfs.Hierarchies(mode="none", trees=())
+        return launcher.make_view(self.id, none, self._known.cgroup, placed, request, gate=False)
+
+    def _exec(self, wanted: ProcessSpec, request: Request, exec_id: str, placed: launcher.Placement) -> Process:
+        config, spec = self._resolve(wanted)
+        plan = plan_exec(config, spec, self._view(request, placed))
+        opened: list[int] = []
+        try:
+            given, header = launcher.given_descriptors(request, opened)
+            opened.append(self._init_descriptor())
+            given["init process"] = opened[-1]
+            if placed.into_directory:
+                opened.append(os.open(placed.into_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                given["cgroup"], header["cgroup"] = opened[-1], "cgroup"
+            record = self._add_monitor(request, exec_id, given, header, opened)
+            steps = launcher.Steps(config, plan, spec)
+            launched = launcher.perform(
+                plan, steps, given, header, before_commit=lambda _: None, supervised=request.supervise
+            )
+        finally:
+            files.close_all(opened)
+        self.trace = launched.trace
+        return self._exec_process(launched, record, request)
+
+    def _init_descriptor(self) -> int:
+        pidfd = self._open_init()
+        if pidfd < 0:
+            raise Conflict(f"container {self.id} has stopped: container not running", code="not-running")
+        return pidfd
+
+    def _add_monitor(
+        self,
+        request: Request,
+        exec_id: str,
+        given: dict[str, int],
+        header: "dict[str, wire.Argument]",
+        opened: list[int],
+    ) -> str:
+        """Files of a supervised process; returns the name of its exit record."""
+        if not request.supervise:
+            return ""
+        from pierhead.oci.validate import check_container_id
+
+        check_container_id(exec_id)
+        record = f"exec-{exec_id}.json"
+        given["state directory"], header["state"] = self._directory.fd, "state directory"
+        header["exit_name"] = record
+        opened.append(status.make_listener(self._directory, f"exec-{exec_id}.attach"))
+        given["attach"], header["attach"] = opened[-1], "attach"
+        return record
+
+    def _exec_process(self, launched: "Launched", record: str, request: Request) -> Process:
+        from pierhead.runtime.exitrecord import read_exit_record
+
+        path = f"{self._directory.path}/{record}"
+        return Process(
+            launched.pid,
+            launched.pidfd,
+            stage_pid=launched.stage_pid,
+            control=launched.control,
+            read_record=(lambda: read_exit_record(path)) if record else None,
+            attach_path=path.removesuffix(".json") + ".attach" if record else "",
+            monitor_pid=launched.stage_pid if request.supervise else 0,
+        )
+
+    def wait(self, timeout_s: float | None = None) -> ExitStatus:
+        """How its first process ended, once it has; see ``Process.wait``."""
+        return self.init.wait(timeout_s)
+
+    def pause(self) -> None:
+        """None of its processes runs until ``resume``."""
+        with self._exclusive():
+            now = self.status
+            if now not in ("running", "created"):
+                raise Conflict(f"cannot pause container {self.id}: container not running ({now})", code="not-running")
+            self._need_cgroup("pause").freeze()
+
+    def resume(self) -> None:
+        """Its processes run again."""
+        with self._exclusive():
+            now = self.status
+            if now != "paused":
+                raise Conflict(f"cannot resume container {self.id}: container not paused ({now})", code="not-paused")
+            self._need_cgroup("resume").thaw()
+
+    def _need_cgroup(self, verb: str) -> CgroupManager:
+        if not self._known.cgroup.trees:
+            raise Unsupported(f"cannot {verb} container {self.id}: it has no cgroup of its own", code="no-cgroup")
+        return self._cgroups()
+
+    def kill(self, signal: int = _SIGTERM, *, all: bool = False) -> None:  # noqa: A002 - the verb's own flag
+        """The signal has been sent to its first process, or to all of its processes.
+
+        Raises:
+            Conflict: there is no process to send it to.
+        """
+        self._check_exists()
+        if all:
+            self._kill_all(signal)
+            return
+        self._need_running()
+        self.init.signal(signal)
+
+    def _kill_all(self, signal: int) -> None:
+        """Also of a container whose first process has ended: others may live if it shares its pid namespace."""
+        if not self._known.cgroup.trees:
+            self._need_running()
+            self.init.signal(signal)
+            return
+        self._cgroups().kill(signal)
+
+    def update(self, resources: "Resources") -> list[str]:
+        """The limits that ``resources`` gives are in force; returns a sentence for each that has no effect.
+
+        Raises:
+            Conflict: the container has stopped.
+            Unsupported, OperationFailed: the machine or the kernel refuses.
+        """
+        with self._exclusive() as directory:
+            self._need_running()
+            cgroups = self._need_cgroup("update")
+            warnings = cgroups.apply(resources, update=True)
+            merged = _merge(self.config.resources, resources)
+            self._config = self.config.replace(resources=merged)
+            if resources.devices:
+                self._replace_device_program()
+            self._known = self._known.replace(config=config_to_document(self._config))
+            directory.save(self._known)
+            return warnings
+
+    def _replace_device_program(self) -> None:
+        tree = launcher.unified_tree(self._known.cgroup)
+        if tree is None:
+            return
+        program = launcher.compile_devices(device_rules(self.config))
+        why = "the kernel asks this program whenever the container opens or makes a device"
+        arguments = (tree.directory(), program)
+        perform_on_host((wire.Operation(name="device_program", arguments=arguments, place=wire.STAGE, why=why),))
+
+    # What it does -----------------------------------------------------------------------------------------
+
+    def processes(self) -> list[int]:
+        """Numbers of all its processes, in the caller's pid namespace.
+
+        Raises:
+            NotFound: it has been deleted.
+        """
+        self._check_exists()
+        if not self._known.cgroup.trees:
+            return [self._known.init_pid] if self.init_pid else []
+        return self._cgroups().procs()
+
+    def stats(self) -> "Stats":
+        """What the kernel counts for it: processor, memory, block I/O, processes, and its network interfaces."""
+        from pierhead.runtime.network import interface_statistics
+
+        self._need_running()
+        counted = self._need_cgroup("count").stats()
+        if not self._known.host_links:
+            return counted
+        return counted.replace(interfaces=interface_statistics(self._known.host_links))
+
+    def notify_oom(self) -> "OomEvents":
+        """An iterator that gives an item whenever the kernel kills for memory in the container; close it when done."""
+        from pierhead.runtime.oom import oom_events
+
+        self._need_running()
+        return oom_events(self._known.cgroup)
+
+    # Its end ----------------------------------------------------------------------------------------------
+
+    def delete(self, *, force: bool = False) -> None:
+        """Nothing of it is left: processes, cgroup, links of the host, state directory.
+
+        Args:
+            force: kill what runs first.
+
+        Raises:
+            Conflict: it has not stopped, and ``force`` is not given.
+            NotFound: it has been deleted already.
+        """
+        with self._exclusive() as directory:
+            now = self.status
+            if now not in ("stopped", "created") and not force:
+                raise Conflict(
+                    f"cannot delete container {self.id} that is not stopped: {now}",
+                    code="not-stopped",
+                    hint="kill it first, or force the deletion",
+                )
+            self._end_processes()
+            self._cgroups().remove()
+            self._detach_links()
+            directory.remove()
+        self._run_poststop()
+        self.close()
+
+    def _end_processes(self) -> None:
+        if self.init.pidfd >= 0 and status.init_lives(self._known):
+            self.init.terminate()
+        if self._known.cgroup.trees:
+            self._cgroups().kill(_SIGKILL)
+        if self.init.pidfd >= 0 and not process.wait_pidfd(self.init.pidfd, _DEATH_S):
+            raise OperationFailed(f"container {self.id}: process {self._known.init_pid} does not die", code="undead")
+        if self._known.monitor_pid:
+            process.reap_later(self._known.monitor_pid)
+
+    def _detach_links(self) -> None:
+        """Links in a namespace of the container's own vanish with it; those in a shared one are removed."""
+        joined = any(item.type == "network" and item.path for item in self.config.namespaces)
+        if joined and self._known.host_links:
+            from pierhead.linux.netlink import NetlinkSocket
+            from pierhead.runtime.network import detach_networks
+
+            with NetlinkSocket.open() as host:
+                detach_networks(self._known.host_links, host=host)
+
+    def _run_poststop(self) -> None:
+        """The container is gone whatever these hooks say: a failure is told when all have run."""
+        document = launcher.document(self.config, self.id, "stopped", 0)
+        failures: list[PierheadError] = []
+        for number, hook in enumerate(self.config.hooks.poststop):
+            try:
+                hooks.run_one(f"poststop hook #{number} ({hook.path})", hook, document)
+            except PierheadError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+def _merge(old: "Resources", new: "Resources") -> "Resources":
+    """The old limits with those that the new ones give."""
+    changes = {}
+    for name in new.fields:
+        given, before = getattr(new, name), getattr(old, name)
+        if given in (None, (), {}):
+            continue
+        if hasattr(given, "fields") and before is not None:
+            given = before.replace(**{key: value for key, value in given.__dict__.items() if value not in (None, "", ())})
+        changes[name] = given
+    return old.replace(**changes)

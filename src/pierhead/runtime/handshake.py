@@ -1,0 +1,480 @@
+"""The dialogue with the helper: sends a plan, keeps step with the processes of the launch, knows how it ended.
+
+    launcher (Python)               stage (pier-init)                joiner              init process
+        │ ─── plan + descriptors ────▶ │                                │                     │
+        │                              │ stage's operations             │                     │
+        │                              │ ─── clone, if need be ───────▶ │                     │
+        │ ◀── child (joiner) ─────────────────────────────────────────  │                     │
+        │ ◀── sync maps ──────────────────────────────────────────────  │ user namespace      │
+        │     id maps, cgroup ── go ──────────────────────────────────▶ │                     │
+        │                              │                                │ ─── clone ────────▶ │
+        │ ◀── child (init) + pidfd ─── │                                ✕                     │
+        │ ◀── sync maps ────────────────────────────────────────────────────────────────────  │
+        │     id maps, cgroup, score ── go ─────────────────────────────────────────────────▶ │
+        │ ◀── netlink socket, sync network ─────────────────────────────────────────────────  │
+        │     interfaces, routes ── go ─────────────────────────────────────────────────────▶ │ mounts
+        │ ◀── sync hooks ───────────────────────────────────────────────────────────────────  │
+        │     prestart, createRuntime ── go ────────────────────────────────────────────────▶ │ pivot, identity
+        │ ◀── ready (with a gate) ──────────────────────────────────────────────────────────  │
+        │ ◀── executing, then the end of the conversation (without a gate) ─────────────────  │ execve
+        │ ─── commit ────────────────▶ │ becomes the monitor, or ends                          │
+
+An ``error`` packet may take any packet's place.  When the launcher's end of the stage's conversation closes before
+``commit``, the stage kills the init process and removes what the plan's ``undo`` lists.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+
+from pierhead.errors import OperationFailed
+from pierhead.linux import process
+from pierhead.runtime import wire, wire_table
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
+
+    from pierhead.runtime.plan.launchplan import LaunchPlan
+    from pierhead.runtime.wire import Argument, Failure
+
+    class Steps(Protocol):
+        """What the launcher does when the launched process asks for it; each may raise, which ends the launch."""
+
+        def place(self, pid: int, *, maps: bool) -> None:
+            """Puts the process into its cgroup and writes its id maps."""
+
+        def network(self, netlink_fd: int) -> None:
+            """Configures the network namespace through the socket, which becomes the callee's."""
+
+        def hooks(self) -> None:
+            """Runs the prestart and createRuntime hooks."""
+
+        def limits(self) -> None:
+            """Sets the resource limits of the init process."""
+
+        def listener(self, notify_fd: int) -> None:
+            """Hands the seccomp notify descriptor, which becomes the callee's, to the agent."""
+
+        def born(self, pid: int) -> None:
+            """The init process is there."""
+
+        def states(self) -> tuple[bytes, bytes]:
+            """The state documents for hooks: while creating, and when created."""
+
+
+_PACKET_MAX = 65536
+_RIGHTS_MAX = 64
+_INT = 4
+
+
+class Ending(Value):
+    """How a launch ended well.
+
+    Fields:
+        ready: the process waits at the gate; else it executes.
+        trace: nanoseconds by operation index, where the plan asked for them.
+    """
+
+    ready: bool
+    trace: dict[int, int]
+
+
+class LaunchFailed(OperationFailed):
+    """An operation of the plan failed; ``failure`` has the helper's own words, ``operation`` the plan's."""
+
+    default_code = "launch-failed"
+
+    def __init__(self, message: str, *, failure: Failure | None = None, operation: wire.Operation | None = None) -> None:
+        super().__init__(message, errno=failure.errno if failure else 0)
+        self.failure = failure
+        self.operation = operation
+
+
+def socket_pair() -> tuple[_socket.socket, _socket.socket]:
+    """Two ends of a conversation that keeps packets apart; not inherited, numbered above the helper's own."""
+    left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    return _above(left), _above(right)
+
+
+def _above(socket: _socket.socket) -> _socket.socket:
+    fd = socket.detach()
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, process.above_standard(fd))
+
+
+class Handshake:
+    """One launch.  Use as a context manager: leaving it without ``commit`` gives the launch up."""
+
+    def __init__(self, plan: LaunchPlan, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
+        """Starts the helper.
+
+        Args:
+            plan: what to do.
+            header: the wire's header fields that are not the plan's own.
+            given: descriptors by slot name, for the slots that the plan expects to be given; stay the caller's.
+        """
+        self._plan = plan
+        self._trace: dict[int, int] = {}
+        self._joiner_syncs = sum(op.name == "sync" and op.place == wire.JOINER for op in plan.operations)
+        self._pids: dict[int, int] = {}
+        self._waiting_tags: list[int] = []
+        self._received: dict[int, int] = {}
+        self._outcome = ""
+        self._committed = False
+        self.stage_pid = 0
+        self.init_pid = 0
+        self.init_pidfd = -1
+        self._control, control = socket_pair()
+        self._channel, channel = socket_pair()
+        try:
+            self.stage_pid = process.spawn_helper(control.fileno(), channel.fileno())
+        finally:
+            control.close()
+            channel.close()
+        try:
+            self._send_plan(header, given)
+        except BaseException:
+            self.give_up()
+            raise
+
+    def __enter__(self) -> Handshake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._committed:
+            self.give_up()
+
+    # sending ------------------------------------------------------------------------------------------------
+
+    def _send_plan(self, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
+        plan = self._plan
+        opened: list[int] = []
+        try:
+            fds, slots = self._open_slots(given, opened)
+            flags = int(header.get("flags", 0))
+            flags |= wire_table.LAUNCH_JOINER if plan.joiner else 0
+            flags |= wire_table.LAUNCH_TRACE if plan.trace else 0
+            fields = {**header, "flags": flags, "clone_flags": plan.clone_flags, "slots": len(slots)}
+            first, *rest = wire.plan_packets(wire.encode_plan(fields, plan.operations, slots), len(fds))
+            self._send(first, fds)
+            for packet in rest:
+                self._send(packet)
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _open_slots(self, given: Mapping[str, int], opened: list[int]) -> tuple[list[int], dict[str, int]]:
+        fds: list[int] = []
+        slots: dict[str, int] = {}
+        extra = [name for name in given if all(slot.name != name for slot in self._plan.slots)]
+        for name in extra:
+            slots[name] = len(fds)
+            fds.append(given[name])
+        for slot in self._plan.slots:
+            slots[slot.name] = len(slots)
+            if slot.kind == "open":
+                opened.append(_open_slot(slot.name, slot.path))
+                fds.append(opened[-1])
+            elif slot.kind == "given":
+                fds.append(given[slot.name])
+        return fds, slots
+
+    def _send(self, packet: bytes, fds: list[int] | None = None) -> None:
+        rights = b"".join(fd.to_bytes(_INT, "little") for fd in fds or ())
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
+        try:
+            self._control.sendmsg([packet], ancillary, _socket.MSG_NOSIGNAL)
+        except BrokenPipeError:
+            raise LaunchFailed("pier-init ended before it had its plan") from None
+
+    # keeping step -------------------------------------------------------------------------------------------
+
+    def run(self, steps: Steps) -> Ending:
+        """Keeps step until the process is at its gate or executes its program.
+
+        Raises:
+            LaunchFailed: an operation failed, or a process of the launch was killed.
+        """
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while not self._outcome:
+            ready = dict(poll.poll())
+            if self._control.fileno() in ready:
+                self._read_control(steps, poll)
+            elif self._channel.fileno() in ready:
+                self._read_channel(steps)
+            self._answer_waiting(steps)
+        while wire.INIT not in self._pids:
+            self._read_control(steps, poll)
+        return Ending(ready=self._outcome == "ready", trace=self._trace)
+
+    def _read_control(self, steps: Steps, poll: select.poll) -> None:
+        packet, fds = receive(self._control)
+        if not packet:
+            poll.unregister(self._control.fileno())
+            self._fail_if_said()
+            raise LaunchFailed("pier-init was killed while it launched the container")
+        message, *rest = wire.words(packet)
+        if message == wire_table.MESSAGE_ERROR:
+            raise self._failure(packet)
+        place, pid = rest
+        self._pids[place] = pid
+        if place == wire.INIT:
+            self.init_pid, self.init_pidfd = pid, fds[0]
+            steps.born(pid)
+
+    def _read_channel(self, steps: Steps) -> None:
+        packet, fds = receive(self._channel)
+        if not packet:
+            self._end_of_channel()
+            return
+        message, *rest = wire.words(packet)
+        if message == wire_table.MESSAGE_ERROR:
+            raise self._failure(packet)
+        if message == wire_table.MESSAGE_SYNC:
+            self._waiting_tags.append(rest[0])
+        elif message == wire_table.MESSAGE_DESCRIPTOR:
+            self._received[rest[0]] = fds[0]
+        elif message == wire_table.MESSAGE_TRACE:
+            self._trace[rest[0]] = rest[1]
+        elif message == wire_table.MESSAGE_READY:
+            self._outcome = "ready"
+        elif message == wire_table.MESSAGE_EXECUTING:
+            self._await_execution()
+
+    def _await_execution(self) -> None:
+        """The conversation ends with execve; when that fails, its error comes instead."""
+        packet, _ = receive(self._channel)
+        if packet:
+            raise self._failure(packet)
+        self._outcome = "executing"
+
+    def _end_of_channel(self) -> None:
+        self._fail_if_said()
+        raise LaunchFailed("the container's process was killed while it was being set up")
+
+    def _fail_if_said(self) -> None:
+        """One side has ended: the other may have said why, or the stage may."""
+        for socket in (self._channel, self._control):
+            while True:
+                try:
+                    packet, fds = receive(socket, _socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    break
+                for fd in fds:
+                    os.close(fd)
+                if not packet:
+                    break
+                if wire.words(packet)[0] == wire_table.MESSAGE_ERROR:
+                    raise self._failure(packet)
+
+    def await_stage(self) -> None:
+        """The stage has ended without an error, for a plan that launches nothing."""
+        packet, _ = receive(self._control)
+        if packet:
+            raise self._failure(packet)
+
+    def _answer_waiting(self, steps: Steps) -> None:
+        while self._waiting_tags:
+            place = wire.JOINER if self._joiner_syncs else wire.INIT
+            if place not in self._pids:
+                return
+            tag = self._waiting_tags.pop(0)
+            if place == wire.JOINER:
+                self._joiner_syncs -= 1
+            self._perform(steps, tag, self._pids[place])
+            go = wire.encode_go(steps.states())
+            try:
+                self._channel.send(go, _socket.MSG_NOSIGNAL)
+            except BrokenPipeError:
+                self._end_of_channel()
+
+    def _perform(self, steps: Steps, tag: int, pid: int) -> None:
+        if tag == wire_table.SYNC_MAPS:
+            steps.place(pid, maps=bool(self._plan.uid_mappings or self._plan.gid_mappings))
+        elif tag == wire_table.SYNC_NETWORK:
+            steps.network(self._received.pop(tag))
+        elif tag == wire_table.SYNC_HOOKS:
+            steps.hooks()
+        elif tag == wire_table.SYNC_LIMITS:
+            steps.limits()
+        elif tag == wire_table.SYNC_SECCOMP:
+            steps.listener(self._received.pop(tag))
+        else:
+            raise LaunchFailed(f"pier-init asked for something unknown ({tag})")
+
+    def _failure(self, packet: bytes) -> LaunchFailed:
+        failure = wire.decode_failure(packet)
+        operations = self._plan.operations
+        operation = operations[failure.index] if failure.index < len(operations) else None
+        return LaunchFailed(describe_failure(failure, operation), failure=failure, operation=operation)
+
+    # the end ------------------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """The launch holds: the stage forgets how to undo it.  Its end of the conversation stays for a monitor."""
+        self._control.send(wire_table.MESSAGE_COMMIT.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
+        self._committed = True
+        self._channel.close()
+
+    def finish(self) -> None:
+        """After ``commit`` of a launch without a monitor: the stage is gone."""
+        self._control.close()
+        process.reap(self.stage_pid)
+        self._reap_joiner()
+
+    def detach(self) -> _socket.socket:
+        """After ``commit`` of a launch with a monitor: the conversation on which it will tell of the exit."""
+        self._reap_joiner()
+        return self._control
+
+    def _reap_joiner(self) -> None:
+        joiner = self._pids.get(wire.JOINER)
+        if joiner:
+            process.reap(joiner)
+
+    def give_up(self) -> None:
+        """Nothing is left of the launch: the stage undoes it when our end closes."""
+        self._committed = True
+        self._control.close()
+        self._channel.close()
+        for fd in self._received.values():
+            os.close(fd)
+        if self.stage_pid:
+            process.reap(self.stage_pid)
+        if self.init_pidfd >= 0:  # the stage has done this, unless it was killed itself
+            process.kill_pidfd(self.init_pidfd)
+            os.close(self.init_pidfd)
+            self.init_pidfd = -1
+        for place in (wire.JOINER, wire.INIT):
+            if place in self._pids:
+                process.reap(self._pids[place])
+
+
+def _open_slot(name: str, path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise OperationFailed(
+            f"cannot open {path} for the {name}: {os.strerror(error.errno or 0)}", errno=error.errno or 0
+        ) from None
+
+
+def receive(socket: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
+    """One packet and its descriptors; empty at the end of the conversation."""
+    try:
+        packet, ancillary, _, _ = socket.recvmsg(
+            _PACKET_MAX, _socket.CMSG_SPACE(_RIGHTS_MAX * _INT), flags | _socket.MSG_CMSG_CLOEXEC
+        )
+    except ConnectionResetError:
+        return b"", []
+    fds = []
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds += [int.from_bytes(data[at : at + _INT], "little") for at in range(0, len(data) - _INT + 1, _INT)]
+    return packet, fds
+
+
+def describe_failure(failure: Failure, operation: wire.Operation | None) -> str:
+    """One sentence about what failed, naming the operation's object."""
+    reason = os.strerror(failure.errno).lower() if failure.errno else "failed"
+    about = f" {failure.about}" if failure.about else ""
+    at = f"{failure.doing}{about}: {reason}"
+    if operation is None:
+        return at
+    if operation.name == "find_executable":
+        return _describe_executable(failure, str(operation.arguments[0]))
+    what = _subject(operation)
+    return f"{what}: {at}" if what else at
+
+
+def _describe_executable(failure: Failure, name: str) -> str:
+    if failure.doing == "search the PATH":
+        found = "executable file not found in $PATH" if failure.errno == _ENOENT else "permission denied"
+        return f'exec: "{name}": {found}'
+    if failure.errno == _ENOENT:
+        return f'exec: "{name}": stat {failure.about}: no such file or directory'
+    return f'exec: "{name}": {os.strerror(failure.errno).lower()}'
+
+
+_ENOENT = 2
+
+
+def _subject(operation: wire.Operation) -> str:
+    named = dict(operation.named_arguments())
+    if operation.name == "mount":
+        return f"cannot mount {named['type']} on {named['target']}"
+    if operation.name == "bind":
+        return f"cannot bind {named['source']} to {named['target']}"
+    if operation.name == "execute":
+        program = bytes(named["arguments"]).split(b"\0")[0].decode(errors="replace")  # type: ignore[arg-type]
+        return f'exec: "{program}"'
+    for key in ("path", "target", "name", "source"):
+        if key in named:
+            return f"cannot perform {operation.name} {named[key]}".replace("cannot perform hook", "hook")
+    return f"cannot perform {operation.name}"
+
+
+def hold_user_namespace(write_maps: Callable[[int], None]) -> int:
+    """A descriptor of a new user namespace whose maps ``write_maps`` writes; no process stays in it."""
+    from pierhead.runtime.plan.launchplan import LaunchPlan
+
+    operations = (
+        wire.Operation(name="sync", arguments=(wire_table.SYNC_MAPS,), why="the launcher writes the id maps"),
+        wire.Operation(name="ready", why="the launcher holds the namespace"),
+    )
+    keeper = _Keeper(write_maps)
+    with Handshake(LaunchPlan(operations=operations, clone_flags=_CLONE_NEWUSER), {}, {}) as handshake:
+        handshake.run(keeper)
+    return keeper.fd
+
+
+_CLONE_NEWUSER = 0x10000000
+
+
+class _Keeper:
+    """The steps of a launch whose only result is a user namespace."""
+
+    def __init__(self, write_maps: Callable[[int], None]) -> None:
+        self._write_maps = write_maps
+        self.fd = -1
+
+    def place(self, pid: int, *, maps: bool) -> None:  # noqa: ARG002 - the plan has no maps of its own
+        """Maps are written and the namespace is opened."""
+        self._write_maps(pid)
+        self.fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+    def born(self, pid: int) -> None:
+        """Nothing is to be done."""
+
+    def states(self) -> tuple[bytes, bytes]:
+        """There are no hooks."""
+        return b"", b""
+
+    def network(self, netlink_fd: int) -> None:
+        """Not asked for by the plan."""
+        os.close(netlink_fd)
+
+    def hooks(self) -> None:
+        """Not asked for by the plan."""
+
+    def limits(self) -> None:
+        """Not asked for by the plan."""
+
+    def listener(self, notify_fd: int) -> None:
+        """Not asked for by the plan."""
+        os.close(notify_fd)
+
+
+def perform_on_host(operations: Sequence[wire.Operation]) -> None:
+    """The stage performs these operations in our own namespaces; nothing is launched."""
+    from pierhead.runtime.plan.launchplan import LaunchPlan
+
+    plan = LaunchPlan(operations=tuple(operations))
+    with Handshake(plan, {"flags": wire_table.LAUNCH_NOTHING}, {}) as handshake:
+        handshake.await_stage()

@@ -1,0 +1,387 @@
+"""Launches a container's first process, or a further one: the launcher's side of the dialogue.
+
+Order of a new container: claim the id, start the helper, make the cgroup while it starts, send the plan, keep step,
+write state.json, commit.  Whatever ends in between leaves nothing: Python undoes what it made, the stage undoes it if
+Python itself is gone.
+"""
+
+import _socket
+import os
+
+from pierhead.errors import OperationFailed, PierheadError
+from pierhead.linux import cgroupfs, files, process
+from pierhead.runtime import hooks, idmaps, resolve, wire_table
+from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
+from pierhead.runtime.handshake import Handshake
+from pierhead.runtime.plan.launch import LaunchView
+from pierhead.runtime.stdio import Stdio
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pierhead.oci.runtime import DeviceRule
+    from pierhead.runtime.config import Config, ProcessSpec
+    from pierhead.runtime.network import HostLink
+    from pierhead.runtime.plan.launchplan import LaunchPlan
+    from pierhead.runtime.wire import Argument
+
+_MONITORED_EXIT = wire_table.LAUNCH_MONITOR
+
+
+class Placement(Value):
+    """Where a process goes: what cgroups contribute to a plan."""
+
+    files: tuple[str, ...]
+    into_directory: str
+    launcher_places: bool
+
+
+def placement(cgroups: CgroupState, *, needs_pid: bool, may_clone_into: bool) -> Placement:
+    """How a process gets into a cgroup that exists.
+
+    Into the unified tree by the clone itself, into the others by its own hand.
+
+    Args:
+        cgroups: the container's.
+        needs_pid: the cgroup is made around the process (systemd).
+        may_clone_into: the clone is made with the launcher's rights.
+    """
+    if needs_pid or not cgroups.trees:
+        return Placement(files=(), into_directory="", launcher_places=needs_pid)
+    into = ""
+    names = []
+    for tree in cgroups.trees:
+        if tree.version == 2 and may_clone_into:
+            into = tree.directory()
+        else:
+            names.append(f"{tree.directory()}/{'tasks' if tree.version == 1 else 'cgroup.procs'}")
+    return Placement(files=tuple(names), into_directory=into, launcher_places=False)
+
+
+def cgroup_directories(cgroups: CgroupState) -> dict[str, str]:
+    """The container's own cgroup by hierarchy mount point."""
+    return {tree.mountpoint: tree.directory() for tree in cgroups.trees}
+
+
+def unified_tree(cgroups: CgroupState) -> CgroupTree | None:
+    """The container's place in the unified tree where device rules are a program: only on pure v2."""
+    if cgroups.mode != "v2":
+        return None
+    return next((tree for tree in cgroups.trees if tree.version == 2), None)
+
+
+def oom_file(cgroups: CgroupState) -> str:
+    """The file whose oom_kill counter tells whether the kernel killed for memory; empty for none."""
+    for tree in cgroups.trees:
+        if "memory" in tree.controllers:
+            return f"{tree.directory()}/{'memory.oom_control' if tree.version == 1 else 'memory.events'}"
+    return ""
+
+
+def compile_devices(rules: "tuple[DeviceRule, ...]") -> bytes:
+    """Device rules as a program for cgroup v2."""
+    from pierhead.runtime.plan.device_program import compile_device_program
+
+    return compile_device_program(rules)
+
+
+def make_view(
+    container_id: str,
+    hierarchies: cgroupfs.Hierarchies,
+    cgroups: CgroupState,
+    placed: Placement,
+    request: "Request",
+    *,
+    gate: bool,
+    parent_mount: str = "/",
+    scratch: str = "",
+) -> LaunchView:
+    """What a plan depends on beyond configuration and process."""
+    tree = unified_tree(cgroups)
+    return LaunchView(
+        id=container_id,
+        hierarchies=hierarchies,
+        cgroup_directories=cgroup_directories(cgroups),
+        cgroup_files=placed.files,
+        launcher_places=placed.launcher_places,
+        unified_directory=tree.directory() if tree and not cgroups.rootless else "",
+        parent_mount=parent_mount,
+        scratch=scratch,
+        gate=gate,
+        console=request.terminal,
+        streams=("", "", "") if request.terminal else ("input", "output", "error"),
+        preserved=len(request.preserve_fds),
+        filter=resolve.Filters.compile,
+        device_program=compile_devices,
+        trace=request.trace,
+    )
+
+
+class Request(Value):
+    """How a process is to be launched, beside what it is.
+
+    Fields:
+        stdio: its standard streams, if it has no terminal.
+        terminal: whether it has one.
+        console: descriptor of a connected socket that gets the terminal's master; -1 for the monitor.
+        preserve_fds: descriptors that become 3, 4, … in the process; stay the caller's.
+        supervise: whether a monitor stays with it.
+        trace: whether operations are timed.
+    """
+
+    stdio: Stdio = Stdio()
+    terminal: bool = False
+    console: int = -1
+    preserve_fds: tuple[int, ...] = ()
+    supervise: bool = False
+    trace: bool = False
+
+
+class Launched(Value):
+    """A launch that holds: what is to be known of it."""
+
+    pid: int
+    pidfd: int
+    stage_pid: int
+    control: _socket.socket | None
+    trace: dict[int, int]
+
+
+class Steps:
+    """What the launcher does when the launched process asks for it (see ``handshake.Steps``)."""
+
+    def __init__(
+        self,
+        config: "Config",
+        plan: "LaunchPlan",
+        process_spec: "ProcessSpec",
+        *,
+        place: "Callable[[int], None] | None" = None,
+        documents: "Callable[[str, int], bytes] | None" = None,
+    ) -> None:
+        """Args: place puts a pid into the cgroup; documents gives the state document for a status and pid."""
+        self._config = config
+        self._plan = plan
+        self._process = process_spec
+        self._place = place
+        self._documents = documents
+        self.pid = 0
+        self.host_links: tuple[HostLink, ...] = ()
+
+    def place(self, pid: int, *, maps: bool) -> None:
+        """Id maps, cgroup, OOM score."""
+        self.pid = pid
+        if maps:
+            idmaps.write_maps(pid, self._plan.uid_mappings, self._plan.gid_mappings)
+        if self._place:
+            self._place(pid)
+        if self._plan.oom_score_adj is not None:
+            _write_oom_score(pid, self._plan.oom_score_adj)
+
+    def born(self, pid: int) -> None:
+        """The init process has this pid."""
+        self.pid = pid
+
+    def network(self, netlink_fd: int) -> None:
+        """Interfaces, addresses, routes."""
+        from pierhead.linux.netlink import NetlinkSocket
+        from pierhead.runtime.network import attach_networks
+
+        with NetlinkSocket(netlink_fd) as guest, NetlinkSocket.open() as host:
+            config = self._config
+            self.host_links = attach_networks(
+                config.networks, config.routes, config.net_devices, host=host, guest=guest
+            )
+
+    def hooks(self) -> None:
+        """prestart and createRuntime."""
+        chosen = self._config.hooks
+        document = self.states()[0]
+        hooks.run_all("prestart", chosen.prestart, document)
+        hooks.run_all("createRuntime", chosen.create_runtime, document)
+
+    def limits(self) -> None:
+        """Resource limits that the process may not raise by itself."""
+        import resource
+
+        from pierhead.runtime.plan.credentials import rlimit_number
+
+        for limit in self._process.rlimits or ():
+            number = rlimit_number(limit.type)
+            values = (_as_rlimit(limit.soft), _as_rlimit(limit.hard))
+            try:
+                resource.prlimit(self.pid, number, values)
+            except (OSError, ValueError) as error:
+                raise OperationFailed(f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}") from None
+
+    def listener(self, notify_fd: int) -> None:
+        """Hands the seccomp notify descriptor to the profile's agent."""
+        from pierhead.runtime.notify import send_listener
+
+        send_listener(self._config, notify_fd, self.pid, self.states()[0])
+
+    def states(self) -> tuple[bytes, bytes]:
+        """State documents: while creating, and when created."""
+        if self._documents is None or not self._needs_documents():
+            return b"", b""
+        return self._documents("creating", self.pid), self._documents("created", self.pid)
+
+    def _needs_documents(self) -> bool:
+        chosen = self._config.hooks
+        listens = bool(getattr(self._config.seccomp, "listener_path", ""))
+        return listens or any(
+            (chosen.prestart, chosen.create_runtime, chosen.create_container, chosen.start_container)
+        )
+
+
+def _as_rlimit(value: int) -> int:
+    return -1 if value >= 2**63 else value
+
+
+def _write_oom_score(pid: int, score: int) -> None:
+    try:
+        files.write_text(f"/proc/{pid}/oom_score_adj", str(score))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise OperationFailed(
+            f"cannot set oomScoreAdj to {score}: {reason}",
+            errno=error.errno or 0,
+            hint="lowering it below the caller's needs CAP_SYS_RESOURCE",
+        ) from None
+
+
+def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, int], dict[str, Argument]]":
+    """Descriptors by slot name for a plan, and the header fields for a monitor; what is opened is listed too."""
+    given = {f"kept {number}": fd for number, fd in enumerate(request.preserve_fds)}
+    header: dict[str, Argument] = {}
+    if request.terminal:
+        if request.console >= 0:
+            given["console"] = request.console
+        else:
+            left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+            given["console"], given["monitor console"] = left.detach(), right.detach()
+            opened += [given["console"], given["monitor console"]]
+            header["console"] = "monitor console"
+    else:
+        request.stdio.open(given, header, opened, supervise=request.supervise)
+    if request.supervise:
+        header["flags"] = _MONITORED_EXIT
+        header.update(request.stdio.log_header())
+    return given, header
+
+
+def undo_list(directories: "tuple[str, ...]", state_path: str, names: "tuple[str, ...]") -> bytes:
+    """What the stage removes when the launch is given up and we are not there to do it."""
+    entries = [f"d{directory}" for directory in reversed(directories)]
+    entries += [f"f{state_path}/{name}" for name in names]
+    return b"".join(entry.encode() + b"\0" for entry in (*entries, f"d{state_path}"))
+
+
+def new_manager(config: "Config", container_id: str, hierarchies: cgroupfs.Hierarchies) -> CgroupManager:
+    """The manager of the cgroup that the container is to have."""
+    rootless = os.geteuid() != 0
+    path = config.cgroup_path
+    if not path and config.cgroup_parent:
+        parent = config.cgroup_parent
+        path = f"{parent}:pierhead:{container_id}" if config.cgroup_manager == "systemd" else f"{parent}/{container_id}"
+    return new_cgroups(
+        config.cgroup_manager,
+        path,
+        container_id,
+        hierarchies,
+        rootless=rootless,
+        owner_uid=_owner(config),
+        annotations=_systemd_annotations(config),
+    )
+
+
+def _systemd_annotations(config: "Config") -> dict[str, str]:
+    return {f"org.systemd.property.{name}": value for name, value in config.systemd_properties.items()}
+
+
+def _owner(config: "Config") -> int | None:
+    """The host's number for the container's root, if it has a user namespace and may divide its cgroup."""
+    for mapping in config.uid_mappings:
+        if mapping.container_id == 0:
+            return mapping.host_id or None
+    return None
+
+
+def mount_of(path: str, mountinfo: str) -> str:
+    """Where the mount stands that holds the path.  Source: proc_pid_mountinfo(5)."""
+    best = "/"
+    for line in mountinfo.splitlines():
+        point = line.split(" ", 5)[4]
+        if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
+            best = point
+    return best
+
+
+def perform(
+    plan: "LaunchPlan",
+    steps: Steps,
+    given: "Mapping[str, int]",
+    header: "Mapping[str, Argument]",
+    *,
+    before_commit: "Callable[[Handshake], None]",
+    supervised: bool,
+) -> Launched:
+    """Performs a plan and commits it.
+
+    Args:
+        plan: what the helper does.
+        steps: what we do meanwhile.
+        given: descriptors by slot name.
+        header: for the helper.
+        before_commit: called when the process is ready or runs; the launch holds if it returns.
+        supervised: whether a monitor stays.
+    """
+    with Handshake(plan, header, given) as handshake:
+        ending = handshake.run(steps)
+        before_commit(handshake)
+        handshake.commit()
+    control = None
+    if supervised:
+        control = handshake.detach()
+    else:
+        handshake.finish()
+    return Launched(
+        pid=handshake.init_pid,
+        pidfd=handshake.init_pidfd,
+        stage_pid=handshake.stage_pid,
+        control=control,
+        trace=ending.trace,
+    )
+
+
+def attach_failure(error: BaseException, undo: "Callable[[], None]") -> None:
+    """Runs an undo step; its own failure is noted on the error that made it necessary."""
+    try:
+        undo()
+    except (PierheadError, OSError) as failure:
+        error.add_note(f"and while cleaning up: {failure}")
+
+
+def document(config: "Config", container_id: str, status: str, pid: int) -> bytes:
+    """The state document that hooks read (runtime-spec, State)."""
+    from pierhead import jsontext
+
+    about: dict[str, object] = {
+        "ociVersion": config.oci_version,
+        "id": container_id,
+        "status": status,
+        "pid": pid,
+        "bundle": config.bundle or os.path.dirname(config.rootfs),
+    }
+    if config.annotations:
+        about["annotations"] = dict(config.annotations)
+    return jsontext.format_compact(about).encode()
+
+
+def read_start_time(pid: int) -> int:
+    """The process's start time; 0 if it has ended in between."""
+    return process.start_time(pid) or 0
+
+

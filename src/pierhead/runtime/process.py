@@ -1,0 +1,175 @@
+"""A process that runs in a container, as its launcher or another process sees it."""
+
+from __future__ import annotations
+
+import os
+
+from pierhead.errors import Conflict, TimedOut, Unsupported
+from pierhead.linux import process
+from pierhead.runtime import wire, wire_table
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
+    from pierhead.runtime.exitrecord import ExitRecord
+
+_SIGKILL = 9
+_RECORD_WAIT_S = 5.0
+
+
+class ExitStatus(Value):
+    """How a process ended: by ``exit`` with a code, or by a signal.
+
+    ``oom``: whether the kernel killed something of the container for want of memory meanwhile.
+    """
+
+    code: int | None
+    signal: int | None = None
+    oom: bool = False
+
+    @property
+    def shell_code(self) -> int:
+        """As a shell has it: the code, or 128 and the signal's number."""
+        return self.code if self.code is not None else 128 + (self.signal or 0)
+
+
+def status_of_wait(wait_status: int) -> ExitStatus:
+    """From what wait(2) gave."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return ExitStatus(code=code) if code >= 0 else ExitStatus(code=None, signal=-code)
+
+
+class Process:
+    """A process in a container.  Thread-safe as far as the kernel's calls are.
+
+    Attributes:
+        pid: number in the caller's pid namespace.
+        pidfd: descriptor that becomes readable when it ends; -1 when it had ended before we looked.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int,
+        *,
+        stage_pid: int = 0,
+        control: _socket.socket | None = None,
+        read_record: Callable[[], ExitRecord | None] | None = None,
+        attach_path: str = "",
+        monitor_pid: int = 0,
+    ) -> None:
+        """Args: stage_pid and control of a monitor of ours; read_record reads the exit record, if there is a monitor."""
+        self.pid = pid
+        self.pidfd = pidfd
+        self._stage_pid = stage_pid
+        self._control = control
+        self._read_record = read_record
+        self._attach_path = attach_path
+        self._monitor_pid = monitor_pid
+        self._status: ExitStatus | None = None
+
+    def __repr__(self) -> str:
+        return f"Process(pid={self.pid})"
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The descriptor is given back; the process goes on."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    @property
+    def start_time(self) -> int | None:
+        """When it started, in clock ticks since boot; None when it is gone."""
+        return process.start_time(self.pid)
+
+    def wait(self, timeout_s: float | None = None) -> ExitStatus:
+        """How the process ended, once it has.
+
+        Raises:
+            TimedOut: it runs on.
+            Unsupported: the status cannot be known: it is neither our child nor has it a monitor.
+        """
+        if self._status is None:
+            self._status = self._await(timeout_s)
+        return self._status
+
+    def _await(self, timeout_s: float | None) -> ExitStatus:
+        if self._control is not None:
+            return self._await_monitor(timeout_s)
+        if self.pidfd >= 0 and not process.wait_pidfd(self.pidfd, timeout_s):
+            raise TimedOut(f"process {self.pid} did not end within {timeout_s} s")
+        if self._read_record is not None:
+            return self._await_record()
+        wait_status = process.reap(self.pid)
+        if wait_status is None:
+            raise Unsupported(
+                f"how process {self.pid} ended is known to its parent only",
+                hint="launch the container with supervise=True to have it recorded",
+            )
+        return status_of_wait(wait_status)
+
+    def _await_monitor(self, timeout_s: float | None) -> ExitStatus:
+        from pierhead.runtime.handshake import receive
+
+        assert self._control is not None
+        if not process.wait_pidfd(self._control.fileno(), timeout_s):
+            raise TimedOut(f"process {self.pid} did not end within {timeout_s} s")
+        packet, _ = receive(self._control)
+        self._control.close()
+        self._control = None
+        if not packet or wire.words(packet)[0] != wire_table.MESSAGE_EXITED:
+            return self._await_record()
+        process.reap_later(self._stage_pid)
+        _, code, signal, oom = wire.words(packet)
+        return ExitStatus(
+            code=code if signal == 0 else None, signal=signal or None, oom=bool(oom)
+        )
+
+    def _await_record(self) -> ExitStatus:
+        """The monitor writes the record at once when its child has ended; it ends itself soon after."""
+        record = self._read_record() if self._read_record else None
+        if record is None and self._monitor_pid:
+            monitor = process.open_pidfd(self._monitor_pid)
+            if monitor is not None:
+                process.wait_pidfd(monitor, _RECORD_WAIT_S)
+                os.close(monitor)
+            record = self._read_record() if self._read_record else None
+        if record is None:
+            raise Unsupported(f"how process {self.pid} ended was not recorded: its monitor was killed")
+        return ExitStatus(code=record.code, signal=record.signal, oom=record.oom)
+
+    def signal(self, number: int) -> None:
+        """The signal has been sent.
+
+        Raises:
+            Conflict: the process has ended.
+        """
+        if self.pidfd < 0 or not process.kill_pidfd(self.pidfd, number):
+            raise Conflict(f"process {self.pid} has ended: process already finished", code="process-finished")
+
+    def terminate(self) -> None:
+        """The process has been killed (SIGKILL); nothing happens if it had ended."""
+        if self.pidfd >= 0:
+            process.kill_pidfd(self.pidfd, _SIGKILL)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Its terminal, which the monitor keeps, has this size in characters.
+
+        Raises:
+            Unsupported: the process has no monitor.
+        """
+        if not self._attach_path:
+            raise Unsupported(f"process {self.pid} has no monitor that keeps its terminal")
+        from pierhead.runtime.attach import AttachClient
+
+        with AttachClient(self._attach_path) as client:
+            client.resize(rows, columns)

@@ -1,0 +1,90 @@
+"""From what was asked for to what will be: a process with every choice made.  Reads the root's passwd file, no more."""
+
+from __future__ import annotations
+
+import os
+
+from pierhead.oci.runtime import Seccomp
+from pierhead.runtime.config import SECCOMP_DEFAULT, Config, ProcessSpec
+from pierhead.runtime.users import find_account
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_INHERITED = (
+    "capabilities",
+    "rlimits",
+    "no_new_privileges",
+    "apparmor_profile",
+    "process_label",
+    "oom_score_adj",
+    "io_priority",
+    "scheduler",
+    "exec_cpu_affinity",
+)
+
+
+def resolve_process(config: Config, wanted: ProcessSpec, root_fd: int | None) -> ProcessSpec:
+    """The process with numbers for names and the container's values for what it leaves open.
+
+    Args:
+        config: the container's.
+        wanted: as it was asked for.
+        root_fd: the container's root, for its passwd and group files; None when it cannot be read.
+    """
+    extra = config.additional_groups if wanted.additional_groups is None else wanted.additional_groups
+    account = find_account(root_fd, wanted.user, extra)
+    changes: dict[str, Any] = {
+        name: getattr(config, name) for name in _INHERITED if getattr(wanted, name) is None
+    }
+    env = wanted.env
+    if not any(entry.startswith("HOME=") for entry in env):
+        env = (*env, f"HOME={account.home or '/'}")
+    return wanted.replace(user=account.user, additional_groups=(), env=env, **changes)
+
+
+class Filters:
+    """Compiled system call filters by profile: compiling one takes longer than a whole container."""
+
+    _compiled: dict[tuple[Seccomp, str], tuple[bytes, int, bool]] = {}  # noqa: RUF012 - a cache
+    _profiles: dict[tuple[str, ...], Seccomp] = {}  # noqa: RUF012 - a cache
+
+    @classmethod
+    def compile(cls, seccomp: Seccomp) -> tuple[bytes, int, bool]:
+        """Program, flags, and whether somebody listens."""
+        from pierhead.runtime.plan.seccomp import compile_filter, filter_flags, notifies
+
+        arch = os.uname().machine
+        key = (seccomp, arch)
+        if key not in cls._compiled:
+            cls._compiled[key] = (compile_filter(seccomp, arch), filter_flags(seccomp), notifies(seccomp))
+        return cls._compiled[key]
+
+    @classmethod
+    def default(cls, capabilities: tuple[str, ...]) -> Seccomp:
+        """Docker's default profile for these capabilities on this machine."""
+        if capabilities not in cls._profiles:
+            from pierhead.oci.seccomp_profile import default_profile
+
+            uname = os.uname()
+            cls._profiles[capabilities] = default_profile(capabilities, uname.machine, _kernel_version(uname.release))
+        return cls._profiles[capabilities]
+
+
+def _kernel_version(release: str) -> tuple[int, int]:
+    major, _, rest = release.partition(".")
+    minor = ""
+    for character in rest:
+        if not character.isdecimal():
+            break
+        minor += character
+    return int(major), int(minor or 0)
+
+
+def resolve_seccomp(config: Config, process: ProcessSpec) -> Config:
+    """The configuration with a profile in the place of the word ``default``."""
+    if config.seccomp != SECCOMP_DEFAULT:
+        return config
+    capabilities = (process.capabilities or config.capabilities).bounding
+    return config.replace(seccomp=Filters.default(tuple(capabilities)))

@@ -1,0 +1,227 @@
+"""A container's state directory: what is written there and how it is found again.
+
+    ROOT/ID/
+      state.json   everything another process needs to manage the container; appears when the launch is committed
+      gate         socket on which the init process waits for start; removed by start
+      attach       socket of the monitor
+      exit.json    exit record of the init process, written by the monitor
+      exec-*.json  exit records of further processes that have a monitor
+
+A directory without state.json whose lock is free is what a killed launcher left: it counts as nothing and goes.
+Nothing here outlives the boot, so nothing is flushed to disk.
+"""
+
+import fcntl
+import os
+
+from pierhead import jsontext
+from pierhead.errors import Conflict, NotFound
+from pierhead.linux import files
+from pierhead.oci.document import decode, empty, encode
+from pierhead.oci.validate import check_container_id
+from pierhead.runtime.cgroups import CgroupState
+from pierhead.runtime.network import HostLink
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+STATE_FILE = "state.json"
+GATE = "gate"
+ATTACH = "attach"
+EXIT_RECORD = "exit.json"
+NAMES = (STATE_FILE, f".{STATE_FILE}", GATE, ATTACH, EXIT_RECORD)
+
+
+class ContainerState(Value):
+    """What is known of a container beyond what the kernel tells.
+
+    ``init_start_time`` (clock ticks since boot) tells the init process from a later one of the same number;
+    ``created`` is RFC 3339 in UTC; ``namespace_paths`` are below /proc by the specification's type names; ``uid`` is of
+    the user who made it.
+    """
+
+    id: str
+    init_pid: int
+    init_start_time: int
+    monitor_pid: int = 0
+    created: str
+    uid: int = 0
+    cgroup: CgroupState
+    namespace_paths: dict[str, str] = empty()
+    host_links: tuple[HostLink, ...] = ()
+    config: dict[str, object]
+
+
+class StateDirectory:
+    """An open, locked or unlocked, state directory.  Close it, or use it as a context manager."""
+
+    def __init__(self, root: str, container_id: str, fd: int) -> None:
+        self.root = root
+        self.id = container_id
+        self.path = f"{root}/{container_id}"
+        self.fd = fd
+
+    def __enter__(self) -> "StateDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The descriptor, and with it the lock, is given back."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def lock(self, *, wait: bool = True) -> bool:
+        """Whether we are the only one who changes the container; held until ``close``."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    def is_attached(self) -> bool:
+        """Whether the directory still has its name: another process may have deleted the container."""
+        try:
+            return os.stat(self.path).st_ino == os.fstat(self.fd).st_ino
+        except FileNotFoundError:
+            return False
+
+    def has(self, name: str) -> bool:
+        """Whether a file of this name is there."""
+        try:
+            os.stat(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def save(self, state: ContainerState) -> None:
+        """The state is in its file."""
+        document = {name: _plain(value) for name, value in state.__dict__.items()}
+        files.replace_file(self.fd, STATE_FILE, jsontext.format_compact(document).encode())
+
+    def load(self) -> ContainerState:
+        """The state from its file.
+
+        Raises:
+            NotFound: the container does not exist (any more).
+        """
+        try:
+            text = files.read_file(STATE_FILE, directory_fd=self.fd)
+        except FileNotFoundError:
+            raise missing(self.id) from None
+        document = jsontext.parse(text, name=f"{self.path}/{STATE_FILE}")
+        return ContainerState(
+            **{
+                **document,
+                "cgroup": decode(CgroupState, document["cgroup"]),
+                "host_links": tuple(decode(HostLink, link) for link in document["host_links"]),
+            }
+        )
+
+    def remove(self) -> None:
+        """The directory and everything in it are gone; what else is in there goes too."""
+        for name in os.listdir(self.fd):
+            files.remove_if_there(name, self.fd)
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return
+
+
+def _plain(value: "Any") -> "Any":
+    if isinstance(value, Value):
+        return encode(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def missing(container_id: str) -> NotFound:
+    """The error for a container that is not there; callers of runtimes know these words."""
+    return NotFound(f"container {container_id} does not exist: container does not exist", code="container-not-found")
+
+
+def _open(root: str, container_id: str) -> StateDirectory:
+    try:
+        fd = os.open(f"{root}/{container_id}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(container_id) from None
+    return StateDirectory(root, container_id, fd)
+
+
+def open_state(root: str, container_id: str) -> StateDirectory:
+    """The state directory of a container that exists.
+
+    Raises:
+        NotFound: there is none of this id.
+        InvalidInput: no container can have this id.
+    """
+    check_container_id(container_id)
+    return _open(root, container_id)
+
+
+def claim(root: str, container_id: str) -> StateDirectory:
+    """A new, empty, locked state directory: the id is ours.
+
+    Raises:
+        Conflict: the id is taken, or somebody is creating it at this moment.
+        InvalidInput: no container can have this id.
+    """
+    check_container_id(container_id)
+    os.makedirs(root, mode=0o711, exist_ok=True)
+    for _ in range(3):
+        try:
+            os.mkdir(f"{root}/{container_id}", 0o711)
+        except FileExistsError:
+            if not _sweep(root, container_id):
+                raise Conflict(
+                    f"container with given ID already exists: {container_id}", code="container-exists"
+                ) from None
+            continue
+        directory = _open(root, container_id)
+        if directory.lock(wait=False) and directory.is_attached():
+            return directory
+        directory.close()
+    raise Conflict(f"container {container_id} is being created by somebody else", code="container-exists")
+
+
+def _sweep(root: str, container_id: str) -> bool:
+    """Removes what a killed launcher left under this id; False when there is a container, or one being made."""
+    try:
+        directory = _open(root, container_id)
+    except NotFound:
+        return True
+    with directory:
+        if directory.has(STATE_FILE) or not directory.lock(wait=False) or directory.has(STATE_FILE):
+            return False
+        if directory.is_attached():
+            directory.remove()
+        return True
+
+
+def list_ids(root: str) -> list[str]:
+    """Ids of all containers under the root, sorted; what killed launchers left is removed."""
+    try:
+        names = os.listdir(root)
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in sorted(names):
+        if os.path.exists(f"{root}/{name}/{STATE_FILE}"):
+            found.append(name)
+        elif os.path.isdir(f"{root}/{name}"):
+            _sweep(root, name)
+    return found
+
+
+def timestamp(ns: int | None = None) -> str:
+    """A moment (nanoseconds since 1970; now by default) as RFC 3339 text in UTC with nanoseconds."""
+    import time
+
+    ns = time.time_ns() if ns is None else ns
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"

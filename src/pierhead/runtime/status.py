@@ -1,0 +1,73 @@
+"""A container's status, observed: the kernel first, files second.
+
+    creating ──▶ created ──▶ running ◀──▶ paused
+        │            │           │           │
+        └────────────┴───────────┴───────────┴──▶ stopped
+
+Source: runtime-spec runtime.md, "State"; ``paused`` is what runtimes add.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from pierhead.linux import process
+from pierhead.runtime import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from pierhead.runtime.cgroups import CgroupManager
+    from pierhead.runtime.state import ContainerState, StateDirectory
+
+    Status = Literal["creating", "created", "running", "paused", "stopped"]
+
+
+def init_lives(known: ContainerState) -> bool:
+    """Whether the init process is the one we knew and has not ended."""
+    observed = process.observe(known.init_pid)
+    return observed is not None and observed == (known.init_start_time, False)
+
+
+def observe_status(directory: StateDirectory, known: ContainerState, cgroups: CgroupManager) -> Status:
+    """The status at this moment."""
+    if not init_lives(known):
+        return "stopped"
+    if is_waiting(directory):
+        return "created"
+    if known.cgroup.trees and cgroups.freeze_state() == "frozen":
+        return "paused"
+    return "running"
+
+
+def is_waiting(directory: StateDirectory) -> bool:
+    """Whether the init process waits at its gate: its socket is there and somebody accepts."""
+    if not directory.has(state.GATE):
+        return False
+    gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    finally:
+        gate.close()
+    return True
+
+
+def make_gate(directory: StateDirectory) -> int:
+    """A listening socket at which the init process waits; its descriptor."""
+    return make_listener(directory, state.GATE)
+
+
+def make_listener(directory: StateDirectory, name: str) -> int:
+    """A listening packet socket in the state directory; its descriptor."""
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    old = os.umask(0o077)
+    try:
+        socket.bind(f"/proc/self/fd/{directory.fd}/{name}")
+    finally:
+        os.umask(old)
+    socket.listen(8)
+    return socket.detach()

@@ -1,0 +1,117 @@
+"""Users and groups by name, from a container's own /etc/passwd and /etc/group.  Pure but for two files read.
+
+Numbers are taken strictly: a name of digits is a number, and junk around one is refused rather than read half
+(CVE-2026-30892).  Source: passwd(5), group(5); runtime-spec, "POSIX-platform User".
+"""
+
+from __future__ import annotations
+
+from pierhead.errors import InvalidInput
+from pierhead.linux import files
+from pierhead.oci.runtime import User
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_ID_MAX = 2**32 - 2
+
+
+class Account(Value):
+    """A user as the container knows it."""
+
+    user: User
+    home: str
+
+
+def find_account(root_fd: int | None, wanted: User | str, extra_groups: tuple[int | str, ...]) -> Account:
+    """Ids, groups and home directory of a user.
+
+    Args:
+        root_fd: the container's root; None when it cannot be read.
+        wanted: ids, or ``user[:group]`` with names or numbers.
+        extra_groups: further groups, names or numbers.
+
+    Raises:
+        InvalidInput: no such user or group.
+    """
+
+    def read(path: str) -> str:
+        return "" if root_fd is None else files.read_text_in_root(root_fd, path) or ""
+
+    if isinstance(wanted, User):
+        account = Account(user=wanted, home=_home_of(read("/etc/passwd"), wanted.uid))
+    else:
+        account = _by_name(wanted, read)
+    if not extra_groups:
+        return account
+    lines = read("/etc/group") if any(isinstance(group, str) for group in extra_groups) else ""
+    ids = tuple(_group_id(group, lines) if isinstance(group, str) else group for group in extra_groups)
+    merged = tuple(dict.fromkeys((*account.user.additional_gids, *ids)))
+    return account.replace(user=account.user.replace(additional_gids=merged))
+
+
+def _by_name(wanted: str, read: Callable[[str], str]) -> Account:
+    name, colon, group = wanted.partition(":")
+    passwd, groups = read("/etc/passwd"), read("/etc/group")
+    uid, gid, home, login = _user_of(name, passwd)
+    supplementary: tuple[int, ...] = ()
+    if colon:
+        gid = _group_id(group, groups)
+    elif login:
+        supplementary = tuple(sorted(_groups_with(login, groups) - {gid}))
+    return Account(user=User(uid=uid, gid=gid, additional_gids=supplementary), home=home)
+
+
+def _user_of(name: str, passwd: str) -> tuple[int, int, str, str]:
+    number = _number(name)
+    for fields in _records(passwd, 7):
+        if fields[0] == name or (number is not None and _number(fields[2]) == number):
+            return int(fields[2]), int(fields[3]), fields[5], fields[0]
+    if number is not None:
+        return number, 0, "/", ""
+    if name == "root":
+        return 0, 0, "/root", ""
+    raise InvalidInput(
+        f"unable to find user {name}: no matching entries in passwd file", code="no-such-user", path="$.process.user"
+    )
+
+
+def _home_of(passwd: str, uid: int) -> str:
+    for fields in _records(passwd, 7):
+        if _number(fields[2]) == uid:
+            return fields[5]
+    return "/"
+
+
+def _group_id(name: str, groups: str) -> int:
+    number = _number(name)
+    for fields in _records(groups, 3):
+        if fields[0] == name:
+            return int(fields[2])
+    if number is not None:
+        return number
+    raise InvalidInput(
+        f"unable to find group {name}: no matching entries in group file", code="no-such-group", path="$.process.user"
+    )
+
+
+def _groups_with(login: str, groups: str) -> set[int]:
+    return {int(fields[2]) for fields in _records(groups, 4) if login in fields[3].split(",")}
+
+
+def _records(text: str, count: int) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if len(fields) >= count and _number(fields[2]) is not None and (count < 7 or _number(fields[3]) is not None):
+            yield fields
+
+
+def _number(text: str) -> int | None:
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    number = int(text)
+    if number > _ID_MAX:
+        raise InvalidInput(f"the id {text} is greater than {_ID_MAX}", code="bad-id", path="$.process.user")
+    return number
