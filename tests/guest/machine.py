@@ -240,7 +240,8 @@ def _kernel(image: Image, directory: Path, memory_mib: int, lines: Mapping[str, 
 def _memory_directory(directory: Path, memory_mib: int) -> Path:
     """Where the guest's memory lies as an unlinked file: in the host's memory if there is room."""
     shared = Path("/dev/shm")
-    if shared.is_dir() and shutil.disk_usage(shared).free > memory_mib << 20:
+    executable = shared.is_dir() and not os.statvfs(shared).f_flag & os.ST_NOEXEC
+    if executable and shutil.disk_usage(shared).free > memory_mib << 20:
         return shared
     return directory
 
