@@ -46,7 +46,7 @@ def check(program: bytes) -> list[tuple[int, int, int, int, int]]:
     return instructions
 
 
-def run(  # noqa: C901: one case per instruction
+def run(  # noqa: C901 - one case per instruction
     instructions: list[tuple[int, int, int, int, int]], kind: int, access: int, major: int, minor: int
 ) -> int:
     """What the checked program answers to a request for a device."""

@@ -68,7 +68,7 @@ def answer_of(action: str, errno_ret: int | None) -> int:
 
 def holds(condition: SyscallArg, argument: int, bits: int) -> bool:
     """Whether the condition is true of an argument."""
-    top = 2**bits - 1
+    top = (1 << bits) - 1
     argument, value, two = argument & top, condition.value & top, condition.value_two & top
     truths = {
         "SCMP_CMP_NE": argument != value,
