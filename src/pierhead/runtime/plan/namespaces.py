@@ -108,10 +108,7 @@ def _joiner_operations(
     *,
     join_first: bool,
 ) -> list[Operation]:
-    operations: list[Operation] = []
-    if join_first:
-        operations.append(_sync(JOINER, "the launcher puts us into the container's cgroup first"))
-    operations += [
+    operations = [
         Operation(
             name="setns",
             arguments=(f"{kind} namespace", NAMESPACES[kind]),
