@@ -30,8 +30,11 @@ def main() -> int:
     print(machine, flush=True)
     document: dict[str, object] = {"machine": machine, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     pages = [f"# Benchmark\n\n{machine}\n"]
-    with tempfile.TemporaryDirectory(prefix="pierhead-bench-") as directory:
-        workload = Workload(Path(directory))
+    with (
+        tempfile.TemporaryDirectory(prefix="pierhead-bench-") as home,
+        tempfile.TemporaryDirectory(prefix="pierhead-bench-", dir="/dev/shm") as states,
+    ):
+        workload = Workload(Path(home), Path(states))
         for case in options.cases:
             document[case], page = _run_case(case, workload, options, results)
             pages.append(page)

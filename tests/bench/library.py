@@ -25,7 +25,7 @@ class Library:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
-        self._root = workload.directory("library")
+        self._root = workload.state_directory("library")
 
     def config(self, name: str, args: tuple[str, ...]) -> Config:
         """The configuration that the bundle of this name describes."""

@@ -167,7 +167,7 @@ def _conmon(workload: Workload, count: int) -> Iterator[str]:
     if conmon is None or runc is None:
         yield ""
         return
-    home = workload.directory("conmon")
+    home = workload.state_directory("conmon")
     client = Client([runc, "--root", home / "state"])
     with ExitStack() as stack:
         for number in range(count):
@@ -192,7 +192,7 @@ def _shims(workload: Workload, count: int) -> Iterator[str]:
     if containerd is None or ctr is None:
         yield ""
         return
-    home = workload.directory("containerd")
+    home = workload.state_directory("containerd")
     (home / "config.toml").write_text(_CONTAINERD_CONFIG.format(home=home))
     words = [ctr, "-a", f"{home}/containerd.sock", "-n", "bench"]
 

@@ -69,5 +69,5 @@ def runtimes(workload: Workload) -> Iterator[list[Runtime]]:
             if program is None or not Path(program).exists():
                 continue
             own = stack.enter_context(launcher(without_unified=True)) if name == "crun" else usual
-            found.append(Runtime(name, program, workload.directory(f"state-{name}"), own))
+            found.append(Runtime(name, program, workload.state_directory(f"state-{name}"), own))
         yield found

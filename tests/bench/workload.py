@@ -29,10 +29,18 @@ IDLE = ("/bin/sleep", "1000000")
 
 
 class Workload:
-    """The files that the contenders share, in a directory that the caller removes."""
+    """The files that the contenders share.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        home: directory on a disk; root file system and bundles are below it, as an engine has them.
+        states: directory on a tmpfs, as /run is one; every contender keeps its state below it.
+
+    The caller removes both.
+    """
+
+    def __init__(self, home: Path, states: Path) -> None:
         self.home = home
+        self._states = states
         self.rootfs = make_rootfs(home / "rootfs")
         kernel = tuple(int(number) for number in platform.release().split(".")[:2])
         profile = default_profile(DOCKER_CAPABILITIES, platform.machine(), (kernel[0], kernel[1]))
@@ -50,10 +58,10 @@ class Workload:
             linux={"cgroupsPath": cgroup_path(name), "resources": LIMITS, "seccomp": self._seccomp},
         )
 
-    def directory(self, name: str) -> Path:
-        """An empty directory for a contender's own state."""
-        path = self.home / name
-        path.mkdir()
+    def state_directory(self, name: str) -> Path:
+        """A directory for a contender's own state."""
+        path = self._states / name
+        path.mkdir(exist_ok=True)
         return path
 
 
