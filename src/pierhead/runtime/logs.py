@@ -1,0 +1,244 @@
+"""Reading a container's log, over its rotations, while it is written or afterwards (init/log.c writes it).
+
+    for entry in read_log("/var/lib/…/log", follow=True, ended_fd=monitor_pidfd):
+        show(entry.time, entry.stream, entry.data)
+
+The newest file is ``path``, older ones are ``path.1``, ``path.2``, …  The writer only renames and unlinks
+files, oldest first, and writes whole lines.  So a reader holds the file that it reads open, whatever it is
+called by now, and goes on to the file that is next in age when it has read it to the end: nothing is seen
+twice, and nothing is missed as long as the reader is not slower than it takes to fill all the kept files.
+"""
+
+import os
+import select
+
+from pierhead import jsontext
+from pierhead.errors import InvalidInput, NotFound, Unavailable
+from pierhead.linux.inotify import DirectoryWatch
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+_BLOCK_BYTES = 65536
+_LOOKS = 1000
+_UNWATCHED_MS = 200
+
+
+class LogEntry(Value):
+    """What a container wrote at one moment.
+
+    Fields:
+        time: RFC 3339 in UTC with nanoseconds, always of the same length, so that texts sort as times do.
+        stream: ``stdout`` or ``stderr``.
+        data: the bytes; with their final newline, unless this is a part of a longer line or the very end.
+            In JSON logs bytes that are not UTF-8 have become U+FFFD.
+    """
+
+    time: str
+    stream: str
+    data: bytes
+
+
+def parse_entry(line: bytes) -> LogEntry | None:
+    """The entry that a line of a log (json or CRI) denotes; None if it is not one, as after a power cut."""
+    return _parse_json(line) if line.startswith(b"{") else _parse_cri(line)
+
+
+def _parse_json(line: bytes) -> LogEntry | None:
+    try:
+        document = jsontext.parse(line)
+        return LogEntry(
+            time=document["time"], stream=document["stream"], data=document["log"].encode(errors="replace")
+        )
+    except (InvalidInput, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _parse_cri(line: bytes) -> LogEntry | None:
+    parts = line.split(b" ", 3)
+    if len(parts) != 4 or parts[2] not in (b"F", b"P"):
+        return None
+    time, stream, tag, text = parts
+    data = text + b"\n" if tag == b"F" else text
+    return LogEntry(time=time.decode(errors="replace"), stream=stream.decode(errors="replace"), data=data)
+
+
+class LogReader:
+    """Gives a log's entries from the oldest that there is, each one once."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """``path`` is the newest file's; none need exist yet."""
+        self._path = os.path.abspath(os.fspath(path))
+        self._directory, self._name = os.path.split(self._path)
+        self._fd = -1
+        self._offset = 0
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The file is given back; reading starts anew."""
+        self._move_to(-1)
+
+    @property
+    def directory(self) -> str:
+        """Where the files are, to watch."""
+        return self._directory
+
+    def exists(self) -> bool:
+        """Whether there is a log."""
+        return self._fd >= 0 or bool(self._numbers())
+
+    def take(self) -> "Iterator[LogEntry]":
+        """The entries that have been written by now and were not given before."""
+        while True:
+            yield from self._entries()
+            successor = self._open_successor()
+            if successor < 0:
+                return
+            # What was written between the end that we saw and the rename.
+            yield from self._entries()
+            self._move_to(successor)
+
+    # One file -----------------------------------------------------------------------------------------------
+
+    def _move_to(self, fd: int) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._offset = 0
+
+    def _entries(self) -> "Iterator[LogEntry]":
+        """The offset stays at a whole line's end, for the writer takes half a line back (a full disk)."""
+        size = _BLOCK_BYTES
+        while self._fd >= 0:
+            block = os.pread(self._fd, size, self._offset)
+            lines = block.split(b"\n")
+            if len(lines) == 1:
+                if len(block) < size:
+                    return
+                size *= 2
+            for line in lines[:-1]:
+                self._offset += len(line) + 1
+                entry = parse_entry(line)
+                if entry is not None:
+                    yield entry
+
+    # The next file ------------------------------------------------------------------------------------------
+
+    def _numbers(self) -> list[int]:
+        """The numbers of the files that exist, newest first; 0 is the file without one."""
+        found = []
+        for name in os.listdir(self._directory):
+            rest = name.removeprefix(self._name)
+            if name == self._name:
+                found.append(0)
+            elif rest != name and rest[0] == "." and rest[1:].isdecimal() and rest[1] != "0":
+                found.append(int(rest[1:]))
+        return sorted(found)
+
+    def _numbered(self, number: int) -> str:
+        return f"{self._path}.{number}" if number else self._path
+
+    def _is(self, fd: int, number: int) -> bool:
+        """Whether this open file has this number now.  Its inode is not used anew while it is open."""
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(self._numbered(number)))
+        except FileNotFoundError:
+            return False
+
+    def _open_successor(self) -> int:
+        """The next younger file, opened; -1 while there is none.
+
+        The files may be renamed while we look: a find counts if nothing has moved by the time it is open.
+        """
+        if self._fd >= 0 and self._is(self._fd, 0):
+            return -1
+        for _ in range(_LOOKS):
+            numbers = self._numbers()
+            mine = self._find_mine(numbers)
+            if mine is None and self._fd >= 0 and os.fstat(self._fd).st_nlink:
+                continue
+            younger = [number for number in numbers if mine is None or number < mine]
+            if not younger:
+                return -1
+            fd = self._open(younger[-1])
+            if fd < 0:
+                continue
+            if (
+                self._is(fd, younger[-1])
+                and (mine is None or self._is(self._fd, mine))
+                and self._numbers() == numbers
+            ):
+                return fd
+            os.close(fd)
+        raise Unavailable(f"the log {self._path} is rotated faster than it can be read", code="log-too-fast")
+
+    def _find_mine(self, numbers: list[int]) -> int | None:
+        """The number that the file we read has by now; None when it is not there."""
+        return next((number for number in numbers if self._fd >= 0 and self._is(self._fd, number)), None)
+
+    def _open(self, number: int) -> int:
+        try:
+            return os.open(self._numbered(number), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+
+
+def read_log(
+    path: str | os.PathLike[str], *, follow: bool = False, ended_fd: int = -1
+) -> "Iterator[LogEntry]":
+    """The log's entries, oldest first.
+
+    Args:
+        path: the newest file.
+        follow: go on with what is written later.
+        ended_fd: with ``follow``: a descriptor that becomes readable when nothing more will be written, as
+            the monitor's pidfd does; stays the caller's.  Without one the iteration has no end.
+
+    Raises:
+        NotFound: there is no such log (or, with ``follow``, not even its directory).
+    """
+    with LogReader(path) as reader:
+        if follow:
+            yield from _follow(reader, ended_fd)
+        elif not os.path.isdir(reader.directory) or not reader.exists():
+            raise NotFound(f"there is no log {os.fspath(path)}")
+        else:
+            yield from reader.take()
+
+
+def _follow(reader: LogReader, ended_fd: int) -> "Iterator[LogEntry]":
+    poll = select.poll()
+    watch = _watch(reader.directory)
+    try:
+        if watch is not None:
+            poll.register(watch.fileno(), select.POLLIN)
+        if ended_fd >= 0:
+            poll.register(ended_fd, select.POLLIN)
+        ended = False
+        while True:
+            yield from reader.take()
+            if ended:
+                return
+            ready = poll.poll(None if watch is not None else _UNWATCHED_MS)
+            ended = any(fd == ended_fd for fd, _ in ready)
+            if watch is not None:
+                watch.drain()
+    finally:
+        if watch is not None:
+            watch.close()
+
+
+def _watch(directory: str) -> "DirectoryWatch | None":
+    """None where the user has as many watches as the kernel allows: the log is then looked at in turns."""
+    try:
+        return DirectoryWatch(directory)
+    except Unavailable:
+        return None
