@@ -491,7 +491,8 @@ class CgroupfsDriver:
         for tree in self._state.trees:
             own.add(tree.directory())
             try:
-                cgroupfs.remove(tree.directory())
+                # Processes that stay in one tree stay in all: the waiting is done once.
+                cgroupfs.remove(tree.directory(), timeout_s=0.0 if failure else 2.0)
             except (OperationFailed, Forbidden) as error:
                 failure = failure or error
         cgroupfs.remove_made([directory for directory in self._state.made if directory not in own])
