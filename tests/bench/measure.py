@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import random
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -79,12 +80,15 @@ class Comparison:
 
 
 def interleave(contenders: Sequence[Contender], *, rounds: int, warmup: int = 3) -> dict[str, list[float]]:
-    """Samples of each contender, taken in turns (A B C, then B C A, …) after ``warmup`` untold rounds."""
+    """Samples of each contender, taken in turns after ``warmup`` untold rounds.
+
+    Every round has an order of its own (the same in every run): nobody always follows the same one.
+    """
     samples: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    order = random.Random(1)
     for turn in range(warmup + rounds):
         gc.collect()
-        for place in range(len(contenders)):
-            contender = contenders[(turn + place) % len(contenders)]
+        for contender in order.sample(contenders, len(contenders)):
             elapsed_us = contender.sample()
             if turn >= warmup:
                 samples[contender.name].append(elapsed_us)
