@@ -47,7 +47,7 @@ DEVICES = [
 ]
 FLAGS = {READ: os.O_RDONLY, WRITE: os.O_WRONLY, READ | WRITE: os.O_RDWR}
 
-# Joins the cgroup, then answers each order, a list of [path, flags or -1, mode, device], with a list of errnos.
+# Joins the cgroup, then answers a list of orders, each [path, flags or -1, mode, device], with their errnos.
 GUARDED = """
 import json, os, sys
 with open(sys.argv[1] + "/cgroup.procs", "w") as procs:
@@ -71,7 +71,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bpf(command: int, attributes: bytes) -> int:
-    """bpf(2)."""
+    """The system call of this name, which libc does not wrap."""
     result = libc.syscall(SYS_BPF, command, attributes, len(attributes))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -120,6 +120,8 @@ class Reading:
             if table == "X86" and self._covers_multiplexed(answer, rule, number, arguments[0]):
                 return answer
         known = [own for name, own in self.tables[table].items() if name in self.named]
+        if table == "X86":
+            known += self._multiplexers()
         refuses = self.default & 0xFFFF0000 not in (ALLOW, LOG, TRACE)
         return ENOSYS if refuses and known and number > max(known) else self.default
 
@@ -136,6 +138,12 @@ class Reading:
         if arch == ARM:
             return "ARM" if number < 0xF0000 else "ARM_PRIVATE", "SCMP_ARCH_ARM", 32
         return "", "none", 0
+
+    def _multiplexers(self) -> list[int]:
+        """The numbers of socketcall and ipc, as far as rules for what they do apply to them."""
+        rules = [rule for answer, rule in self.rules if not rule.args or answer not in (ALLOW, LOG)]
+        named = {name for rule in rules for name in rule.names}
+        return [102] * bool(named & {*SOCKET_CALLS}) + [117] * bool(named & {*IPC_CALLS})
 
     def _covers_multiplexed(self, answer: int, rule: Syscall, number: int, first: int) -> bool:
         """Whether a rule for one of the calls that socketcall and ipc do applies to such a call."""

@@ -33,8 +33,8 @@ default says.  ABIs of which the profile names no call have no such border; 32-b
 **i386's multiplexers**: socketcall and ipc each do many calls, the first argument says which.  A rule for
 ``bind`` therefore also covers ``socketcall`` with the first argument 2; its own conditions cannot be checked
 there, as the arguments are in memory.  So a rule with conditions is left out there when it permits, and
-applies to all arguments when it refuses.  A profile that names ``socketcall`` or ``ipc`` itself, without
-conditions, has its way.
+applies to all arguments when it refuses.  A profile that names ``socketcall`` or ``ipc`` itself,
+without conditions, has its way.
 
 Pure: knows profiles and the machine language, and neither kernel nor files.
 Sources: seccomp(2), seccomp_rule_add(3), config-linux.md "Seccomp", runc's -ENOSYS stub.
@@ -264,7 +264,7 @@ def notifies(seccomp: Seccomp) -> bool:
 
 def unknown_syscalls(seccomp: Seccomp, arch: str) -> tuple[str, ...]:
     """The names in the profile that no call of the machine's ABIs has, each once, in the profile's order."""
-    known: set[str] = set()
+    known = set(_MULTIPLEXED) if arch == "x86_64" else set()
     for abi in MACHINES[arch]:
         known.update(load_table(abi, arch))
     return tuple(dict.fromkeys(name for rule in seccomp.syscalls for name in rule.names if name not in known))
@@ -399,12 +399,17 @@ def _compile_architecture(
     for abi in abis:
         calls, border = _compile_calls(program, abi, arch, default, rules)
         number = abi.first
+        last = -1
         for call in sorted(calls):
+            label = calls[call]
             if call != number:
                 starts.append(number)
                 labels.append(otherwise)
-            starts.append(call)
-            labels.append(calls[call])
+                last = otherwise
+            if label != last:
+                starts.append(call)
+                labels.append(label)
+                last = label
             number = call + 1
         if number != border:
             starts.append(number)
@@ -443,6 +448,8 @@ def _compile_calls(
                 decided.setdefault(number, label)
         if abi.table == "X86":
             _add_multiplexed(cases, rule)
+    if cases:
+        highest = max(highest, *cases)  # socketcall and ipc may be there by the names of what they do only
     for number, alternatives in cases.items():
         if number not in decided:
             decided[number] = _compile_cases(program, _merge(alternatives), abi.bits, program.ret(default))

@@ -198,6 +198,13 @@ def test_newer_calls_answer_enosys() -> None:
     assert answers == [ALLOW, EPERM, EPERM, EPERM, ENOSYS, ENOSYS, ENOSYS]
 
 
+def test_multiplexers_count_as_named() -> None:
+    """A profile that names only semop on i386 knows all calls up to ipc."""
+    seccomp = profile(allow("semop"), architectures=("SCMP_ARCH_X86",))
+    answers = [ask(seccomp, number, 1, arch=I386) for number in (1, 116, 117, 118)]
+    assert answers == [EPERM, EPERM, ALLOW, ENOSYS]
+
+
 @pytest.mark.parametrize("action", PERMITTING)
 def test_permitting_profile_has_no_enosys(action: str) -> None:
     """A profile that permits by default permits newer calls as well."""
