@@ -1,0 +1,126 @@
+"""Stands in for a process in the foreground: passes signals and the terminal on, and takes its exit status.
+
+        our terminal (raw)          this loop                 the process
+            stdin  ──────────▶  keys, as they come  ──────▶  its terminal's master
+            stdout ◀──────────  what it prints      ◀──────
+        SIGWINCH ────────────▶  our size            ──────▶  TIOCSWINSZ
+        SIGTERM, SIGINT, … ──▶                      ──────▶  the same signal, by its pidfd
+
+Nothing polls by time: signals come through a pipe (set_wakeup_fd), the end through the pidfd.  ``_signal`` is used
+because ``signal`` makes enums of its numbers, which takes as long as a container.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+
+from pierhead.errors import Conflict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from pierhead.cli.terminal import Terminal
+    from pierhead.runtime.process import ExitStatus, Process
+
+# Not passed on: what cannot be caught, what says something about us, and what has its own meaning here.
+_OWN = frozenset(
+    (
+        _signal.SIGKILL,
+        _signal.SIGSTOP,
+        _signal.SIGCHLD,
+        _signal.SIGPIPE,
+        _signal.SIGWINCH,
+        _signal.SIGSEGV,
+        _signal.SIGBUS,
+        _signal.SIGFPE,
+        _signal.SIGILL,
+        _signal.SIGTRAP,
+        _signal.SIGABRT,
+        _signal.SIGSYS,
+        _signal.SIGURG,
+        # The shell's job control is of us: ^Z stops the one who stands in, not the container.
+        _signal.SIGTSTP,
+        _signal.SIGTTIN,
+        _signal.SIGTTOU,
+    )
+)
+_C_LIBRARY = (32, 33)  # the C library's own, which it does not let anybody catch
+
+
+class SignalPipe:
+    """Every signal that can be passed on is a byte in a pipe.  A context manager; the old actions come back."""
+
+    def __init__(self) -> None:
+        self.fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._old: dict[int, object] = {}
+        self._old_fd = -1
+
+    def __enter__(self) -> SignalPipe:
+        """From here on no signal ends us: what comes before the process is there waits in the pipe."""
+        self._old_fd = _signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for number in range(1, _signal.NSIG):
+            caught = number == _signal.SIGWINCH or number not in _OWN
+            if caught and number not in _C_LIBRARY and _signal.getsignal(number) != _signal.SIG_IGN:
+                self._old[number] = _signal.signal(number, _nothing)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, action in self._old.items():
+            if action is not None:
+                _signal.signal(number, action)  # type: ignore[arg-type]
+        _signal.set_wakeup_fd(self._old_fd)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+    def take(self) -> bytes:
+        """The numbers of the signals since the last time."""
+        try:
+            return os.read(self.fd, 4096)
+        except BlockingIOError:
+            return b""
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """What a signal does by itself: its byte in the pipe does the rest."""
+
+
+def attend(process: Process, signals: SignalPipe, terminal: Terminal | None = None) -> ExitStatus:
+    """Stands in for the process until it has ended.
+
+    Args:
+        process: a child of ours, or one with a monitor.
+        signals: catches since before the process was made.
+        terminal: ours and the process's, if it has one.
+    """
+    poll = select.poll()
+    poll.register(signals.fd, select.POLLIN)
+    if process.pidfd >= 0:
+        poll.register(process.pidfd, select.POLLIN)
+    ended = process.pidfd < 0
+    while not ended:
+        if terminal is not None:
+            terminal.arm(poll)
+        ready = dict(poll.poll())
+        if signals.fd in ready:
+            _pass_on(signals.take(), process, terminal)
+        if terminal is not None:
+            terminal.move(ready)
+        ended = process.pidfd in ready
+    if terminal is not None:
+        terminal.drain()
+    return process.wait()
+
+
+def _pass_on(numbers: bytes, process: Process, terminal: Terminal | None) -> None:
+    for number in numbers:
+        if number == _signal.SIGWINCH:
+            if terminal is not None:
+                terminal.match_size()
+            continue
+        try:
+            process.signal(number)
+        except Conflict:
+            return

@@ -1,0 +1,111 @@
+"""Help: a program's and a verb's tables of flags as text for people.  Loaded when somebody asks, or mistypes."""
+
+from __future__ import annotations
+
+import textwrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pierhead.cli.flags import Flag, Verb
+
+_WIDTH = 110
+_GAP = 2
+_BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+class Painter:
+    """Puts emphasis on words, where that is wanted."""
+
+    def __init__(self, *, colour: bool) -> None:
+        self._colour = colour
+
+    def bold(self, text: str) -> str:
+        """Headings and names."""
+        return f"{_BOLD}{text}{_PLAIN}" if self._colour else text
+
+    def dim(self, text: str) -> str:
+        """What one may pass over."""
+        return f"{_DIM}{text}{_PLAIN}" if self._colour else text
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The known word that somebody who typed ``word`` meant; "" if none is near."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, known, n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def program_help(
+    name: str, about: str, text: str, verbs: Iterable[tuple[str, str]], flags: Sequence[Flag], *, colour: bool
+) -> str:
+    """What ``PROGRAM --help`` prints."""
+    paint = Painter(colour=colour)
+    lines = [f"{paint.bold(name)}: {about}", "", paint.bold("Usage")]
+    lines += [f"  {name} [GLOBAL FLAGS] VERB [FLAGS] [ARGUMENTS]", f"  {name} VERB --help", ""]
+    lines += [*_paragraphs(text), paint.bold("Verbs"), *_two_columns(list(verbs), paint), ""]
+    lines += [paint.bold("Global flags"), *_flag_lines(flags, paint)]
+    return "\n".join(lines) + "\n"
+
+
+def verb_help(program: str, verb: Verb, *, colour: bool) -> str:
+    """What ``PROGRAM VERB --help`` prints."""
+    paint = Painter(colour=colour)
+    flags = " [FLAGS]" if verb.flags else ""
+    usage = f"  {program} {verb.name}{flags} {verb.arguments}".rstrip()
+    lines = [f"{paint.bold(f'{program} {verb.name}')}: {verb.about}", "", paint.bold("Usage"), usage, ""]
+    lines += _paragraphs(verb.text)
+    if verb.flags:
+        lines += [paint.bold("Flags"), *_flag_lines(verb.flags, paint), ""]
+    if verb.examples:
+        lines.append(paint.bold("Examples"))
+        for words, about in verb.examples:
+            lines += [f"  {paint.dim(f'# {about}')}", f"  {program} {words}"]
+        lines.append("")
+    lines.append(paint.dim(f"Flags that every verb has, before the verb: {program} --help"))
+    return "\n".join(lines) + "\n"
+
+
+def flag_names(flag: Flag) -> str:
+    """``-b, --bundle DIR``."""
+    short = f"-{flag.short}, " if flag.short else ""
+    return f"{short}--{flag.name} {flag.value}".rstrip()
+
+
+def flag_about(flag: Flag) -> str:
+    """What the flag does, its values and its default."""
+    notes = []
+    if flag.choices:
+        notes.append("or ".join((", ".join(flag.choices[:-1]) + " ", flag.choices[-1])))
+    if flag.kind == "list":
+        notes.append("may be repeated")
+    if flag.default:
+        notes.append(f"default: {flag.default}")
+    return f"{flag.about} ({'; '.join(notes)})" if notes else flag.about
+
+
+def _flag_lines(flags: Sequence[Flag], paint: Painter) -> list[str]:
+    """Long names stand below each other, whether or not there is a short one."""
+    rows = [(flag_names(flag) if flag.short else f"    {flag_names(flag)}", flag_about(flag)) for flag in flags]
+    return _two_columns(rows, paint)
+
+
+def _two_columns(rows: Sequence[tuple[str, str]], paint: Painter) -> list[str]:
+    left = max((len(name) for name, _ in rows), default=0)
+    indent = " " * (2 + left + _GAP)
+    lines = []
+    for name, about in rows:
+        first, *more = textwrap.wrap(about, _WIDTH - len(indent)) or [""]
+        lines.append(f"  {paint.bold(name)}{' ' * (left - len(name) + _GAP)}{first}")
+        lines += [indent + line for line in more]
+    return lines
+
+
+def _paragraphs(text: str) -> list[str]:
+    lines = []
+    for paragraph in text.split("\n\n"):
+        if paragraph.strip():
+            lines += [*textwrap.wrap(" ".join(paragraph.split()), _WIDTH), ""]
+    return lines

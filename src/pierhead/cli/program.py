@@ -1,0 +1,166 @@
+"""A program of verbs: reads global flags, finds the verb, performs it, and turns errors into words and a status.
+
+Every verb's module is loaded when the verb is called and not before: starting a container takes less time than
+loading what all verbs together need.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pierhead.cli.call import Call
+from pierhead.cli.flags import BadUsage, Flag, Options, Verb, count_arguments, parse
+from pierhead.cli.output import STDOUT, Output, open_log
+from pierhead.errors import InvalidInput, PierheadError
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HELP = Flag(name="help", short="h", kind="switch", about="print this")
+INTERRUPTED = 130
+
+
+class Entry(Value):
+    """A verb in a program's table.
+
+    Fields:
+        name: the word.
+        module: where its Verb stands, below ``pierhead.cli``.
+        about: one line; the same as the Verb's own.
+    """
+
+    name: str
+    module: str
+    about: str
+
+
+class Program(Value):
+    """A program.
+
+    Fields:
+        name: of the command.
+        about: one line.
+        text: paragraphs for its help.
+        flags: global ones, given before the verb.
+        entries: its verbs in the order of the help.
+        version: what ``--version`` prints.
+        settle: makes of the global flags what calls need: (root, cgroup manager).
+    """
+
+    name: str
+    about: str
+    text: str
+    flags: tuple[Flag, ...]
+    entries: tuple[Entry, ...]
+    version: Callable[[], str]
+    settle: Callable[[Options], tuple[str, str]]
+
+
+def find_verb(program: Program, name: str) -> Verb:
+    """The verb of this name.
+
+    Raises:
+        BadUsage: there is none.
+    """
+    for entry in program.entries:
+        if entry.name == name:
+            module = __import__(f"pierhead.cli.{entry.module}", fromlist=("VERBS",))
+            verb: Verb = module.VERBS[name]
+            return verb
+    from pierhead.cli.help import nearest
+
+    near = nearest(name, [entry.name for entry in program.entries])
+    hint = f"did you mean {program.name} {near}?" if near else f"{program.name} --help lists all verbs"
+    raise BadUsage(f"unknown verb {name!r}", hint=hint)
+
+
+def run(program: Program, words: Sequence[str]) -> int:
+    """Performs a call; returns the exit status.
+
+    Args:
+        program: the program that was called.
+        words: what followed its name.
+    """
+    output = Output(program.name)
+    debug = False
+    verb: Verb | None = None
+    try:
+        options, rest = parse((*program.flags, HELP), words, literal=True)
+        debug = options.switch("debug")
+        output = Output(
+            program.name, log=open_log(options.text("log"), options.text("log-format", "text")), debug=debug
+        )
+        if options.switch("version"):
+            output.print(program.version())
+            return 0
+        if options.switch("help") or not rest or rest[0] == "help":
+            return _help(program, rest[1:], output)
+        verb = find_verb(program, rest[0])
+        return _perform(program, verb, rest[1:], options, output)
+    except PierheadError as error:
+        _fail(output, verb, error, debug=debug)
+    except OSError as error:
+        _fail(output, verb, _as_failure(error), debug=debug)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the edge of the process: callers read the log, not a traceback
+        words_of_it = f"internal error: {type(error).__name__}: {error}"
+        hint = "" if debug else "this is a bug; --debug before the verb shows where"
+        _fail(output, verb, PierheadError(words_of_it, hint=hint), debug=debug)
+    return verb.error_status if verb is not None else 1
+
+
+def _perform(program: Program, verb: Verb, words: Sequence[str], options: Options, output: Output) -> int:
+    given, arguments = parse((*verb.flags, HELP), words, literal=verb.literal)
+    if given.switch("help"):
+        from pierhead.cli.help import verb_help
+
+        output.print(verb_help(program.name, verb, colour=output.colour(STDOUT)))
+        return 0
+    count_arguments(verb, arguments)
+    root, cgroup_manager = program.settle(options)
+    call = Call(
+        options=given,
+        arguments=tuple(arguments),
+        output=output,
+        root=root,
+        cgroup_manager=cgroup_manager,
+        debug=options.switch("debug"),
+    )
+    output.debug(f"{verb.name} {' '.join(words)} (state under {root}, cgroups by {cgroup_manager})")
+    return verb.perform(call)
+
+
+def _help(program: Program, words: Sequence[str], output: Output) -> int:
+    from pierhead.cli.help import program_help, verb_help
+
+    colour = output.colour(STDOUT)
+    if words:
+        output.print(verb_help(program.name, find_verb(program, words[0]), colour=colour))
+        return 0
+    rows = [(entry.name, entry.about) for entry in program.entries]
+    output.print(
+        program_help(program.name, program.about, program.text, rows, (*program.flags, HELP), colour=colour)
+    )
+    return 0
+
+
+def _fail(output: Output, verb: Verb | None, error: PierheadError, *, debug: bool) -> None:
+    prefix = verb.error_prefix if verb is not None and not isinstance(error, BadUsage) else ""
+    if verb is not None and isinstance(error, BadUsage) and error.hint == "see --help":
+        error.hint = f"{output.program} {verb.name} --help lists the flags"
+    output.error(error, prefix=prefix)
+    for note in getattr(error, "__notes__", ()):
+        output.warn(note)
+    if debug and sys.exc_info()[0] is not None:
+        from traceback import format_exc
+
+        output.debug(format_exc().rstrip())
+
+
+def _as_failure(error: OSError) -> PierheadError:
+    """An error of the system that nobody put into words: its file, if it has one, and its reason."""
+    reason = (error.strerror or str(error)).lower()
+    return InvalidInput(f"{error.filename}: {reason}" if error.filename else reason, code="system-error")
