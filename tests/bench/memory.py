@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.library import Library
-from tests.bench.measure import timed_us
-from tests.bench.programs import find_program
+from tests.bench.programs import bare, find_program
 from tests.bench.workload import IDLE, Workload, cgroup_path
 from tests.support.peers import Client, daemon, inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pierhead.runtime.container import Container
-
+_STEP = 50
 _CONTAINERD_CONFIG = """
 version = 2
 root = "{home}/root"
@@ -52,26 +50,43 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Growth:
-    """What each of many containers in one process cost: entry n is of the (n+1)-th container."""
+    """What each of many containers in one process cost.
+
+    The kernel slows down with their number (cgroup v1 looks through every superblock of its kind at each
+    mount, pivot_root through every process), so the bare system calls are measured at the same sizes.
+
+    Fields:
+        start_us: entry n is of the (n+1)-th container.
+        sizes: numbers of containers at which the following were measured.
+        bare_us: start to exit of one more by bare system calls, median of a few.
+        monitor_pss_kb: mean of the monitors.
+        own_rss_kb: of this process.
+    """
 
     start_us: list[float]
     sizes: list[int]
+    bare_us: list[float]
     monitor_pss_kb: list[float]
     own_rss_kb: list[float]
 
     def flatness(self) -> dict[str, float]:
-        """The last hundred against the first hundred, and memory at the end against the first measurement."""
-        part = max(1, min(100, len(self.start_us) // 3))
-        first, last = statistics.median(self.start_us[:part]), statistics.median(self.start_us[-part:])
+        """The last containers against the first, in time (by itself, and over the kernel's) and memory."""
+        part = min(_STEP, len(self.start_us) // 2)
+        first_us, last_us = statistics.median(self.start_us[:part]), statistics.median(self.start_us[-part:])
         return {
             "containers": len(self.start_us),
-            "first_start_ms": round(first / 1000, 2),
-            "last_start_ms": round(last / 1000, 2),
-            "start_ratio": round(last / first, 2),
+            "start_ms_first": round(first_us / 1000, 2),
+            "start_ms_last": round(last_us / 1000, 2),
+            "bare_ms_first": round(self.bare_us[0] / 1000, 2),
+            "bare_ms_last": round(self.bare_us[-1] / 1000, 2),
+            "start_over_bare_first": round(first_us / self.bare_us[0], 2),
+            "start_over_bare_last": round(last_us / self.bare_us[-1], 2),
+            "own_part_ms_first": round((first_us - self.bare_us[0]) / 1000, 2),
+            "own_part_ms_last": round((last_us - self.bare_us[-1]) / 1000, 2),
             "monitor_pss_kb_first": round(self.monitor_pss_kb[0], 1),
             "monitor_pss_kb_last": round(self.monitor_pss_kb[-1], 1),
             "own_rss_kb_per_container": round(
-                (self.own_rss_kb[-1] - self.own_rss_kb[0]) / (self.sizes[-1] - self.sizes[0]), 1
+                (self.own_rss_kb[-1] - self.own_rss_kb[0]) / max(1, self.sizes[-1] - self.sizes[0]), 1
             ),
         }
 
@@ -93,31 +108,26 @@ def measure_footprints(workload: Workload, *, count: int) -> list[Footprint]:
     return footprints
 
 
-def measure_growth(workload: Workload, *, count: int, step: int = 50) -> Growth:
+def measure_growth(workload: Workload, *, count: int) -> Growth:
     """``count`` idle containers with monitors, started one after another by this process."""
     library = Library(workload)
     config = library.config("growth", IDLE)
-    growth = Growth(start_us=[], sizes=[], monitor_pss_kb=[], own_rss_kb=[])
-    containers: list[Container] = []
-    try:
+    growth = Growth(start_us=[], sizes=[], bare_us=[], monitor_pss_kb=[], own_rss_kb=[])
+    with bare(workload.bare, "run", workload.rootfs, workload.bpf) as system_calls, ExitStack() as stack:
+        stack.callback(_remove_parents, cgroup_path("growth"))
+        monitors: list[int] = []
         for number in range(count):
             own = config.replace(cgroup_path=cgroup_path(f"growth/{number}"))
-            growth.start_us.append(
-                timed_us(
-                    lambda own=own, number=number: containers.append(  # type: ignore[misc]
-                        library.start_idle(f"growth-{number}", own, supervise=True)
-                    )
-                )
-            )
-            if (number + 1) % step == 0:
-                pss = [_read_rollup(container.state.monitor_pid)["Pss"] for container in containers]
+            begin_ns = time.perf_counter_ns()
+            container = library.start_idle(f"growth-{number}", own, supervise=True)
+            growth.start_us.append((time.perf_counter_ns() - begin_ns) / 1000)
+            stack.callback(container.delete, force=True)
+            monitors.append(container.state.monitor_pid)
+            if (number + 1) % _STEP in (1, 0):
                 growth.sizes.append(number + 1)
-                growth.monitor_pss_kb.append(statistics.mean(pss))
+                growth.bare_us.append(statistics.median(system_calls.sample() for _ in range(9)))
+                growth.monitor_pss_kb.append(statistics.mean(_read_rollup(pid)["Pss"] for pid in monitors))
                 growth.own_rss_kb.append(_read_rollup(os.getpid())["Rss"])
-    finally:
-        for container in containers:
-            container.delete(force=True)
-        _remove_parents(cgroup_path("growth"))
     return growth
 
 
@@ -135,6 +145,7 @@ def plot_growth(growth: Growth, path: Path) -> None:
         for at in range(len(growth.start_us))
     ]
     above.plot(numbers, smooth, label=f"median of {2 * window}")
+    above.plot(growth.sizes, [us / 1000 for us in growth.bare_us], "s-", label="bare, start to exit")
     above.set_ylabel("start, ms")
     above.set_ylim(0, sorted(growth.start_us)[int(len(growth.start_us) * 0.99)] / 1000 * 1.2)
     above.legend()

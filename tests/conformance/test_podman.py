@@ -345,7 +345,7 @@ def test_no_cgroups(podman: Podman) -> None:
     """`--cgroups=disabled` (crun's `--cgroup-manager disabled`) leaves it in its caller's cgroup."""
     if runtime_under_test().name == "runc":
         pytest.skip("runc has no --cgroup-manager disabled")
-    assert podman(*podman.box("--rm", "--cgroups", "disabled", "--", "echo", "free")) == "free\n"
+    assert podman("run", "--rm", "--cgroups", "disabled", IMAGE, "echo", "free") == "free\n"
 
 
 def test_removal_leaves_nothing(podman: Podman) -> None:
