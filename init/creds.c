@@ -135,10 +135,14 @@ long op_keyring(struct launch *l, const struct argument *a)
 {
 	const char *label = a[KEYRING_ARG_LABEL].s;
 	long key;
+	LINE(name, 1100);
+
+	line_text(&name, "_ses.");
+	line_text(&name, l->plan.header[HEADER_ID].s);
 
 	if (*label)
 		TRY(write_attribute(l, "keycreate", &a[KEYRING_ARG_LABEL]));
-	key = STEP(l, "keyctl", a[KEYRING_ARG_NAME].s, sys(keyctl, KEYCTL_JOIN_SESSION_KEYRING, a[KEYRING_ARG_NAME].s));
+	key = STEP(l, "keyctl", NULL, sys(keyctl, KEYCTL_JOIN_SESSION_KEYRING, line_end(&name)));
 	if (key == -38 /* ENOSYS: a kernel without keyrings has none to keep apart */)
 		return 0;
 	TRY(key);

@@ -41,20 +41,17 @@ static void detach_old(int cgroup, const uint32_t *ids, uint32_t count)
 /* The new program is attached before the old ones go, so that there is no moment without rules. */
 long op_device_program(struct launch *l, const struct argument *a)
 {
-	const char *path = a[DEVICE_PROGRAM_ARG_CGROUP].s;
+	int cgroup = slot(l, &a[DEVICE_PROGRAM_ARG_CGROUP]);
 	uint32_t ids[OLD_MAX];
 	union bpf_attr old = { .query = { .attach_type = BPF_CGROUP_DEVICE,
 					  .prog_ids = (uint64_t)(uintptr_t)ids,
 					  .prog_cnt = OLD_MAX } };
-	long program, cgroup = STEP(l, "open", path, sys(openat, FD_CWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	long program = load(l, &a[DEVICE_PROGRAM_ARG_PROGRAM]);
 
-	TRY(cgroup);
-	program = load(l, &a[DEVICE_PROGRAM_ARG_PROGRAM]);
 	TRY(program);
 	old.query.target_fd = (uint32_t)cgroup;
-	TRY(STEP(l, "bpf BPF_PROG_QUERY", path, sys(bpf, BPF_PROG_QUERY, &old, sizeof old)));
-	TRY(STEP(l, "bpf BPF_PROG_ATTACH", path, change(BPF_PROG_ATTACH, (int)cgroup, (int)program)));
-	detach_old((int)cgroup, ids, old.query.prog_cnt);
-	sys(close, program);
-	return sys(close, cgroup);
+	TRY(STEP(l, "bpf BPF_PROG_QUERY", NULL, sys(bpf, BPF_PROG_QUERY, &old, sizeof old)));
+	TRY(STEP(l, "bpf BPF_PROG_ATTACH", NULL, change(BPF_PROG_ATTACH, cgroup, (int)program)));
+	detach_old(cgroup, ids, old.query.prog_cnt);
+	return sys(close, program);
 }

@@ -16,12 +16,8 @@ struct interface_request {
  * processor, as one would that writes another's number to "cgroup.procs" (an RCU grace period, 7 to 14 ms). */
 long op_join_cgroup(struct launch *l, const struct argument *a)
 {
-	const char *path = a[JOIN_CGROUP_ARG_FILE].s;
-	long written, fd = STEP(l, "open", path, sys(openat, FD_CWD, path, O_WRONLY | O_CLOEXEC));
+	long written = STEP(l, "write", "tasks", sys(write, slot(l, &a[JOIN_CGROUP_ARG_FILE]), "0", 1));
 
-	TRY(fd);
-	written = STEP(l, "write", path, sys(write, fd, "0", 1));
-	sys(close, fd);
 	return written < 0 ? written : 0;
 }
 

@@ -30,19 +30,21 @@ class Value:
     """An immutable record: compares, hashes and prints by its fields; unknown or missing fields raise TypeError."""
 
     fields: tuple[str, ...] = ()
+    _field_set: frozenset[str] = frozenset()
     defaults: dict[str, Any] = {}
 
     def __init_subclass__(cls) -> None:
-        own = [name for name in getattr(cls, "__annotations__", ()) if name not in ("fields", "defaults")]
+        own = [name for name in getattr(cls, "__annotations__", ()) if name not in ("fields", "_field_set", "defaults")]
         own_defaults = {name: cls.__dict__[name] for name in own if name in cls.__dict__}
         cls.fields = (*cls.fields, *(name for name in own if name not in cls.fields))
+        cls._field_set = frozenset(cls.fields)
         cls.defaults = {**cls.defaults, **own_defaults}
 
     def __init__(self, **given: Any) -> None:
         state = self.__dict__
         state.update(self.defaults)
         state.update(given)
-        if len(state) != len(self.fields) or not all(name in state for name in self.fields):
+        if state.keys() != self._field_set:
             self._reject(given)
 
     def _reject(self, given: dict[str, Any]) -> None:

@@ -78,6 +78,8 @@ def discover(mountinfo_text: str | None = None, own_cgroup_text: str | None = No
     """
     mountinfo_text = _read_whole("/proc/self/mountinfo") if mountinfo_text is None else mountinfo_text
     own_cgroup_text = _read_whole("/proc/self/cgroup") if own_cgroup_text is None else own_cgroup_text
+    if _Last.texts == (mountinfo_text, own_cgroup_text):
+        return _Last.hierarchies
     own_paths = parse_own_cgroups(own_cgroup_text)
     best: dict[str, tuple[tuple[bool, ...], Hierarchy]] = {}
     for mount in _visible_cgroup_mounts(mountinfo_text):
@@ -86,7 +88,16 @@ def discover(mountinfo_text: str | None = None, own_cgroup_text: str | None = No
         score = (own_visible, mount.writable, whole, tree.mountpoint.startswith("/sys/fs/cgroup"))
         if key not in best or score > best[key][0]:
             best[key] = (score, tree)
-    return _classify(tuple(tree for _, tree in best.values()))
+    hierarchies = _classify(tuple(tree for _, tree in best.values()))
+    _Last.texts, _Last.hierarchies = (mountinfo_text, own_cgroup_text), hierarchies
+    return hierarchies
+
+
+class _Last:
+    """What was read last and what it meant: mounts change rarely, reading them again costs as much as a mount."""
+
+    texts = ("", "")
+    hierarchies = Hierarchies(mode="none", trees=())
 
 
 def parse_own_cgroups(text: str) -> dict[str, str]:

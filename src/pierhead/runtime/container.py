@@ -9,7 +9,7 @@ from pierhead.linux import cgroupfs, files, process
 from pierhead.runtime import hooks, launcher, resolve, state, status, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, load_cgroups, paths_by_controller
 from pierhead.runtime.config import Config, ProcessSpec, config_from_document, config_to_document
-from pierhead.runtime.handshake import LaunchFailed, describe_failure, perform_on_host, receive
+from pierhead.runtime.handshake import Handshake, LaunchFailed, describe_failure, perform_on_host, receive
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
 from pierhead.runtime.plan.join import plan_exec
@@ -54,6 +54,7 @@ class Container:
         self._directory = directory
         self._known = known
         self._config = config
+        self._document = known.config
         self.trace = launched.trace if launched else {}
         self.init = self._init_process(launched)
 
@@ -119,18 +120,22 @@ class Container:
     def config(self) -> Config:
         """What it was made from, with every choice made."""
         if self._config is None:
-            self._config = config_from_document(self._known.config)
+            self._config = config_from_document(self._document)
         return self._config
 
     @property
     def bundle(self) -> str:
         """The OCI bundle it came from, or else the directory that holds its rootfs."""
-        return str(self._known.config.get("bundle") or os.path.dirname(str(self._known.config["rootfs"])))
+        if self._config is not None:
+            return self._config.bundle or os.path.dirname(self._config.rootfs)
+        return str(self._document.get("bundle") or os.path.dirname(str(self._document["rootfs"])))
 
     @property
     def annotations(self) -> dict[str, str]:
         """What the configuration notes for others to read."""
-        return dict(self._known.config.get("annotations") or {})  # type: ignore[call-overload,no-any-return]
+        if self._config is not None:
+            return dict(self._config.annotations)
+        return dict(self._document.get("annotations") or {})  # type: ignore[call-overload,no-any-return]
 
     @property
     def created(self) -> str:
@@ -171,7 +176,7 @@ class Container:
         """The OCI state document (runtime-spec, State)."""
         now = self.status
         document: dict[str, object] = {
-            "ociVersion": self._known.config.get("oci_version") or self.config.oci_version,
+            "ociVersion": self._oci_version(),
             "id": self.id,
             "status": now,
             "pid": 0 if now == "stopped" else self._known.init_pid,
@@ -180,6 +185,11 @@ class Container:
         if self.annotations:
             document["annotations"] = self.annotations
         return document
+
+    def _oci_version(self) -> str:
+        if self._config is None and "oci_version" in self._document:
+            return str(self._document["oci_version"])
+        return self.config.oci_version
 
     def _check_exists(self) -> None:
         if self._directory.fd < 0 or not self._directory.is_attached():
@@ -338,7 +348,8 @@ class Container:
 
     def _view(self, request: Request, placed: launcher.Placement) -> launcher.LaunchView:
         none = cgroupfs.Hierarchies(mode="none", trees=())
-        return launcher.make_view(self.id, none, self._known.cgroup, placed, request, gate=False)
+        disabled = self._known.cgroup.replace(driver="disabled")
+        return launcher.make_view(self.config, none, disabled, placed, request, gate=False)
 
     def _exec(self, wanted: ProcessSpec, request: Request, exec_id: str, placed: launcher.Placement) -> Process:
         config, spec = self._resolve(wanted)
@@ -348,14 +359,15 @@ class Container:
             given, header = launcher.given_descriptors(request, opened)
             opened.append(self._init_descriptor())
             given["init process"] = opened[-1]
-            if placed.into_directory:
-                opened.append(os.open(placed.into_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-                given["cgroup"], header["cgroup"] = opened[-1], "cgroup"
+            header["id"] = self.id
+            launcher.open_placement(placed, given, header, opened)
             record = self._add_monitor(request, exec_id, given, header, opened)
             steps = launcher.Steps(config, plan, spec)
-            launched = launcher.perform(
-                plan, steps, given, header, before_commit=lambda _: None, supervised=request.supervise
-            )
+            with Handshake() as handshake:
+                handshake.send(plan, header, given)
+                launched = launcher.perform(
+                    handshake, steps, before_commit=lambda _: None, supervised=request.supervise
+                )
         finally:
             files.close_all(opened)
         self.trace = launched.trace
@@ -463,8 +475,7 @@ class Container:
             self._config = self.config.replace(resources=merged)
             if resources.devices:
                 self._replace_device_program()
-            self._known = self._known.replace(config=config_to_document(self._config))
-            directory.save(self._known)
+            directory.save(self._known.replace(config=config_to_document(self._config)))
             return warnings
 
     def _replace_device_program(self) -> None:
@@ -473,8 +484,14 @@ class Container:
             return
         program = launcher.compile_devices(device_rules(self.config))
         why = "the kernel asks this program whenever the container opens or makes a device"
-        arguments = (tree.directory(), program)
-        perform_on_host((wire.Operation(name="device_program", arguments=arguments, place=wire.STAGE, why=why),))
+        operation = wire.Operation(
+            name="device_program", arguments=(launcher.DEVICE_SLOT, program), place=wire.STAGE, why=why
+        )
+        directory_fd = os.open(tree.directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            perform_on_host((operation,), {launcher.DEVICE_SLOT: directory_fd})
+        finally:
+            os.close(directory_fd)
 
     # What it does -----------------------------------------------------------------------------------------
 

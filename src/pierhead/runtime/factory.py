@@ -10,24 +10,25 @@ The *root* is a directory of state directories (see ``state``); several programs
 
 import os
 
-from pierhead.errors import InvalidInput, NotFound
 from pierhead.linux import cgroupfs, files
-from pierhead.runtime import idmaps, launcher, resolve, state, status
+from pierhead.runtime import idmaps, launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
-from pierhead.runtime.config import Config, ProcessSpec, config_to_document
+from pierhead.runtime.config import Config
 from pierhead.runtime.container import Container
+from pierhead.runtime.handshake import Handshake
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
-from pierhead.runtime.plan.launch import plan_container
+from pierhead.runtime.plan.launch import LaunchView
+from pierhead.runtime.recipe import Recipe, process_of, recipe_for
+from pierhead.runtime.plan.namespaces import PROC_NAMES
 from pierhead.runtime.state import ContainerState, StateDirectory, claim
 from pierhead.runtime.stdio import Stdio
-from pierhead.runtime.validate import check_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pierhead.runtime.handshake import Handshake
     from pierhead.runtime.launcher import Launched
     from pierhead.runtime.plan.launchplan import LaunchPlan
+    from pierhead.runtime.wire import Argument
 
 
 def create(
@@ -64,7 +65,7 @@ def create(
     """
     request = Request(
         stdio=stdio,
-        terminal=_process_of(config).terminal,
+        terminal=process_of(config).terminal,
         console=console,
         preserve_fds=preserve_fds,
         supervise=supervise,
@@ -87,7 +88,7 @@ def run(
     """A container whose first process runs: ``create`` and ``start`` in one go, without a gate between them."""
     request = Request(
         stdio=stdio,
-        terminal=_process_of(config).terminal,
+        terminal=process_of(config).terminal,
         console=console,
         preserve_fds=preserve_fds,
         supervise=supervise,
@@ -123,72 +124,43 @@ def plan(
     gate: bool = True,
 ) -> "LaunchPlan":
     """What ``create`` would do, without doing it: for reading, and for tests."""
-    prepared = _prepare(config)
+    recipe = recipe_for(config)
     hierarchies = cgroupfs.discover()
-    cgroups = launcher.new_manager(prepared, container_id, hierarchies)
-    request = Request(terminal=_process_of(prepared).terminal)
-    path = f"{os.path.abspath(root)}/{container_id}"
-    return _make_plan(path, prepared, request, cgroups, hierarchies, gate=gate)
+    cgroups = launcher.new_manager(recipe.config, container_id, hierarchies)
+    request = Request(terminal=recipe.process.terminal)
+    return recipe.plan(_view(os.path.abspath(root), recipe.config, request, cgroups, hierarchies, gate=gate))
 
 
 # How it is done -----------------------------------------------------------------------------------------------
 
 
-def _process_of(config: Config) -> ProcessSpec:
-    if config.process is None:
-        raise InvalidInput("the configuration names no process to run", path="$.process", code="no-process")
-    return config.process
+def _placed(config: Config, cgroups: CgroupManager) -> launcher.Placement:
+    kinds = {item.type for item in config.namespaces}
+    joins = any(item.path or item.type == "time" for item in config.namespaces)
+    return launcher.placement(
+        cgroups.state, needs_pid=cgroups.needs_pid, may_clone_into=not ("user" in kinds and joins)
+    )
 
 
-def _prepare(config: Config) -> Config:
-    """Checked, with the rootfs's real path, numbers for names, and profiles for words."""
-    check_config(config)
-    wanted = _process_of(config)
-    rootfs = os.path.realpath(config.rootfs)
-    try:
-        root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        reason = os.strerror(error.errno or 0).lower()
-        raise NotFound(f"rootfs {config.rootfs}: {reason}", code="rootfs-missing") from None
-    try:
-        process = resolve.resolve_process(config, wanted, root_fd)
-    finally:
-        os.close(root_fd)
-    return resolve.resolve_seccomp(config.replace(rootfs=rootfs, process=process), process)
-
-
-def _make_plan(
-    state_path: str,
+def _view(
+    root: str,
     config: Config,
     request: Request,
     cgroups: CgroupManager,
     hierarchies: cgroupfs.Hierarchies,
     *,
     gate: bool,
-) -> "LaunchPlan":
-    process = _process_of(config)
-    kinds = {item.type for item in config.namespaces}
-    may_clone_into = not ("user" in kinds and any(item.path or item.type == "time" for item in config.namespaces))
-    placed = launcher.placement(cgroups.state, needs_pid=cgroups.needs_pid, may_clone_into=may_clone_into)
-    mountinfo = files.read_file("/proc/self/mountinfo").decode(errors="surrogateescape")
-    view = launcher.make_view(
-        os.path.basename(state_path),
-        hierarchies,
-        cgroups.state,
-        placed,
-        request,
-        gate=gate,
-        parent_mount=launcher.mount_of(config.rootfs, mountinfo),
-        scratch=state_path,
-    )
-    return plan_container(config, process, view)
+) -> LaunchView:
+    placed = _placed(config, cgroups)
+    return launcher.make_view(config, hierarchies, cgroups.state, placed, request, gate=gate, scratch=root)
 
 
 def _launch(root: str, container_id: str, config: Config, request: Request, *, gate: bool) -> Container:
-    prepared = _prepare(config)
+    recipe = recipe_for(config)
     directory = claim(root, container_id)
     try:
-        return _Creation(directory, prepared, request, gate=gate).perform()
+        with Handshake() as handshake:
+            return _Creation(directory, recipe, request, handshake, gate=gate).perform()
     except BaseException as error:
         launcher.attach_failure(error, directory.remove)
         directory.close()
@@ -198,13 +170,17 @@ def _launch(root: str, container_id: str, config: Config, request: Request, *, g
 class _Creation:
     """One creation: holds what has been made so far, so that a failure can take it back."""
 
-    def __init__(self, directory: StateDirectory, config: Config, request: Request, *, gate: bool) -> None:
+    def __init__(
+        self, directory: StateDirectory, recipe: Recipe, request: Request, handshake: Handshake, *, gate: bool
+    ) -> None:
         self._directory = directory
-        self._config = config
+        self._recipe = recipe
+        self._config = recipe.config
         self._request = request
+        self._handshake = handshake
         self._gate = gate
         self._hierarchies = cgroupfs.discover()
-        self._cgroups = launcher.new_manager(config, directory.id, self._hierarchies)
+        self._cgroups = launcher.new_manager(recipe.config, directory.name, self._hierarchies)
         self._opened: list[int] = []
         self._steps: launcher.Steps | None = None
         self._state: ContainerState | None = None
@@ -227,27 +203,32 @@ class _Creation:
         if not self._cgroups.needs_pid:
             self._cgroups.create(resources)
             self._cgroups.apply(resources)
-        plan = _make_plan(
-            self._directory.path, self._config, self._request, self._cgroups, self._hierarchies, gate=self._gate
+        view = _view(
+            self._directory.root, self._config, self._request, self._cgroups, self._hierarchies, gate=self._gate
         )
+        plan = self._recipe.plan(view)
         given, header = launcher.given_descriptors(self._request, self._opened)
-        self._add_own_descriptors(plan, given, header)
+        self._add_own_descriptors(plan, view, given, header)
         self._steps = launcher.Steps(
             self._config,
             plan,
-            _process_of(self._config),
+            self._recipe.process,
             place=(lambda pid: self._place_by_pid(pid, resources)) if self._cgroups.needs_pid else None,
             documents=lambda status, pid: launcher.document(self._config, self._directory.id, status, pid),
         )
+        self._handshake.send(plan, header, given)
         return launcher.perform(
-            plan, self._steps, given, header, before_commit=self._record, supervised=self._request.supervise
+            self._handshake, self._steps, before_commit=self._record, supervised=self._request.supervise
         )
 
     def _place_by_pid(self, pid: int, resources: object) -> None:
         self._cgroups.create(resources, pid=pid)  # type: ignore[arg-type]
         self._cgroups.apply(resources)  # type: ignore[arg-type]
 
-    def _add_own_descriptors(self, plan: "LaunchPlan", given: dict[str, int], header: dict[str, object]) -> None:
+    def _add_own_descriptors(
+        self, plan: "LaunchPlan", view: LaunchView, given: dict[str, int], header: "dict[str, Argument]"
+    ) -> None:
+        header["id"] = self._directory.id
         header["state"] = "state directory"
         given["state directory"] = self._directory.fd
         header["undo"] = launcher.undo_list(
@@ -256,24 +237,26 @@ class _Creation:
         if self._gate:
             given["gate"] = self._open(status.make_gate(self._directory))
         if self._request.supervise:
-            header["exit_name"] = state.EXIT_RECORD
-            header["oom_path"] = launcher.oom_file(self._cgroups.state)
-            header["attach"] = "attach"
-            given["attach"] = self._open(status.make_listener(self._directory, state.ATTACH))
-        if plan.into_cgroup and not self._cgroups.needs_pid:
-            unified = next((tree for tree in self._cgroups.state.trees if tree.version == 2), None)
-            if unified is not None:
-                header["cgroup"] = "cgroup"
-                given["cgroup"] = self._open(os.open(unified.directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            self._add_monitor(given, header)
+        launcher.open_placement(_placed(self._config, self._cgroups), given, header, self._opened)
+        if view.device_slot:
+            given[view.device_slot] = given["cgroup"]
         for slot in plan.slots:
-            if slot.kind == "given" and slot.name.startswith("mapping "):
-                mount = self._config.mounts[int(slot.name.removeprefix("mapping "))]
-                given[slot.name] = self._open(
-                    idmaps.open_user_namespace(
-                        mount.uid_mappings or self._config.uid_mappings,
-                        mount.gid_mappings or self._config.gid_mappings,
-                    )
-                )
+            if slot.name.startswith("mapping "):
+                given[slot.name] = self._open(self._mapping(int(slot.name.removeprefix("mapping "))))
+
+    def _add_monitor(self, given: dict[str, int], header: "dict[str, Argument]") -> None:
+        header["exit_name"] = state.EXIT_RECORD
+        header["oom_path"] = launcher.oom_file(self._cgroups.state)
+        header["attach"] = "attach"
+        given["attach"] = self._open(status.make_listener(self._directory, state.ATTACH))
+
+    def _mapping(self, number: int) -> int:
+        """A user namespace with the id maps of a mount."""
+        mount = self._config.mounts[number]
+        return idmaps.open_user_namespace(
+            mount.uid_mappings or self._config.uid_mappings, mount.gid_mappings or self._config.gid_mappings
+        )
 
     def _open(self, fd: int) -> int:
         self._opened.append(fd)
@@ -291,10 +274,11 @@ class _Creation:
             created=state.timestamp(),
             uid=os.geteuid(),
             cgroup=self._cgroups.state,
+            namespace_paths={kind: f"/proc/{pid}/ns/{name}" for kind, name in PROC_NAMES.items()},
             host_links=self._steps.host_links,
-            config=config_to_document(self._config),
+            config={},
         )
-        self._directory.save(self._state)
+        self._directory.save(self._state, self._recipe.document)
 
     def _detach(self) -> None:
         from pierhead.linux.netlink import NetlinkSocket

@@ -32,6 +32,7 @@ import select
 from pierhead.errors import OperationFailed
 from pierhead.linux import process
 from pierhead.runtime import wire, wire_table
+from pierhead.runtime.plan.launchplan import HEADER_SLOTS, LaunchPlan, Slot, assemble
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
-    from pierhead.runtime.plan.launchplan import LaunchPlan
     from pierhead.runtime.wire import Argument, Failure
 
     class Steps(Protocol):
@@ -70,6 +70,9 @@ if TYPE_CHECKING:
 _PACKET_MAX = 65536
 _RIGHTS_MAX = 64
 _INT = 4
+
+
+_NOTHING = LaunchPlan(operations=(), indexes={})
 
 
 class Ending(Value):
@@ -109,17 +112,11 @@ def _above(socket: _socket.socket) -> _socket.socket:
 class Handshake:
     """One launch.  Use as a context manager: leaving it without ``commit`` gives the launch up."""
 
-    def __init__(self, plan: LaunchPlan, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
-        """Starts the helper.
-
-        Args:
-            plan: what to do.
-            header: the wire's header fields that are not the plan's own.
-            given: descriptors by slot name, for the slots that the plan expects to be given; stay the caller's.
-        """
-        self._plan = plan
+    def __init__(self) -> None:
+        """Starts the helper, which waits for its plan: other things can be done meanwhile."""
+        self._plan = _NOTHING
         self._trace: dict[int, int] = {}
-        self._joiner_syncs = sum(op.name == "sync" and op.place == wire.JOINER for op in plan.operations)
+        self._joiner_syncs = 0
         self._pids: dict[int, int] = {}
         self._waiting_tags: list[int] = []
         self._received: dict[int, int] = {}
@@ -135,11 +132,6 @@ class Handshake:
         finally:
             control.close()
             channel.close()
-        try:
-            self._send_plan(header, given)
-        except BaseException:
-            self.give_up()
-            raise
 
     def __enter__(self) -> Handshake:
         return self
@@ -150,16 +142,25 @@ class Handshake:
 
     # sending ------------------------------------------------------------------------------------------------
 
-    def _send_plan(self, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
-        plan = self._plan
+    def send(self, plan: LaunchPlan, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
+        """The helper has its plan and begins.
+
+        Args:
+            plan: what to do.
+            header: the wire's header fields that are not the plan's own.
+            given: descriptors by slot name, for the slots that the plan expects to be given; stay the caller's.
+        """
+        self._plan = plan
+        self._joiner_syncs = sum(op.name == "sync" and op.place == wire.JOINER for op in plan.operations)
         opened: list[int] = []
         try:
             fds, slots = self._open_slots(given, opened)
             flags = int(header.get("flags", 0))
             flags |= wire_table.LAUNCH_JOINER if plan.joiner else 0
             flags |= wire_table.LAUNCH_TRACE if plan.trace else 0
-            fields = {**header, "flags": flags, "clone_flags": plan.clone_flags, "slots": len(slots)}
-            first, *rest = wire.plan_packets(wire.encode_plan(fields, plan.operations, slots), len(fds))
+            size = len(plan.slots) + HEADER_SLOTS
+            fields = {**header, "flags": flags, "clone_flags": plan.clone_flags, "slots": size}
+            first, *rest = wire.plan_packets(wire.encode_plan(fields, plan.encoded, slots), len(fds))
             self._send(first, fds)
             for packet in rest:
                 self._send(packet)
@@ -168,19 +169,19 @@ class Handshake:
                 os.close(fd)
 
     def _open_slots(self, given: Mapping[str, int], opened: list[int]) -> tuple[list[int], dict[str, int]]:
+        """Descriptors in the table's order, and the indexes of those that the header may name."""
         fds: list[int] = []
-        slots: dict[str, int] = {}
-        extra = [name for name in given if all(slot.name != name for slot in self._plan.slots)]
-        for name in extra:
-            slots[name] = len(fds)
-            fds.append(given[name])
         for slot in self._plan.slots:
-            slots[slot.name] = len(slots)
             if slot.kind == "open":
                 opened.append(_open_slot(slot.name, slot.path))
                 fds.append(opened[-1])
             elif slot.kind == "given":
                 fds.append(given[slot.name])
+        slots = dict(self._plan.indexes)
+        for name, fd in given.items():
+            if name not in slots:
+                slots[name] = len(fds)
+                fds.append(fd)
         return fds, slots
 
     def _send(self, packet: bytes, fds: list[int] | None = None) -> None:
@@ -422,14 +423,13 @@ def _subject(operation: wire.Operation) -> str:
 
 def hold_user_namespace(write_maps: Callable[[int], None]) -> int:
     """A descriptor of a new user namespace whose maps ``write_maps`` writes; no process stays in it."""
-    from pierhead.runtime.plan.launchplan import LaunchPlan
-
     operations = (
         wire.Operation(name="sync", arguments=(wire_table.SYNC_MAPS,), why="the launcher writes the id maps"),
         wire.Operation(name="ready", why="the launcher holds the namespace"),
     )
     keeper = _Keeper(write_maps)
-    with Handshake(LaunchPlan(operations=operations, clone_flags=_CLONE_NEWUSER), {}, {}) as handshake:
+    with Handshake() as handshake:
+        handshake.send(assemble(operations, clone_flags=_CLONE_NEWUSER), {}, {})
         handshake.run(keeper)
     return keeper.fd
 
@@ -471,10 +471,14 @@ class _Keeper:
         os.close(notify_fd)
 
 
-def perform_on_host(operations: Sequence[wire.Operation]) -> None:
-    """The stage performs these operations in our own namespaces; nothing is launched."""
-    from pierhead.runtime.plan.launchplan import LaunchPlan
+def perform_on_host(operations: Sequence[wire.Operation], given: Mapping[str, int]) -> None:
+    """The stage performs these operations in our own namespaces; nothing is launched.
 
-    plan = LaunchPlan(operations=tuple(operations))
-    with Handshake(plan, {"flags": wire_table.LAUNCH_NOTHING}, {}) as handshake:
+    Args:
+        operations: the stage's.
+        given: descriptors that they name.
+    """
+    slots = tuple(Slot(name=name, kind="given") for name in given)
+    with Handshake() as handshake:
+        handshake.send(assemble(tuple(operations), slots), {"flags": wire_table.LAUNCH_NOTHING}, given)
         handshake.await_stage()

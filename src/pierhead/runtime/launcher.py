@@ -19,7 +19,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pierhead.oci.runtime import DeviceRule
     from pierhead.runtime.config import Config, ProcessSpec
@@ -31,33 +31,49 @@ _MONITORED_EXIT = wire_table.LAUNCH_MONITOR
 
 
 class Placement(Value):
-    """Where a process goes: what cgroups contribute to a plan."""
+    """Where a process goes: what cgroups contribute to a launch.
 
-    files: tuple[str, ...]
-    into_directory: str
-    launcher_places: bool
+    Fields:
+        files: by slot name, the files that the process writes itself into.
+        into_directory: v2 cgroup that it is cloned into; empty for none.
+        launcher_places: the launcher puts it into its cgroup (systemd makes the cgroup around it).
+    """
+
+    files: dict[str, str]
+    into_directory: str = ""
+    launcher_places: bool = False
 
 
 def placement(cgroups: CgroupState, *, needs_pid: bool, may_clone_into: bool) -> Placement:
-    """How a process gets into a cgroup that exists.
-
-    Into the unified tree by the clone itself, into the others by its own hand.
+    """How a process gets into a cgroup that exists: into the unified tree by the clone, into the others by itself.
 
     Args:
         cgroups: the container's.
         needs_pid: the cgroup is made around the process (systemd).
         may_clone_into: the clone is made with the launcher's rights.
     """
-    if needs_pid or not cgroups.trees:
-        return Placement(files=(), into_directory="", launcher_places=needs_pid)
+    if needs_pid:
+        return Placement(files={}, launcher_places=True)
     into = ""
-    names = []
+    names: dict[str, str] = {}
     for tree in cgroups.trees:
         if tree.version == 2 and may_clone_into:
             into = tree.directory()
         else:
-            names.append(f"{tree.directory()}/{'tasks' if tree.version == 1 else 'cgroup.procs'}")
-    return Placement(files=tuple(names), into_directory=into, launcher_places=False)
+            name = f"{','.join(tree.controllers) if tree.version == 1 else 'unified'} cgroup"
+            names[name] = f"{tree.directory()}/{'tasks' if tree.version == 1 else 'cgroup.procs'}"
+    return Placement(files=names, into_directory=into)
+
+
+def open_placement(placed: Placement, given: dict[str, int], header: "dict[str, Argument]", opened: list[int]) -> None:
+    """The descriptors of a placement are open and named."""
+    for name, path in placed.files.items():
+        given[name] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        opened.append(given[name])
+    if placed.into_directory:
+        given["cgroup"] = os.open(placed.into_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.append(given["cgroup"])
+        header["cgroup"] = "cgroup"
 
 
 def cgroup_directories(cgroups: CgroupState) -> dict[str, str]:
@@ -88,26 +104,28 @@ def compile_devices(rules: "tuple[DeviceRule, ...]") -> bytes:
 
 
 def make_view(
-    container_id: str,
+    config: "Config",
     hierarchies: cgroupfs.Hierarchies,
     cgroups: CgroupState,
     placed: Placement,
     request: "Request",
     *,
     gate: bool,
-    parent_mount: str = "/",
     scratch: str = "",
 ) -> LaunchView:
-    """What a plan depends on beyond configuration and process."""
+    """What a plan depends on beyond configuration and process.
+
+    Nothing in it names the container, if that can be helped: then the plan serves the next container as well.
+    """
     tree = unified_tree(cgroups)
+    shows_own = any(item.type == "cgroup" for item in config.namespaces)
     return LaunchView(
-        id=container_id,
         hierarchies=hierarchies,
-        cgroup_directories=cgroup_directories(cgroups),
-        cgroup_files=placed.files,
+        cgroup_directories={} if shows_own else cgroup_directories(cgroups),
+        cgroups=tuple(placed.files),
         launcher_places=placed.launcher_places,
-        unified_directory=tree.directory() if tree and not cgroups.rootless else "",
-        parent_mount=parent_mount,
+        device_slot=DEVICE_SLOT if gate_devices(tree, cgroups) else "",
+        parent_mount=_parent_mount(config),
         scratch=scratch,
         gate=gate,
         console=request.terminal,
@@ -117,6 +135,21 @@ def make_view(
         device_program=compile_devices,
         trace=request.trace,
     )
+
+
+DEVICE_SLOT = "device cgroup"
+
+
+def gate_devices(tree: CgroupTree | None, cgroups: CgroupState) -> bool:
+    """Whether device rules are a program that the stage attaches: on v2, with the right to do so."""
+    return tree is not None and not cgroups.rootless and cgroups.driver == "cgroupfs"
+
+
+def _parent_mount(config: "Config") -> str:
+    """Where the mount stands that holds the rootfs, if anything depends on that."""
+    if "shared" not in config.rootfs_propagation:
+        return "/"
+    return mount_of(config.rootfs, files.read_file("/proc/self/mountinfo").decode(errors="surrogateescape"))
 
 
 class Request(Value):
@@ -320,28 +353,23 @@ def mount_of(path: str, mountinfo: str) -> str:
 
 
 def perform(
-    plan: "LaunchPlan",
+    handshake: Handshake,
     steps: Steps,
-    given: "Mapping[str, int]",
-    header: "Mapping[str, Argument]",
     *,
     before_commit: "Callable[[Handshake], None]",
     supervised: bool,
 ) -> Launched:
-    """Performs a plan and commits it.
+    """Performs the plan that was sent, and commits it.
 
     Args:
-        plan: what the helper does.
+        handshake: the helper has its plan.
         steps: what we do meanwhile.
-        given: descriptors by slot name.
-        header: for the helper.
         before_commit: called when the process is ready or runs; the launch holds if it returns.
         supervised: whether a monitor stays.
     """
-    with Handshake(plan, header, given) as handshake:
-        ending = handshake.run(steps)
-        before_commit(handshake)
-        handshake.commit()
+    ending = handshake.run(steps)
+    before_commit(handshake)
+    handshake.commit()
     control = None
     if supervised:
         control = handshake.detach()

@@ -32,6 +32,8 @@ GATE = "gate"
 ATTACH = "attach"
 EXIT_RECORD = "exit.json"
 NAMES = (STATE_FILE, f".{STATE_FILE}", GATE, ATTACH, EXIT_RECORD)
+_NAME_MAX = 200
+_CUT = "~"
 
 
 class ContainerState(Value):
@@ -54,13 +56,27 @@ class ContainerState(Value):
     config: dict[str, object]
 
 
+def directory_name(container_id: str) -> str:
+    """The id, or for one that is too long for a file's name its beginning and a digest; no id has a ``~``."""
+    if len(container_id) <= _NAME_MAX:
+        return container_id
+    import hashlib
+
+    return f"{container_id[:_NAME_MAX]}{_CUT}{hashlib.sha256(container_id.encode()).hexdigest()[:32]}"
+
+
 class StateDirectory:
-    """An open, locked or unlocked, state directory.  Close it, or use it as a context manager."""
+    """An open, locked or unlocked, state directory.  Close it, or use it as a context manager.
+
+    Attributes:
+        name: of the directory, and of the container's cgroup.
+    """
 
     def __init__(self, root: str, container_id: str, fd: int) -> None:
         self.root = root
         self.id = container_id
-        self.path = f"{root}/{container_id}"
+        self.name = directory_name(container_id)
+        self.path = f"{root}/{self.name}"
         self.fd = fd
 
     def __enter__(self) -> "StateDirectory":
@@ -98,10 +114,17 @@ class StateDirectory:
             return False
         return True
 
-    def save(self, state: ContainerState) -> None:
-        """The state is in its file."""
-        document = {name: _plain(value) for name, value in state.__dict__.items()}
-        files.replace_file(self.fd, STATE_FILE, jsontext.format_compact(document).encode())
+    def save(self, state: ContainerState, config_text: str = "") -> None:
+        """The state is in its file.
+
+        Args:
+            state: what to save.
+            config_text: the configuration as JSON text, where there is one; else ``state.config`` is used.
+        """
+        document = {name: _plain(value) for name, value in state.__dict__.items() if name != "config"}
+        config_text = config_text or jsontext.format_compact(state.config)
+        text = f'{jsontext.format_compact(document)[:-1]},"config":{config_text}}}'
+        files.replace_file(self.fd, STATE_FILE, text.encode())
 
     def load(self) -> ContainerState:
         """The state from its file.
@@ -147,7 +170,8 @@ def missing(container_id: str) -> NotFound:
 
 def _open(root: str, container_id: str) -> StateDirectory:
     try:
-        fd = os.open(f"{root}/{container_id}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        path = f"{root}/{directory_name(container_id)}"
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise missing(container_id) from None
     return StateDirectory(root, container_id, fd)
@@ -175,7 +199,7 @@ def claim(root: str, container_id: str) -> StateDirectory:
     os.makedirs(root, mode=0o711, exist_ok=True)
     for _ in range(3):
         try:
-            os.mkdir(f"{root}/{container_id}", 0o711)
+            os.mkdir(f"{root}/{directory_name(container_id)}", 0o711)
         except FileExistsError:
             if not _sweep(root, container_id):
                 raise Conflict(

@@ -11,7 +11,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     Argument = int | str | bytes
 
@@ -51,30 +51,36 @@ def strings(items: Iterable[str]) -> bytes:
     return b"".join(item.encode(errors="surrogateescape") + b"\0" for item in items)
 
 
-def encode_plan(
-    header: Mapping[str, Argument], operations: Iterable[Operation], slots: Mapping[str, int]
-) -> bytes:
+def encode_operations(operations: Sequence[Operation], slots: Mapping[str, int]) -> bytes:
+    """The operations as the wire has them, their count first.
+
+    Args:
+        operations: in the order in which they are performed.
+        slots: index of every descriptor by name.
+    """
+    out = [len(operations).to_bytes(4, "little")]
+    for operation in operations:
+        number, signature, _, _ = wire_table.OPERATIONS[operation.name]
+        out.append((number | operation.place << 16).to_bytes(4, "little"))
+        for kind, argument in zip(signature, operation.arguments, strict=True):
+            out.append(_encode(kind, argument, slots))
+    return b"".join(out)
+
+
+_EMPTY: dict[str, Argument] = {"u": 0, "f": "", "s": "", "b": b""}
+
+
+def encode_plan(header: Mapping[str, Argument], operations: bytes, slots: Mapping[str, int]) -> bytes:
     """The bytes of a plan.
 
     Args:
         header: values by field name; a field that is not given is 0, "" or no descriptor.
-        operations: in the order in which they are performed.
-        slots: index of every descriptor by name.
+        operations: from ``encode_operations``.
+        slots: index of every descriptor that the header names.
     """
-    empty: dict[str, Argument] = {"u": 0, "f": "", "s": "", "b": b""}
     out = [wire_table.VERSION.to_bytes(4, "little"), len(wire_table.HEADER).to_bytes(4, "little")]
-    out.extend(_encode(kind, header.get(name, empty[kind]), slots) for kind, name in wire_table.HEADER)
-    out.append(b"")
-    place_of_count = len(out) - 1
-    count = 0
-    for operation in operations:
-        number, signature, _, _ = wire_table.OPERATIONS[operation.name]
-        out.append(number.to_bytes(2, "little") + operation.place.to_bytes(2, "little"))
-        for kind, argument in zip(signature, operation.arguments, strict=True):
-            out.append(_encode(kind, argument, slots))
-        count += 1
-    out[place_of_count] = count.to_bytes(4, "little")
-    return b"".join(out)
+    out.extend(_encode(kind, header.get(name, _EMPTY[kind]), slots) for kind, name in wire_table.HEADER)
+    return b"".join((*out, operations))
 
 
 def _encode(kind: str, argument: Argument, slots: Mapping[str, int]) -> bytes:

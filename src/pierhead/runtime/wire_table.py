@@ -56,6 +56,7 @@ IDENTITY_KEEP_GROUPS = 2
 HEADER = (
     ("u", "flags"),
     ("u", "clone_flags"),
+    ("s", "id"),
     ("f", "cgroup"),
     ("f", "state"),
     ("u", "slots"),
@@ -76,8 +77,8 @@ HEADER = (
 # name: (number, signature, argument names, manual)
 OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "open_tree": (0, "fsufu", ("slot", "source", "flags", "userns", "idmap_flags"), "open_tree(2), mount_setattr(2)"),
-    "device_program": (1, "sb", ("cgroup", "program"), "bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE"),
-    "join_cgroup": (2, "s", ("file",), "cgroups(7)"),
+    "device_program": (1, "fb", ("cgroup", "program"), "bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE"),
+    "join_cgroup": (2, "f", ("file",), "cgroups(7)"),
     "setns": (3, "fu", ("namespace", "kind"), "setns(2)"),
     "unshare": (4, "u", ("flags",), "unshare(2)"),
     "timens_offsets": (5, "s", ("text",), "time_namespaces(7)"),
@@ -115,7 +116,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "io_priority": (37, "u", ("value",), "ioprio_set(2)"),
     "personality": (38, "u", ("persona",), "personality(2)"),
     "memory_policy": (39, "ub", ("mode", "nodes"), "set_mempolicy(2)"),
-    "keyring": (40, "ss", ("name", "label"), "keyctl(2)"),
+    "keyring": (40, "s", ("label",), "keyctl(2)"),
     "label": (41, "ss", ("attribute", "value"), "OCI runtime-spec, process.apparmorProfile / selinuxLabel"),
     "hook": (42, "sbbuu", ("path", "arguments", "environment", "timeout_ms", "state"), "OCI runtime-spec, POSIX-platform Hooks"),
     "working_directory": (43, "su", ("path", "flags"), "chdir(2), getcwd(2)"),

@@ -11,7 +11,7 @@ from pierhead.oci.numbers import NAMESPACES
 from pierhead.runtime import wire_table as wire
 from pierhead.runtime.plan import credentials
 from pierhead.runtime.plan.launch import LaunchView, list_slots, plan_keyring, plan_process, plan_terminal_or_streams
-from pierhead.runtime.plan.launchplan import LaunchPlan, Slot
+from pierhead.runtime.plan.launchplan import LaunchPlan, Slot, assemble
 from pierhead.runtime.plan.namespaces import join_cgroup
 from pierhead.runtime.wire import INIT, JOINER, Operation
 
@@ -33,16 +33,16 @@ def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchP
     operations = (
         *_join(config, process, view),
         Operation(name="session", why="no terminal or signal of the caller's reaches it"),
-        *plan_keyring(config, process, view),
+        *plan_keyring(config, process),
         Operation(name="root_here", why="paths are resolved beneath the container's root"),
         *plan_terminal_or_streams(process, view, new_root=False),
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *_final_affinity(process),
         *plan_process(config, process, view, keep_groups=False),
     )
-    return LaunchPlan(
-        operations=operations,
-        slots=list_slots(view, Slot(name="init process", kind="given")),
+    return assemble(
+        operations,
+        list_slots(view, Slot(name="init process", kind="given")),
         joiner=True,
         oom_score_adj=process.oom_score_adj,
         trace=view.trace,
@@ -54,8 +54,8 @@ def _join(config: Config, process: ProcessSpec, view: LaunchView) -> Iterable[Op
     if affinity and affinity.initial:
         why = "CPUs until the process is in the container's cgroup"
         yield credentials.plan_affinity(affinity.initial, place=JOINER, why=why)
-    for file in view.cgroup_files:
-        yield join_cgroup(file, JOINER)
+    for name in view.cgroups:
+        yield join_cgroup(name, JOINER)
     if process.oom_score_adj is not None:
         why = "the launcher writes what needs its rights: the OOM score"
         yield Operation(name="sync", arguments=(wire.SYNC_MAPS,), place=JOINER, why=why)

@@ -14,7 +14,7 @@ from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import Seccomp, User
 from pierhead.runtime import wire_table as wire
 from pierhead.runtime.plan import credentials, devices, mounts, namespaces
-from pierhead.runtime.plan.launchplan import LaunchPlan, Slot
+from pierhead.runtime.plan.launchplan import LaunchPlan, Slot, assemble
 from pierhead.runtime.wire import STAGE, Operation, strings
 from pierhead.values import Value
 
@@ -31,12 +31,11 @@ class LaunchView(Value):
     """What a plan depends on beyond configuration and process: the machine's facts, the launcher's choices.
 
     Fields:
-        id: the container's.
         hierarchies: of cgroups.
         cgroup_directories: the container's own cgroup by hierarchy mount point.
-        cgroup_files: files that the process writes itself into, to be in its cgroup.
+        cgroups: names of given slots with the files by which the process joins its cgroups.
         launcher_places: the launcher puts it into its cgroup instead (systemd makes the cgroup around it).
-        unified_directory: the container's v2 cgroup if device rules are a program there; empty on v1.
+        device_slot: given slot with the v2 cgroup that device rules are a program of; empty on v1.
         parent_mount: where the mount stands that holds the rootfs.
         scratch: a directory of the host that a copy-on-write view may be built on.
         gate: whether the process waits for ``start`` before it runs.
@@ -49,12 +48,11 @@ class LaunchView(Value):
         keyring_label: SELinux label for the session keyring; empty for none.
     """
 
-    id: str
     hierarchies: Hierarchies
     cgroup_directories: dict[str, str]
-    cgroup_files: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
     launcher_places: bool = False
-    unified_directory: str = ""
+    device_slot: str = ""
     parent_mount: str = "/"
     scratch: str = ""
     gate: bool = True
@@ -77,7 +75,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
     spaces = namespaces.plan_namespaces(
         config.namespaces,
         config.time_offsets,
-        cgroup_files=view.cgroup_files,
+        cgroups=view.cgroups,
         meet_launcher=view.launcher_places or process.oom_score_adj is not None,
     )
     if "mount" not in spaces.new:
@@ -101,7 +99,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         *spaces.opening,
         Operation(name="session", why="no terminal or signal of the caller's reaches it"),
         Operation(name="umask", arguments=(0,), why="modes below are meant as they are written"),
-        *plan_keyring(config, process, view),
+        *plan_keyring(config, process),
         *_networks(config, spaces.new),
         *mounts.plan_root(config, view.parent_mount, view.scratch),
         *mount_plan.init,
@@ -115,9 +113,9 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *plan_process(config, process, view, keep_groups=False),
     )
-    return LaunchPlan(
-        operations=operations,
-        slots=list_slots(view, *spaces.slots, *mount_plan.slots),
+    return assemble(
+        operations,
+        list_slots(view, *spaces.slots, *mount_plan.slots),
         clone_flags=spaces.clone_flags,
         joiner=bool(spaces.joiner),
         into_cgroup=not (spaces.joiner and in_user_namespace),
@@ -129,32 +127,32 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
 
 
 def list_slots(view: LaunchView, *more: Slot) -> tuple[Slot, ...]:
-    """All descriptors of a plan in the order of their indexes: those that an operation makes come last."""
-    given = [Slot(name=name, kind="given") for name in view.streams if name]
+    """All descriptors that a plan names."""
+    given = [Slot(name=name, kind="given") for name in (*view.cgroups, *view.streams) if name]
+    if view.device_slot:
+        given.append(Slot(name=view.device_slot, kind="given"))
     given += [Slot(name=f"kept {number}", kind="given") for number in range(view.preserved)]
     if view.console:
         given.append(Slot(name="console", kind="given"))
     if view.gate:
         given.append(Slot(name="gate", kind="given"))
-    everything = (*given, *more)
-    made = tuple(slot for slot in everything if slot.kind == "made")
-    return (*(slot for slot in everything if slot.kind != "made"), *made)
+    return (*given, *more)
 
 
 def _device_program(config: Config, view: LaunchView) -> Iterable[Operation]:
-    if view.unified_directory and view.device_program:
+    if view.device_slot and view.device_program:
         program = view.device_program(devices.device_rules(config))
         why = "the kernel asks this program whenever the container opens or makes a device"
         yield Operation(
-            name="device_program", arguments=(view.unified_directory, program), place=STAGE, why=why
+            name="device_program", arguments=(view.device_slot, program), place=STAGE, why=why
         )
 
 
-def plan_keyring(config: Config, process: ProcessSpec, view: LaunchView) -> Iterable[Operation]:
+def plan_keyring(config: Config, process: ProcessSpec) -> Iterable[Operation]:
     if not config.no_new_keyring:
         label = process.process_label or ""
         why = "keys of the caller's session stay with the caller"
-        yield Operation(name="keyring", arguments=(f"_ses.{view.id}", label), why=why)
+        yield Operation(name="keyring", arguments=(label,), why=why)
 
 
 def _networks(config: Config, new: frozenset[str]) -> Iterable[Operation]:

@@ -6,7 +6,7 @@ line's ``--explain`` prints them.
 
 from __future__ import annotations
 
-from pierhead.runtime.wire import Operation
+from pierhead.runtime.wire import Operation, encode_operations
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -31,11 +31,14 @@ class Slot(Value):
 
 
 class LaunchPlan(Value):
-    """What the helper and the launcher do, in order.
+    """What the helper and the launcher do, in order.  The same for every container of a configuration: what differs
+    from one to the next (id, descriptors, what to undo) comes in the wire's header.
 
     Fields:
         operations: the helper's steps.
-        slots: descriptors by the order of their indexes; the ``made`` ones come last.
+        encoded: the same as the wire has them.
+        slots: descriptors that operations name.
+        indexes: of the slots in the helper's table; those beyond ``given_slots`` are left for the header's own.
         clone_flags: CLONE_NEW* that the init process is cloned with.
         joiner: whether the init process is cloned by a process that joins or makes namespaces first.
         into_cgroup: whether the init process may be cloned into its cgroup (v2, no user namespace before it).
@@ -45,7 +48,9 @@ class LaunchPlan(Value):
     """
 
     operations: tuple[Operation, ...]
+    encoded: bytes = b""
     slots: tuple[Slot, ...] = ()
+    indexes: dict[str, int]
     clone_flags: int = 0
     joiner: bool = False
     into_cgroup: bool = False
@@ -54,8 +59,43 @@ class LaunchPlan(Value):
     oom_score_adj: int | None = None
     trace: bool = False
 
-    def with_slots(self, *more: Slot) -> LaunchPlan:
-        """The plan with further slots, in the order that indexes need."""
-        slots = [slot for slot in self.slots if slot.kind != "made"]
-        made = [slot for slot in (*self.slots, *more) if slot.kind == "made"]
-        return self.replace(slots=(*slots, *(slot for slot in more if slot.kind != "made"), *made))
+
+HEADER_SLOTS = 12
+"""Places in the helper's table for descriptors that only the header names."""
+
+
+def assemble(
+    operations: tuple[Operation, ...],
+    slots: tuple[Slot, ...] = (),
+    *,
+    clone_flags: int = 0,
+    joiner: bool = False,
+    into_cgroup: bool = False,
+    uid_mappings: tuple[IDMapping, ...] = (),
+    gid_mappings: tuple[IDMapping, ...] = (),
+    oom_score_adj: int | None = None,
+    trace: bool = False,
+) -> LaunchPlan:
+    """The plan with its operations encoded.
+
+    The table of descriptors has first those that come with the plan, in order, then those of the header, then those
+    that operations make.
+    """
+    ordered = (*(slot for slot in slots if slot.kind != "made"), *(slot for slot in slots if slot.kind == "made"))
+    coming = sum(slot.kind != "made" for slot in slots)
+    indexes = {
+        slot.name: number if number < coming else number + HEADER_SLOTS for number, slot in enumerate(ordered)
+    }
+    return LaunchPlan(
+        operations=operations,
+        encoded=encode_operations(operations, indexes),
+        slots=ordered,
+        indexes=indexes,
+        clone_flags=clone_flags,
+        joiner=joiner,
+        into_cgroup=into_cgroup,
+        uid_mappings=uid_mappings,
+        gid_mappings=gid_mappings,
+        oom_score_adj=oom_score_adj,
+        trace=trace,
+    )

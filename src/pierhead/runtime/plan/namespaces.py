@@ -66,7 +66,7 @@ def plan_namespaces(
     namespaces: tuple[Namespace, ...],
     time_offsets: Mapping[str, TimeOffset],
     *,
-    cgroup_files: tuple[str, ...] = (),
+    cgroups: tuple[str, ...] = (),
     meet_launcher: bool = False,
 ) -> NamespacePlan:
     """Clone flags, the joiner's operations and the init process's first ones.
@@ -74,7 +74,7 @@ def plan_namespaces(
     Args:
         namespaces: of the configuration; one with a path is joined.
         time_offsets: for a new time namespace.
-        cgroup_files: files that the init process writes itself into, to be in its cgroup.
+        cgroups: names of the slots with the files by which the init process joins its cgroups.
         meet_launcher: the launcher has something to do for the process (id maps count without saying).
     """
     joined = {item.type: item.path for item in namespaces if item.path}
@@ -94,7 +94,7 @@ def plan_namespaces(
         slots=slots,
         joiner=tuple(joiner),
         opening=_opening(
-            new, made_by_joiner=needs_joiner, cgroup_files=cgroup_files, meet_launcher=meet_launcher
+            new, made_by_joiner=needs_joiner, cgroups=cgroups, meet_launcher=meet_launcher
         ),
         new=new,
         joined=frozenset(joined),
@@ -105,8 +105,6 @@ def _joiner_operations(
     joined: Mapping[str, str],
     new: frozenset[str],
     time_offsets: Mapping[str, TimeOffset],
-    *,
-    join_first: bool,
 ) -> list[Operation]:
     operations = [
         Operation(
@@ -150,9 +148,9 @@ def _become_root(place: int) -> Operation:
 
 
 def _opening(
-    new: frozenset[str], *, made_by_joiner: bool, cgroup_files: tuple[str, ...], meet_launcher: bool
+    new: frozenset[str], *, made_by_joiner: bool, cgroups: tuple[str, ...], meet_launcher: bool
 ) -> tuple[Operation, ...]:
-    operations = [join_cgroup(file, INIT) for file in cgroup_files]
+    operations = [join_cgroup(name, INIT) for name in cgroups]
     maps = "user" in new and not made_by_joiner
     if maps or meet_launcher:
         operations.append(_sync(INIT, "the launcher writes what needs its rights: id maps, cgroup, OOM score"))
@@ -164,7 +162,7 @@ def _opening(
     return tuple(operations)
 
 
-def join_cgroup(file: str, place: int) -> Operation:
-    """The process puts itself into a cgroup."""
+def join_cgroup(slot: str, place: int) -> Operation:
+    """The process puts itself into a cgroup, by the open file that the slot names."""
     why = "its limits hold before anything of the user's runs"
-    return Operation(name="join_cgroup", arguments=(file,), place=place, why=why)
+    return Operation(name="join_cgroup", arguments=(slot,), place=place, why=why)

@@ -1,0 +1,96 @@
+"""What launches of one configuration have in common: checked and planned once, used for every container made of it.
+
+A program that starts many containers gives the same ``Config`` again and again.  Only what can change in between is
+looked at each time: where the rootfs really is, and what its passwd file says of the user.
+"""
+
+import os
+
+from pierhead import jsontext
+from pierhead.errors import InvalidInput, NotFound
+from pierhead.runtime import resolve
+from pierhead.runtime.config import Config, ProcessSpec, config_to_document
+from pierhead.runtime.plan.launch import LaunchView, plan_container
+from pierhead.runtime.validate import check_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.runtime.plan.launchplan import LaunchPlan
+
+_RECIPES_MAX = 64
+_PLANS_MAX = 4
+
+
+class Recipe:
+    """A configuration with every choice made, and the plans made from it.
+
+    Attributes:
+        config: checked; rootfs is its real path, users are numbers, profiles are no words.
+        process: its first process, resolved.
+        document: the configuration as JSON text, for the state file.
+        warnings: what is strange about it, but no error.
+    """
+
+    def __init__(self, source: Config, rootfs: str, process: ProcessSpec, warnings: list[str]) -> None:
+        """Args: source is kept, so that no other configuration can come to have its identity."""
+        self.source = source
+        self.rootfs = rootfs
+        self.process = process
+        self.warnings = warnings
+        self.config = resolve.resolve_seccomp(source.replace(rootfs=rootfs, process=process), process)
+        self.document = jsontext.format_compact(config_to_document(self.config))
+        self._plans: list[tuple[LaunchView, LaunchPlan]] = []
+
+    def plan(self, view: LaunchView) -> "LaunchPlan":
+        """The plan for this view of the machine."""
+        for known, plan in self._plans:
+            if known == view:
+                return plan
+        made = plan_container(self.config, self.process, view)
+        self._plans = [*self._plans[-(_PLANS_MAX - 1) :], (view, made)]
+        return made
+
+
+_recipes: dict[int, Recipe] = {}
+
+
+def recipe_for(config: Config) -> Recipe:
+    """The recipe of a configuration.
+
+    Raises:
+        InvalidInput: the configuration is not usable.
+        NotFound: its rootfs does not exist.
+    """
+    known = _recipes.get(id(config))
+    if known is not None and known.source is not config:
+        known = None
+    warnings = check_config(config) if known is None else known.warnings
+    rootfs, process = _resolve(config)
+    if known is not None and known.rootfs == rootfs and known.process == process:
+        return known
+    if len(_recipes) >= _RECIPES_MAX:
+        _recipes.clear()
+    made = Recipe(config, rootfs, process, warnings)
+    _recipes[id(config)] = made
+    return made
+
+
+def process_of(config: Config) -> ProcessSpec:
+    """The configuration's first process."""
+    if config.process is None:
+        raise InvalidInput("the configuration names no process to run", path="$.process", code="no-process")
+    return config.process
+
+
+def _resolve(config: Config) -> tuple[str, ProcessSpec]:
+    wanted = process_of(config)
+    rootfs = os.path.realpath(config.rootfs)
+    try:
+        root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise NotFound(f"rootfs {config.rootfs}: {reason}", code="rootfs-missing") from None
+    try:
+        return rootfs, resolve.resolve_process(config, wanted, root_fd)
+    finally:
+        os.close(root_fd)
