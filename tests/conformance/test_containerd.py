@@ -105,7 +105,6 @@ def box(ctr: Ctr) -> Iterator[str]:
     """The name of a running container that ends with status 3 on SIGTERM."""
     name = "box"
     script = 'trap "exit 3" TERM; touch /ready; while :; do sleep 0.05; done'
-    ctr(*ctr.run(name, "sh", "-c", script, flags=("-d",)))
     ready = [
         "task",
         "exec",
@@ -116,9 +115,12 @@ def box(ctr: Ctr) -> Iterator[str]:
         "-c",
         "until test -e /ready; do sleep 0.01; done",
     ]
-    ctr(*ready)
-    yield name
-    ctr.remove(name)
+    try:
+        ctr(*ctr.run(name, "sh", "-c", script, flags=("-d",)))
+        ctr(*ready)
+        yield name
+    finally:
+        ctr.remove(name)
 
 
 def test_run_gives_output_and_exit_status(ctr: Ctr) -> None:

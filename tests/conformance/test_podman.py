@@ -37,7 +37,7 @@ log_driver = "k8s-file"
 lock_type = "file"
 events_logger = "file"
 cgroup_manager = "cgroupfs"
-runtime_supports_nocgroups = ["crun", "pier-runtime"]
+runtime_supports_nocgroup = ["crun", "pier-runtime"]
 """
 _TRAP = 'trap "exit 3" TERM; echo ready; while :; do sleep 0.05; done'
 
