@@ -1,6 +1,7 @@
 """A container without any image: the running host, copy-on-write, its secrets hidden.
 
-This is the whole use of the library: make a configuration, run it, wait, delete.  As root it has limits; the container
+This is the whole use of the library: make a configuration, run it, wait, delete. As root it has limits; the
+    container
 prints what it sees of itself.
 """
 
@@ -31,7 +32,9 @@ say "/etc/shadow"          "$(wc -c < /etc/shadow) bytes"
 touch /etc/pierhead-was-here && say "a file I made" "$(ls /etc/pierhead-was-here)"
 mount -t tmpfs tmpfs /mnt 2>/dev/null || say "mounting something" "refused"
 """
-LIMIT = 'limit() { cat "/sys/fs/cgroup/$1" 2>/dev/null || cat "/sys/fs/cgroup/$2" 2>/dev/null || echo none; }\n'
+LIMIT = (
+    'limit() { cat "/sys/fs/cgroup/$1" 2>/dev/null || cat "/sys/fs/cgroup/$2" 2>/dev/null || echo none; }\n'
+)
 
 
 def sandbox(root: str) -> Container:

@@ -268,9 +268,15 @@ static void tell_clients(void)
 	attach_send(&m.attach, ATTACH_EXIT, m.ending, sizeof m.ending);
 }
 
+/* Not looked at in the last wait, or found readable. */
+static bool may_have_more(const struct stream *stream, int place)
+{
+	return stream->fd >= 0 && (m.watched[place].fd != stream->fd || ready(place));
+}
+
 static bool output_waits(void)
 {
-	return attach_behind(&m.attach) || ready(OUTPUT) || ready(ERROR) || ready(CONSOLE);
+	return attach_behind(&m.attach) || may_have_more(&m.output, OUTPUT) || may_have_more(&m.error, ERROR) || ready(CONSOLE);
 }
 
 /* After each wait that began when the exit was known. */

@@ -57,10 +57,14 @@ def c_header(wire: Wire) -> str:
     out += ["enum {"] + [f"\tOP_{name.upper()}," for name, _, _ in wire.operations] + ["\tOP_COUNT", "};"]
     for name, arguments, _ in wire.operations:
         if arguments:
-            out.append("enum { " + ", ".join(f"{name.upper()}_ARG_{arg.upper()}" for _, arg in arguments) + " };")
+            out.append(
+                "enum { " + ", ".join(f"{name.upper()}_ARG_{arg.upper()}" for _, arg in arguments) + " };"
+            )
     widest = max(len(arguments) for _, arguments, _ in wire.operations)
     out += ["", f"#define OP_MAX_ARGUMENTS {widest}"]
-    signatures = ", ".join('"' + "".join(k for k, _ in arguments) + '"' for _, arguments, _ in wire.operations)
+    signatures = ", ".join(
+        '"' + "".join(k for k, _ in arguments) + '"' for _, arguments, _ in wire.operations
+    )
     names = " ".join(f"X({name.upper()}, {name})" for name, _, _ in wire.operations)
     out += [f"#define OP_SIGNATURES {{ {signatures} }}", f"#define FOR_EACH_OP(X) {names}", ""]
     return "\n".join(out)

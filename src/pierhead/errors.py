@@ -10,8 +10,8 @@
     ├── TimedOut       504   a limit of time was reached
     └── OperationFailed 500  the kernel or a program refused; carries errno where there is one
 
-A message is one sentence without a full stop and names its object; a hint says what to do.  Only the edges (the
-command line's output, the API's middleware) render errors; nobody else prints them.
+A message is one sentence without a full stop and names its object; a hint says what to do. Only the edges
+(the command line's output, the API's middleware) render errors; nobody else prints them.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
-"""JSON text to Python objects and back, without the 17 ms that ``import json`` costs here (it pulls in ``re``).
+"""JSON text to Python objects and back, without what ``import json`` costs at start-up (it pulls in ``re``).
 
-CPython's own C scanner and encoder (the ``_json`` module) do the work; the full ``json`` module is loaded only to
-say precisely what is wrong with a text that does not parse, or where ``_json`` is missing.
+CPython's own C scanner and encoder (the ``_json`` module) do the work; the full ``json`` module is loaded
+only to say precisely what is wrong with a text that does not parse, or where ``_json`` is missing.
 """
 
 from __future__ import annotations
+
+from pierhead.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-from pierhead.errors import InvalidInput
-
 _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 class _ScannerContext:
-    """The attributes that the C scanner reads from its context."""
+    """The attributes that the C scanner reads from its context, as json.decoder.JSONDecoder has them."""
 
     strict = True
     object_hook = None
@@ -33,7 +33,8 @@ def _load_scanner() -> Callable[[str, int], tuple[Any, int]] | None:
         from _json import make_scanner
     except ImportError:
         return None
-    return make_scanner(_ScannerContext())  # type: ignore[no-any-return]
+    context: Any = _ScannerContext()
+    return make_scanner(context)
 
 
 _scan = _load_scanner()
@@ -85,7 +86,7 @@ def format_compact(value: Any) -> str:
         import json
 
         return json.dumps(value, separators=(",", ":"))
-    encode = make_encoder({}, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True)  # noqa: FBT003
+    encode = make_encoder({}, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True)
     return "".join(encode(value, 0))
 
 

@@ -21,20 +21,26 @@ if TYPE_CHECKING:
     from typing import Any, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_):
+    def dataclass_transform(**_):  # noqa: D103 - stands in for typing's, which only type checkers need
         return lambda cls: cls
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=True)
 class Value:
-    """An immutable record: compares, hashes and prints by its fields; unknown or missing fields raise TypeError."""
+    """An immutable record: compares, hashes and prints by its fields; unknown or missing fields raise
+    TypeError.
+    """
 
     fields: tuple[str, ...] = ()
     _field_set: frozenset[str] = frozenset()
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}  # noqa: RUF012 - replaced for every class, changed for none
 
     def __init_subclass__(cls) -> None:
-        own = [name for name in getattr(cls, "__annotations__", ()) if name not in ("fields", "_field_set", "defaults")]
+        own = [
+            name
+            for name in getattr(cls, "__annotations__", ())
+            if name not in ("fields", "_field_set", "defaults")
+        ]
         own_defaults = {name: cls.__dict__[name] for name in own if name in cls.__dict__}
         cls.fields = (*cls.fields, *(name for name in own if name not in cls.fields))
         cls._field_set = frozenset(cls.fields)

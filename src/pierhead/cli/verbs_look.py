@@ -25,7 +25,7 @@ _FORMAT = Flag(
 _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
-# list ---------------------------------------------------------------------------------------------------------
+# list
 
 
 def _list(call: Call) -> int:
@@ -63,7 +63,7 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-# ps -----------------------------------------------------------------------------------------------------------
+# ps
 
 
 def _ps(call: Call) -> int:
@@ -111,7 +111,7 @@ def filter_ps(text: str, pids: frozenset[str]) -> str:
     return "".join(f"{line}\n" for line in (heading, *chosen))
 
 
-# events -------------------------------------------------------------------------------------------------------
+# events
 
 
 def _events(call: Call) -> int:

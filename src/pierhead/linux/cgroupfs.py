@@ -67,7 +67,7 @@ class Hierarchies(Value):
         return next((tree for tree in self.trees if tree.version == 2), None)
 
 
-# Discovery --------------------------------------------------------------------------------------------------
+# Discovery
 
 
 def discover(mountinfo_text: str | None = None, own_cgroup_text: str | None = None) -> Hierarchies:
@@ -94,7 +94,9 @@ def discover(mountinfo_text: str | None = None, own_cgroup_text: str | None = No
 
 
 class _Last:
-    """What was read last and what it meant: mounts change rarely, reading them again costs as much as a mount."""
+    """What was read last and what it meant: mounts change rarely, reading them again costs as much as a
+    mount.
+    """
 
     texts = ("", "")
     hierarchies = Hierarchies(mode="none", trees=())
@@ -207,7 +209,7 @@ def _unescape(text: str) -> str:
     return text
 
 
-# Paths ------------------------------------------------------------------------------------------------------
+# Paths
 
 
 def normalise_path(path: str) -> str:
@@ -225,7 +227,7 @@ def normalise_path(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-# Files ------------------------------------------------------------------------------------------------------
+# Files
 
 
 def read_text(directory: str, file: str) -> str | None:
@@ -283,7 +285,7 @@ def _failure(what: str, error: OSError) -> OperationFailed | Forbidden:
     return OperationFailed(message, errno=number, code="cgroup-failed")
 
 
-# Directories ------------------------------------------------------------------------------------------------
+# Directories
 
 
 def make_directories(tree: Hierarchy, path: str, *, needed: Iterable[str] = ()) -> list[str]:
@@ -490,7 +492,7 @@ def descendants(directory: str) -> list[str]:
     return [group for child in inner for group in descendants(child)] + [directory]
 
 
-# Processes --------------------------------------------------------------------------------------------------
+# Processes
 
 
 def join(directory: str, pid: int) -> None:

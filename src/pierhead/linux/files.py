@@ -14,7 +14,9 @@ _LINKS_MAX = 40
 _TEXT_MAX = 1 << 20
 
 
-def replace_file(directory_fd: int, name: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+def replace_file(
+    directory_fd: int, name: str, data: bytes, *, mode: int = 0o600, durable: bool = False
+) -> None:
     """The file holds ``data``; a reader sees the old or the new content, never a part.
 
     Args:
@@ -87,8 +89,8 @@ def write_text(path: str, text: str) -> None:
 def open_in_root(root_fd: int, path: str, flags: int = os.O_RDONLY) -> int:
     """A descriptor of the path as a process with this root would find it; links lead nowhere else.
 
-    Every component is opened by itself without following links; a link's target is walked from the root when it is
-    absolute, and ``..`` goes no higher than the root.  ``flags`` are for the last component.
+    Every component is opened by itself without following links; a link's target is walked from the root when
+    it is absolute, and ``..`` goes no higher than the root. ``flags`` are for the last component.
     """
     todo = _components(path)
     opened = [os.dup(root_fd)]

@@ -2,8 +2,8 @@
 
 v1: an eventfd is registered in cgroup.event_control for memory.oom_control, and becomes readable at each lack
 of memory and when the cgroup is removed (cgroup-v1/memory.rst, "OOM Control").  cgroup2: memory.events is
-polled, and its ``oom_kill`` counter compared; cgroup.events says when the last process is gone (cgroup-v2.rst,
-"Memory Interface Files").
+polled, and its ``oom_kill`` counter compared; cgroup.events says when the last process is gone
+(cgroup-v2.rst, "Memory Interface Files").
 """
 
 from __future__ import annotations

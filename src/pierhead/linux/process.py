@@ -1,12 +1,12 @@
 """Processes: starting the helper and other programs, waiting by pidfd, and knowing one process from another.
 
-Python never forks here: the helper is spawned (posix_spawn(3), which is vfork and exec), from a sealed copy in memory
+Python never forks here: the helper is spawned (posix_spawn(3), which is vfork and exec), from a sealed copy
+    in memory
 so that nothing that gets hold of ``/proc/PID/exe`` can write to the program (CVE-2019-5736).
 """
 
 from __future__ import annotations
 
-import _signal
 import errno
 import fcntl
 import os
@@ -16,7 +16,10 @@ from pierhead.errors import OperationFailed, Unsupported
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from signal import pidfd_send_signal as _send
+else:
+    from _signal import pidfd_send_signal as _send  # what signal.py wraps, without its enums' 6 ms
 
 _MFD_EXEC = 0x10
 _F_ADD_SEALS = 1033
@@ -50,7 +53,9 @@ def _copy_sealed(path: str) -> int:
         source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise OperationFailed(
-            f"the helper program {path} is missing", code="helper-missing", hint="install the package anew, or run make"
+            f"the helper program {path} is missing",
+            code="helper-missing",
+            hint="install the package anew, or run make",
         ) from None
     try:
         fd = _memory_file()
@@ -69,7 +74,9 @@ def _memory_file() -> int:
     try:
         fd = os.memfd_create("pier-init", flags | _MFD_EXEC)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a kernel before 6.3 knows no MFD_EXEC and makes every copy executable
+        if (
+            error.errno != errno.EINVAL
+        ):  # a kernel before 6.3 knows no MFD_EXEC and makes every copy executable
             raise
         fd = os.memfd_create("pier-init", flags)
     return above_standard(fd)
@@ -100,14 +107,15 @@ def spawn_helper(control_fd: int, channel_fd: int) -> int:
 
 
 def run_program(
-    arguments: Sequence[str],
+    arguments: tuple[str, ...],
     *,
     path: str = "",
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     timeout_s: float | None = None,
 ) -> tuple[int, str]:
-    """Runs a program to its end; returns its exit code (minus the signal's number, if one ended it) and what it said.
+    """Runs a program to its end; returns its exit code (minus the signal's number, if one ended it) and what
+    it said.
 
     Args:
         arguments: the program's own name first; looked up in PATH if ``path`` is empty.
@@ -126,7 +134,11 @@ def run_program(
     output_fd, writing = os.pipe2(os.O_CLOEXEC)
     try:
         environment = dict(os.environ) if environment is None else environment
-        actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, writing, 1), (os.POSIX_SPAWN_DUP2, writing, 2)]
+        actions = [
+            (os.POSIX_SPAWN_DUP2, reading, 0),
+            (os.POSIX_SPAWN_DUP2, writing, 1),
+            (os.POSIX_SPAWN_DUP2, writing, 2),
+        ]
         start = os.posix_spawn if path else os.posix_spawnp
         pid = start(path or arguments[0], arguments, environment, file_actions=actions)
     except BaseException:
@@ -191,12 +203,17 @@ def open_pidfd(pid: int) -> int | None:
         return None
     except OSError as error:
         if error.errno == errno.ENOSYS:
-            raise Unsupported("this kernel has no pidfd_open(2)", hint="Linux 5.12 or newer is needed") from None
+            raise Unsupported(
+                "this kernel has no pidfd_open(2)", hint="Linux 5.12 or newer is needed"
+            ) from None
         raise
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None when it is gone.  Source: proc_pid_stat(5), 22."""
+    """When the process started, in clock ticks since boot; None when it is gone.
+
+    Source: proc_pid_stat(5), 22.
+    """
     fields = _stat_fields(pid)
     return int(fields[_START_TIME_FIELD]) if fields else None
 
@@ -239,7 +256,7 @@ def wait_pidfd(pidfd: int, timeout_s: float | None = None) -> bool:
 def kill_pidfd(pidfd: int, signal: int = 9) -> bool:
     """The process has been sent the signal; False when it had ended already."""
     try:
-        _signal.pidfd_send_signal(pidfd, signal)
+        _send(pidfd, signal)
     except ProcessLookupError:
         return False
     return True

@@ -128,7 +128,7 @@ class Systemd:
         """The connection is closed."""
         self._socket.close()
 
-    # Units -----------------------------------------------------------------------------------------------
+    # Units
 
     def start_transient_unit(self, name: str, properties: Sequence[Property]) -> None:
         """The unit exists and is active; a failed one of that name, left over, is reset first.
@@ -178,7 +178,7 @@ class Systemd:
         """The processes are in the unit's cgroup, moved there by systemd, which may do what we may not."""
         self._call("AttachProcessesToUnit", "ssau", (name, inner_path, list(pids)))
 
-    # Properties of the manager ---------------------------------------------------------------------------
+    # Properties of the manager
 
     def version(self) -> int:
         """The number in systemd's version, 0 when it does not say it in a way we know."""
@@ -194,7 +194,7 @@ class Systemd:
         reply = self._call("Get", "ss", (_MANAGER, name), interface="org.freedesktop.DBus.Properties")
         return reply[0][1]
 
-    # Messages --------------------------------------------------------------------------------------------
+    # Messages
 
     def _call_bus(self, member: str, signature: str = "", body: tuple[Any, ...] = ()) -> tuple[Any, ...]:
         name = "org.freedesktop.DBus"

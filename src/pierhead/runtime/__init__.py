@@ -2,7 +2,8 @@
 
     from pierhead.runtime import Config, ProcessSpec, run
 
-    with run("/run/example", "hello", Config(rootfs="/srv/root", process=ProcessSpec(args=("/bin/date",)))) as container:
+    with run("/run/example", "hello", Config(rootfs="/srv/root", process=ProcessSpec(args=("/bin/date",)))) as
+    container:
         print(container.wait())
         container.delete()
 

@@ -76,7 +76,7 @@ class AttachClient:
         """Whether calls wait; where they do not they raise BlockingIOError."""
         self._socket.setblocking(blocking)
 
-    # From the process ---------------------------------------------------------------------------------------
+    # From the process
 
     def __iter__(self) -> "Iterator[tuple[str, bytes]]":
         """Each piece of output with its stream, ``stdout`` or ``stderr``, until the process has ended."""
@@ -112,7 +112,7 @@ class AttachClient:
             # Said once, before what is still queued, when the monitor left input of ours unread.
             return self._socket.recv(ATTACH_DATA + 1)
 
-    # To the process -----------------------------------------------------------------------------------------
+    # To the process
 
     def write(self, data: bytes) -> int:
         """The process will read ``data``; returns how many bytes were taken: all, unless calls do not wait.

@@ -212,7 +212,7 @@ class CgroupfsDriver:
         """What `load_cgroups` takes; changes with `create`."""
         return self._state
 
-    # Making and filling ---------------------------------------------------------------------------------
+    # Making and filling
 
     def create(self, resources: "oci.Resources | None" = None, *, pid: int = 0) -> None:
         """The cgroup exists in every tree.
@@ -298,7 +298,7 @@ class CgroupfsDriver:
                     raise
                 cgroupfs.join(tree.mountpoint + _unified_path_of(beside_pid), pid)
 
-    # Limits ---------------------------------------------------------------------------------------------
+    # Limits
 
     def controllers(self) -> plan.Controllers:
         """The controllers of the trees that the container is in."""
@@ -403,7 +403,7 @@ class CgroupfsDriver:
             known.update(_current_bandwidth(self._directory_for("cpu"), version))
         return plan.CurrentLimits(**known)
 
-    # Life and death -------------------------------------------------------------------------------------
+    # Life and death
 
     def _unified(self) -> CgroupTree | None:
         return next((tree for tree in self._state.trees if tree.version == 2), None)

@@ -289,9 +289,9 @@ class Config(Value):
 
     Root file system:
         rootfs: absolute host path of the directory that becomes ``/``.
-        copy_on_write: whether ``/`` is a view of ``rootfs`` in which every change goes to memory and vanishes with
-            the container (an overlay; rootfs itself is never written).  In an OCI document: the annotation
-            ``io.pierhead.rootfs.copy-on-write`` with the value ``true``.
+        copy_on_write: whether ``/`` is a view of ``rootfs`` in which every change goes to memory and vanishes
+            with the container (an overlay; rootfs itself is never written). In an OCI document: the
+            annotation ``io.pierhead.rootfs.copy-on-write`` with the value ``true``.
         readonlyfs: whether ``/`` is read-only (mounts on it keep their own mode).
         no_pivot_root: move the root's mount over ``/`` and chroot instead of pivot_root(2); for a host that
             runs from a ramfs, which the kernel cannot pivot away from.  Weaker: the old root stays mounted

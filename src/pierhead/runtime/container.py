@@ -1,4 +1,5 @@
-"""A container that exists.  Every method asks the kernel and the state directory first: another process may have changed
+"""A container that exists. Every method asks the kernel and the state directory first: another process may
+have changed
 or deleted the container since."""
 
 import _socket
@@ -18,10 +19,13 @@ from pierhead.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from pierhead.oci.runtime import Resources
     from pierhead.runtime.exitrecord import ExitRecord
     from pierhead.runtime.launcher import Launched
     from pierhead.runtime.oom import OomEvents
+    from pierhead.runtime.plan.launch import LaunchView
     from pierhead.runtime.plan.launchplan import LaunchPlan
     from pierhead.runtime.state import ContainerState, StateDirectory
     from pierhead.runtime.stats import Stats
@@ -93,7 +97,7 @@ class Container:
     def __repr__(self) -> str:
         return f"Container({self.id!r}, root={self.root!r})"
 
-    def __enter__(self) -> "Container":
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +108,7 @@ class Container:
         self.init.close()
         self._directory.close()
 
-    # What it is -------------------------------------------------------------------------------------------
+    # What it is
 
     @property
     def id(self) -> str:
@@ -216,7 +220,7 @@ class Container:
                 f"cannot exec in a paused container ({self.id})", code="paused", hint="resume it first"
             )
 
-    # Its life ---------------------------------------------------------------------------------------------
+    # Its life
 
     def start(self) -> Process:
         """Its first process runs the program.
@@ -272,7 +276,6 @@ class Container:
         stdio: Stdio = Stdio(),
         console: int = -1,
         preserve_fds: tuple[int, ...] = (),
-        supervise: bool = False,
         exec_id: str = "",
         cgroup: str = "",
         ignore_paused: bool = False,
@@ -282,8 +285,12 @@ class Container:
 
         Args:
             wanted: the process; what it leaves open is as the container's first process has it.
-            stdio, console, preserve_fds, supervise, trace: see ``create``.
-            exec_id: names the exit record of a supervised process; letters, digits and ``_+-.``.
+            stdio: see ``create``.
+            console: see ``create``.
+            preserve_fds: see ``create``.
+            trace: ``Container.trace`` then tells how long each operation took.
+            exec_id: a monitor stays with the process, and its exit record has this name (letters, digits and
+                ``_+-.``); empty for none.
             cgroup: path of a cgroup below the container's; empty for the container's own.
             ignore_paused: start it although the container is paused; it runs once that resumes.
 
@@ -298,7 +305,7 @@ class Container:
             terminal=wanted.terminal,
             console=console,
             preserve_fds=preserve_fds,
-            supervise=supervise,
+            supervise=bool(exec_id),
             trace=trace,
         )
         try:
@@ -332,13 +339,16 @@ class Container:
         known = self._known.cgroup
         if cgroup:
             below = cgroupfs.normalise_path(cgroup)
-            known = known.replace(trees=tuple(tree.replace(path=tree.path.rstrip("/") + below) for tree in known.trees))
+            known = known.replace(
+                trees=tuple(tree.replace(path=tree.path.rstrip("/") + below) for tree in known.trees)
+            )
         return launcher.placement(known, needs_pid=False, may_clone_into=not self._has("user"))
 
     def _beside_init(self) -> launcher.Placement:
         own = cgroupfs.parse_own_cgroups(files.read_file(f"/proc/{self._known.init_pid}/cgroup").decode())
         trees = tuple(
-            tree.replace(path=own.get("", tree.path)) if tree.version == 2 else tree for tree in self._known.cgroup.trees
+            tree.replace(path=own.get("", tree.path)) if tree.version == 2 else tree
+            for tree in self._known.cgroup.trees
         )
         known: CgroupState = self._known.cgroup.replace(trees=trees)
         return launcher.placement(known, needs_pid=False, may_clone_into=not self._has("user"))
@@ -346,12 +356,14 @@ class Container:
     def _has(self, kind: str) -> bool:
         return any(item.type == kind for item in self.config.namespaces)
 
-    def _view(self, request: Request, placed: launcher.Placement) -> launcher.LaunchView:
+    def _view(self, request: Request, placed: launcher.Placement) -> "LaunchView":
         none = cgroupfs.Hierarchies(mode="none", trees=())
         disabled = self._known.cgroup.replace(driver="disabled")
         return launcher.make_view(self.config, none, disabled, placed, request, gate=False)
 
-    def _exec(self, wanted: ProcessSpec, request: Request, exec_id: str, placed: launcher.Placement) -> Process:
+    def _exec(
+        self, wanted: ProcessSpec, request: Request, exec_id: str, placed: launcher.Placement
+    ) -> Process:
         config, spec = self._resolve(wanted)
         plan = plan_exec(config, spec, self._view(request, placed))
         opened: list[int] = []
@@ -423,7 +435,9 @@ class Container:
         with self._exclusive():
             now = self.status
             if now not in ("running", "created"):
-                raise Conflict(f"cannot pause container {self.id}: container not running ({now})", code="not-running")
+                raise Conflict(
+                    f"cannot pause container {self.id}: container not running ({now})", code="not-running"
+                )
             self._need_cgroup("pause").freeze()
 
     def resume(self) -> None:
@@ -431,12 +445,16 @@ class Container:
         with self._exclusive():
             now = self.status
             if now != "paused":
-                raise Conflict(f"cannot resume container {self.id}: container not paused ({now})", code="not-paused")
+                raise Conflict(
+                    f"cannot resume container {self.id}: container not paused ({now})", code="not-paused"
+                )
             self._need_cgroup("resume").thaw()
 
     def _need_cgroup(self, verb: str) -> CgroupManager:
         if not self._known.cgroup.trees:
-            raise Unsupported(f"cannot {verb} container {self.id}: it has no cgroup of its own", code="no-cgroup")
+            raise Unsupported(
+                f"cannot {verb} container {self.id}: it has no cgroup of its own", code="no-cgroup"
+            )
         return self._cgroups()
 
     def kill(self, signal: int = _SIGTERM, *, all: bool = False) -> None:  # noqa: A002 - the verb's own flag
@@ -453,7 +471,9 @@ class Container:
         self.init.signal(signal)
 
     def _kill_all(self, signal: int) -> None:
-        """Also of a container whose first process has ended: others may live if it shares its pid namespace."""
+        """Also of a container whose first process has ended: others may live if it shares its pid
+        namespace.
+        """
         if not self._known.cgroup.trees:
             self._need_running()
             self.init.signal(signal)
@@ -493,7 +513,7 @@ class Container:
         finally:
             os.close(directory_fd)
 
-    # What it does -----------------------------------------------------------------------------------------
+    # What it does
 
     def processes(self) -> list[int]:
         """Numbers of all its processes, in the caller's pid namespace.
@@ -507,7 +527,9 @@ class Container:
         return self._cgroups().procs()
 
     def stats(self) -> "Stats":
-        """What the kernel counts for it: processor, memory, block I/O, processes, and its network interfaces."""
+        """What the kernel counts for it: processor, memory, block I/O, processes, and its network
+        interfaces.
+        """
         from pierhead.runtime.network import interface_statistics
 
         self._need_running()
@@ -517,13 +539,15 @@ class Container:
         return counted.replace(interfaces=interface_statistics(self._known.host_links))
 
     def notify_oom(self) -> "OomEvents":
-        """An iterator that gives an item whenever the kernel kills for memory in the container; close it when done."""
+        """An iterator that gives an item whenever the kernel kills for memory in the container; close it
+        when done.
+        """
         from pierhead.runtime.oom import oom_events
 
         self._need_running()
         return oom_events(self._known.cgroup)
 
-    # Its end ----------------------------------------------------------------------------------------------
+    # Its end
 
     def delete(self, *, force: bool = False) -> None:
         """Nothing of it is left: processes, cgroup, links of the host, state directory.
@@ -556,7 +580,9 @@ class Container:
         if self._known.cgroup.trees:
             self._cgroups().kill(_SIGKILL)
         if self.init.pidfd >= 0 and not process.wait_pidfd(self.init.pidfd, _DEATH_S):
-            raise OperationFailed(f"container {self.id}: process {self._known.init_pid} does not die", code="undead")
+            raise OperationFailed(
+                f"container {self.id}: process {self._known.init_pid} does not die", code="undead"
+            )
         if self._known.monitor_pid:
             process.reap_later(self._known.monitor_pid)
 
@@ -591,6 +617,8 @@ def _merge(old: "Resources", new: "Resources") -> "Resources":
         if given in (None, (), {}):
             continue
         if hasattr(given, "fields") and before is not None:
-            given = before.replace(**{key: value for key, value in given.__dict__.items() if value not in (None, "", ())})
+            given = before.replace(
+                **{key: value for key, value in given.__dict__.items() if value not in (None, "", ())}
+            )
         changes[name] = given
     return old.replace(**changes)

@@ -5,7 +5,8 @@
     ...
     load(root, "web").delete(force=True)
 
-The *root* is a directory of state directories (see ``state``); several programs may work in one at the same time.
+The *root* is a directory of state directories (see ``state``); several programs may work in one at the same
+time.
 """
 
 import os
@@ -19,8 +20,8 @@ from pierhead.runtime.handshake import Handshake
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
 from pierhead.runtime.plan.launch import LaunchView
-from pierhead.runtime.recipe import Recipe, process_of, recipe_for
 from pierhead.runtime.plan.namespaces import PROC_NAMES
+from pierhead.runtime.recipe import Recipe, process_of, recipe_for
 from pierhead.runtime.state import ContainerState, StateDirectory, claim
 from pierhead.runtime.stdio import Stdio
 
@@ -49,11 +50,12 @@ def create(
         container_id: 1 to 1024 letters, digits and ``_+-.``, unused under the root.
         config: what it is to be; ``config.process`` is its first process.
         stdio: the process's streams, if it has no terminal.
-        console: descriptor of a connected unix socket that gets the terminal's master (SCM_RIGHTS); -1 leaves it to the
-            monitor.
+        console: descriptor of a connected unix socket that gets the terminal's master (SCM_RIGHTS); -1 leaves
+            it to the monitor.
         preserve_fds: descriptors that become 3, 4, … in the process; they stay the caller's.
-        supervise: a monitor stays with the container: keeps streams or terminal, writes the log, records the exit.
-            Without one the process is a child of the caller, or of the caller's reaper once the caller has ended.
+        supervise: a monitor stays with the container: keeps streams or terminal, writes the log, records the
+            exit. Without one the process is a child of the caller, or of the caller's reaper once the caller
+            has ended.
         trace: ``Container.trace`` tells how long each operation took.
 
     Raises:
@@ -85,7 +87,9 @@ def run(
     supervise: bool = False,
     trace: bool = False,
 ) -> Container:
-    """A container whose first process runs: ``create`` and ``start`` in one go, without a gate between them."""
+    """A container whose first process runs: ``create`` and ``start`` in one go, without a gate between
+    them.
+    """
     request = Request(
         stdio=stdio,
         terminal=process_of(config).terminal,
@@ -131,7 +135,7 @@ def plan(
     return recipe.plan(_view(os.path.abspath(root), recipe.config, request, cgroups, hierarchies, gate=gate))
 
 
-# How it is done -----------------------------------------------------------------------------------------------
+# How it is done
 
 
 def _placed(config: Config, cgroups: CgroupManager) -> launcher.Placement:
@@ -204,7 +208,12 @@ class _Creation:
             self._cgroups.create(resources)
             self._cgroups.apply(resources)
         view = _view(
-            self._directory.root, self._config, self._request, self._cgroups, self._hierarchies, gate=self._gate
+            self._directory.root,
+            self._config,
+            self._request,
+            self._cgroups,
+            self._hierarchies,
+            gate=self._gate,
         )
         plan = self._recipe.plan(view)
         given, header = launcher.given_descriptors(self._request, self._opened)
@@ -291,5 +300,3 @@ class _Creation:
     def _finish(self, launched: "Launched") -> Container:
         assert self._state is not None
         return Container(self._directory, self._state, launched=launched, config=self._config)
-
-

@@ -1,4 +1,5 @@
-"""The dialogue with the helper: sends a plan, keeps step with the processes of the launch, knows how it ended.
+"""The dialogue with the helper: sends a plan, keeps step with the processes of the launch, knows how it
+ended.
 
     launcher (Python)               stage (pier-init)                joiner              init process
         │ ─── plan + descriptors ────▶ │                                │                     │
@@ -14,13 +15,13 @@
         │ ◀── netlink socket, sync network ─────────────────────────────────────────────────  │
         │     interfaces, routes ── go ─────────────────────────────────────────────────────▶ │ mounts
         │ ◀── sync hooks ───────────────────────────────────────────────────────────────────  │
-        │     prestart, createRuntime ── go ────────────────────────────────────────────────▶ │ pivot, identity
+        │     prestart, createRuntime ── go ────────────────────────────────────────────────▶ │ pivot, ids
         │ ◀── ready (with a gate) ──────────────────────────────────────────────────────────  │
         │ ◀── executing, then the end of the conversation (without a gate) ─────────────────  │ execve
         │ ─── commit ────────────────▶ │ becomes the monitor, or ends                          │
 
-An ``error`` packet may take any packet's place.  When the launcher's end of the stage's conversation closes before
-``commit``, the stage kills the init process and removes what the plan's ``undo`` lists.
+An ``error`` packet may take any packet's place. When the launcher's end of the stage's conversation closes
+before ``commit``, the stage kills the init process and removes what the plan's ``undo`` lists.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ from pierhead.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Protocol
+    from typing import Protocol, Self
 
     from pierhead.runtime.wire import Argument, Failure
 
     class Steps(Protocol):
-        """What the launcher does when the launched process asks for it; each may raise, which ends the launch."""
+        """What the launcher does when the launched process asks for it; each may raise, which ends the
+        launch.
+        """
 
         def place(self, pid: int, *, maps: bool) -> None:
             """Puts the process into its cgroup and writes its id maps."""
@@ -72,7 +75,7 @@ _RIGHTS_MAX = 64
 _INT = 4
 
 
-_NOTHING = LaunchPlan(operations=(), indexes={})
+_NOTHING = LaunchPlan(operations=())
 
 
 class Ending(Value):
@@ -92,7 +95,9 @@ class LaunchFailed(OperationFailed):
 
     default_code = "launch-failed"
 
-    def __init__(self, message: str, *, failure: Failure | None = None, operation: wire.Operation | None = None) -> None:
+    def __init__(
+        self, message: str, *, failure: Failure | None = None, operation: wire.Operation | None = None
+    ) -> None:
         super().__init__(message, errno=failure.errno if failure else 0)
         self.failure = failure
         self.operation = operation
@@ -133,14 +138,14 @@ class Handshake:
             control.close()
             channel.close()
 
-    def __enter__(self) -> Handshake:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self._committed:
             self.give_up()
 
-    # sending ------------------------------------------------------------------------------------------------
+    # sending
 
     def send(self, plan: LaunchPlan, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
         """The helper has its plan and begins.
@@ -148,7 +153,8 @@ class Handshake:
         Args:
             plan: what to do.
             header: the wire's header fields that are not the plan's own.
-            given: descriptors by slot name, for the slots that the plan expects to be given; stay the caller's.
+            given: descriptors by slot name, for the slots that the plan expects to be given; stay the
+                caller's.
         """
         self._plan = plan
         self._joiner_syncs = sum(op.name == "sync" and op.place == wire.JOINER for op in plan.operations)
@@ -192,7 +198,7 @@ class Handshake:
         except BrokenPipeError:
             raise LaunchFailed("pier-init ended before it had its plan") from None
 
-    # keeping step -------------------------------------------------------------------------------------------
+    # keeping step
 
     def run(self, steps: Steps) -> Ending:
         """Keeps step until the process is at its gate or executes its program.
@@ -208,7 +214,7 @@ class Handshake:
             if self._control.fileno() in ready:
                 self._read_control(steps, poll)
             elif self._channel.fileno() in ready:
-                self._read_channel(steps)
+                self._read_channel()
             self._answer_waiting(steps)
         while wire.INIT not in self._pids:
             self._read_control(steps, poll)
@@ -229,7 +235,7 @@ class Handshake:
             self.init_pid, self.init_pidfd = pid, fds[0]
             steps.born(pid)
 
-    def _read_channel(self, steps: Steps) -> None:
+    def _read_channel(self) -> None:
         packet, fds = receive(self._channel)
         if not packet:
             self._end_of_channel()
@@ -315,10 +321,13 @@ class Handshake:
         operation = operations[failure.index] if failure.index < len(operations) else None
         return LaunchFailed(describe_failure(failure, operation), failure=failure, operation=operation)
 
-    # the end ------------------------------------------------------------------------------------------------
+    # the end
 
     def commit(self) -> None:
-        """The launch holds: the stage forgets how to undo it.  Its end of the conversation stays for a monitor."""
+        """The launch holds: the stage forgets how to undo it.
+
+        Its end of the conversation stays for a monitor.
+        """
         self._control.send(wire_table.MESSAGE_COMMIT.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
         self._committed = True
         self._channel.close()
@@ -377,7 +386,9 @@ def receive(socket: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
     fds = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds += [int.from_bytes(data[at : at + _INT], "little") for at in range(0, len(data) - _INT + 1, _INT)]
+            fds += [
+                int.from_bytes(data[at : at + _INT], "little") for at in range(0, len(data) - _INT + 1, _INT)
+            ]
     return packet, fds
 
 
@@ -407,18 +418,24 @@ _ENOENT = 2
 
 
 def _subject(operation: wire.Operation) -> str:
-    named = dict(operation.named_arguments())
+    named = {name: _shown(value) for name, value in operation.named_arguments()}
     if operation.name == "mount":
         return f"cannot mount {named['type']} on {named['target']}"
     if operation.name == "bind":
         return f"cannot bind {named['source']} to {named['target']}"
     if operation.name == "execute":
-        program = bytes(named["arguments"]).split(b"\0")[0].decode(errors="replace")  # type: ignore[arg-type]
-        return f'exec: "{program}"'
+        return f'exec: "{named["arguments"]}"'
+    if operation.name == "hook":
+        return f"hook {named['path']}"
     for key in ("path", "target", "name", "source"):
         if key in named:
-            return f"cannot perform {operation.name} {named[key]}".replace("cannot perform hook", "hook")
+            return f"cannot perform {operation.name} {named[key]}"
     return f"cannot perform {operation.name}"
+
+
+def _shown(value: Argument) -> str:
+    """An argument in words; of a list of strings the first."""
+    return value.split(b"\0")[0].decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def hold_user_namespace(write_maps: Callable[[int], None]) -> int:
@@ -429,7 +446,7 @@ def hold_user_namespace(write_maps: Callable[[int], None]) -> int:
     )
     keeper = _Keeper(write_maps)
     with Handshake() as handshake:
-        handshake.send(assemble(operations, clone_flags=_CLONE_NEWUSER), {}, {})
+        handshake.send(assemble(LaunchPlan(operations=operations, clone_flags=_CLONE_NEWUSER)), {}, {})
         handshake.run(keeper)
     return keeper.fd
 
@@ -480,5 +497,6 @@ def perform_on_host(operations: Sequence[wire.Operation], given: Mapping[str, in
     """
     slots = tuple(Slot(name=name, kind="given") for name in given)
     with Handshake() as handshake:
-        handshake.send(assemble(tuple(operations), slots), {"flags": wire_table.LAUNCH_NOTHING}, given)
+        plan = assemble(LaunchPlan(operations=tuple(operations), slots=slots))
+        handshake.send(plan, {"flags": wire_table.LAUNCH_NOTHING}, given)
         handshake.await_stage()

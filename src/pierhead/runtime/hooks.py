@@ -30,7 +30,11 @@ def run_one(name: str, hook: Hook, state: bytes) -> None:
     environment = dict(entry.split("=", 1) for entry in hook.env if "=" in entry)
     try:
         code, said = process.run_program(
-            hook.args or (hook.path,), path=hook.path, environment=environment, stdin=state, timeout_s=hook.timeout
+            hook.args or (hook.path,),
+            path=hook.path,
+            environment=environment,
+            stdin=state,
+            timeout_s=hook.timeout,
         )
     except TimeoutError:
         raise TimedOut(f"{name} did not end within {hook.timeout} s") from None

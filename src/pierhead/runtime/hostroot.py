@@ -1,8 +1,8 @@
 """The running host as an image: a sandbox for a command without any image.
 
-Its root is a copy-on-write view of the host's root file system.  Other file systems of the host (/proc, /dev, a /home of
-its own, …) are not part of the view; secrets that are part of it are hidden; what the container writes stays in memory
-and vanishes with it.
+Its root is a copy-on-write view of the host's root file system. Other file systems of the host (/proc, /dev,
+a /home of its own, …) are not part of the view; secrets that are part of it are hidden; what the container
+writes stays in memory and vanishes with it.
 """
 
 import os

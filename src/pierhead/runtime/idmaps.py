@@ -1,8 +1,8 @@
 """Id maps of a new user namespace, written from outside.
 
-Root writes them; an ordinary user may map only itself, or asks the set-user-id programs newuidmap and newgidmap for
-the ranges that /etc/subuid and /etc/subgid give.  Without privilege the group map is written only after ``deny`` to
-setgroups (CVE-2014-8989).  Source: user_namespaces(7).
+Root writes them; an ordinary user may map only itself, or asks the set-user-id programs newuidmap and
+newgidmap for the ranges that /etc/subuid and /etc/subgid give. Without privilege the group map is written
+only after ``deny`` to setgroups (CVE-2014-8989). Source: user_namespaces(7).
 """
 
 from __future__ import annotations

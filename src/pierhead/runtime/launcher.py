@@ -1,8 +1,9 @@
 """Launches a container's first process, or a further one: the launcher's side of the dialogue.
 
-Order of a new container: claim the id, start the helper, make the cgroup while it starts, send the plan, keep step,
-write state.json, commit.  Whatever ends in between leaves nothing: Python undoes what it made, the stage undoes it if
-Python itself is gone.
+Order of a new container: claim the id, start the helper, make the cgroup while it starts, send the plan, keep
+    step,
+write state.json, commit. Whatever ends in between leaves nothing: Python undoes what it made, the stage
+undoes it if Python itself is gone.
 """
 
 import _socket
@@ -45,7 +46,8 @@ class Placement(Value):
 
 
 def placement(cgroups: CgroupState, *, needs_pid: bool, may_clone_into: bool) -> Placement:
-    """How a process gets into a cgroup that exists: into the unified tree by the clone, into the others by itself.
+    """How a process gets into a cgroup that exists: into the unified tree by the clone, into the others by
+    itself.
 
     Args:
         cgroups: the container's.
@@ -65,7 +67,9 @@ def placement(cgroups: CgroupState, *, needs_pid: bool, may_clone_into: bool) ->
     return Placement(files=names, into_directory=into)
 
 
-def open_placement(placed: Placement, given: dict[str, int], header: "dict[str, Argument]", opened: list[int]) -> None:
+def open_placement(
+    placed: Placement, given: dict[str, int], header: "dict[str, Argument]", opened: list[int]
+) -> None:
     """The descriptors of a placement are open and named."""
     for name, path in placed.files.items():
         given[name] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -229,7 +233,7 @@ class Steps:
             )
 
     def hooks(self) -> None:
-        """prestart and createRuntime."""
+        """Prestart and createRuntime."""
         chosen = self._config.hooks
         document = self.states()[0]
         hooks.run_all("prestart", chosen.prestart, document)
@@ -247,7 +251,9 @@ class Steps:
             try:
                 resource.prlimit(self.pid, number, values)
             except (OSError, ValueError) as error:
-                raise OperationFailed(f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}") from None
+                raise OperationFailed(
+                    f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}"
+                ) from None
 
     def listener(self, notify_fd: int) -> None:
         """Hands the seccomp notify descriptor to the profile's agent."""
@@ -286,7 +292,9 @@ def _write_oom_score(pid: int, score: int) -> None:
 
 
 def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, int], dict[str, Argument]]":
-    """Descriptors by slot name for a plan, and the header fields for a monitor; what is opened is listed too."""
+    """Descriptors by slot name for a plan, and the header fields for a monitor; what is opened is listed
+    too.
+    """
     given = {f"kept {number}": fd for number, fd in enumerate(request.preserve_fds)}
     header: dict[str, Argument] = {}
     if request.terminal:
@@ -318,7 +326,11 @@ def new_manager(config: "Config", container_id: str, hierarchies: cgroupfs.Hiera
     path = config.cgroup_path
     if not path and config.cgroup_parent:
         parent = config.cgroup_parent
-        path = f"{parent}:pierhead:{container_id}" if config.cgroup_manager == "systemd" else f"{parent}/{container_id}"
+        path = (
+            f"{parent}:pierhead:{container_id}"
+            if config.cgroup_manager == "systemd"
+            else f"{parent}/{container_id}"
+        )
     return new_cgroups(
         config.cgroup_manager,
         path,
@@ -411,5 +423,3 @@ def document(config: "Config", container_id: str, status: str, pid: int) -> byte
 def read_start_time(pid: int) -> int:
     """The process's start time; 0 if it has ended in between."""
     return process.start_time(pid) or 0
-
-

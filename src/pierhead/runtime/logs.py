@@ -106,7 +106,7 @@ class LogReader:
             yield from self._entries()
             self._move_to(successor)
 
-    # One file -----------------------------------------------------------------------------------------------
+    # One file
 
     def _move_to(self, fd: int) -> None:
         if self._fd >= 0:
@@ -130,7 +130,7 @@ class LogReader:
                 if entry is not None:
                     yield entry
 
-    # The next file ------------------------------------------------------------------------------------------
+    # The next file
 
     def _numbers(self) -> list[int]:
         """The numbers of the files that exist, newest first; 0 is the file without one."""

@@ -34,7 +34,9 @@ def send_listener(config: Config, notify_fd: int, pid: int, state: bytes) -> Non
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, notify_fd.to_bytes(4, "little"))]
     try:
         if not path:
-            raise OperationFailed("the seccomp profile notifies but names no listenerPath", code="no-listener")
+            raise OperationFailed(
+                "the seccomp profile notifies but names no listenerPath", code="no-listener"
+            )
         agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
             agent.connect(path)

@@ -61,7 +61,9 @@ class Process:
         attach_path: str = "",
         monitor_pid: int = 0,
     ) -> None:
-        """Args: stage_pid and control of a monitor of ours; read_record reads the exit record, if there is a monitor."""
+        """Args: stage_pid and control of a monitor of ours; read_record reads the exit record, if there is
+        a monitor.
+        """
         self.pid = pid
         self.pidfd = pidfd
         self._stage_pid = stage_pid
@@ -130,9 +132,7 @@ class Process:
             return self._await_record()
         process.reap_later(self._stage_pid)
         _, code, signal, oom = wire.words(packet)
-        return ExitStatus(
-            code=code if signal == 0 else None, signal=signal or None, oom=bool(oom)
-        )
+        return ExitStatus(code=code if signal == 0 else None, signal=signal or None, oom=bool(oom))
 
     def _await_record(self) -> ExitStatus:
         """The monitor writes the record at once when its child has ended; it ends itself soon after."""

@@ -1,6 +1,8 @@
-"""What launches of one configuration have in common: checked and planned once, used for every container made of it.
+"""What launches of one configuration have in common: checked and planned once, used for every container made
+of it.
 
-A program that starts many containers gives the same ``Config`` again and again.  Only what can change in between is
+A program that starts many containers gives the same ``Config`` again and again. Only what can change in
+between is
 looked at each time: where the rootfs really is, and what its passwd file says of the user.
 """
 

@@ -1,16 +1,20 @@
-"""From what was asked for to what will be: a process with every choice made.  Reads the root's passwd file, no more."""
+"""From what was asked for to what will be: a process with every choice made.
+
+Reads the root's passwd file, no more.
+"""
 
 from __future__ import annotations
 
 import os
 
-from pierhead.oci.runtime import Seccomp
 from pierhead.runtime.config import SECCOMP_DEFAULT, Config, ProcessSpec
 from pierhead.runtime.users import find_account
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pierhead.oci.runtime import Seccomp
 
 _INHERITED = (
     "capabilities",
@@ -68,7 +72,9 @@ class Filters:
             from pierhead.oci.seccomp_profile import default_profile
 
             uname = os.uname()
-            cls._profiles[capabilities] = default_profile(capabilities, uname.machine, _kernel_version(uname.release))
+            cls._profiles[capabilities] = default_profile(
+                capabilities, uname.machine, _kernel_version(uname.release)
+            )
         return cls._profiles[capabilities]
 
 

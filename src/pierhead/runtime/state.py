@@ -1,14 +1,13 @@
 """A container's state directory: what is written there and how it is found again.
 
     ROOT/ID/
-      state.json   everything another process needs to manage the container; appears when the launch is committed
-      gate         socket on which the init process waits for start; removed by start
-      attach       socket of the monitor
-      exit.json    exit record of the init process, written by the monitor
-      exec-*.json  exit records of further processes that have a monitor
+      state.json everything another process needs to manage the container; appears when the launch is
+      committed gate socket on which the init process waits for start; removed by start attach socket of the
+      monitor exit.json exit record of the init process, written by the monitor exec-*.json exit records of
+      further processes that have a monitor
 
-A directory without state.json whose lock is free is what a killed launcher left: it counts as nothing and goes.
-Nothing here outlives the boot, so nothing is flushed to disk.
+A directory without state.json whose lock is free is what a killed launcher left: it counts as nothing and
+goes. Nothing here outlives the boot, so nothing is flushed to disk.
 """
 
 import fcntl
@@ -25,7 +24,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
 STATE_FILE = "state.json"
 GATE = "gate"
@@ -40,8 +39,8 @@ class ContainerState(Value):
     """What is known of a container beyond what the kernel tells.
 
     ``init_start_time`` (clock ticks since boot) tells the init process from a later one of the same number;
-    ``created`` is RFC 3339 in UTC; ``namespace_paths`` are below /proc by the specification's type names; ``uid`` is of
-    the user who made it.
+    ``created`` is RFC 3339 in UTC; ``namespace_paths`` are below /proc by the specification's type names;
+    ``uid`` is of the user who made it.
     """
 
     id: str
@@ -79,7 +78,7 @@ class StateDirectory:
         self.path = f"{root}/{self.name}"
         self.fd = fd
 
-    def __enter__(self) -> "StateDirectory":
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,7 +164,9 @@ def _plain(value: "Any") -> "Any":
 
 def missing(container_id: str) -> NotFound:
     """The error for a container that is not there; callers of runtimes know these words."""
-    return NotFound(f"container {container_id} does not exist: container does not exist", code="container-not-found")
+    return NotFound(
+        f"container {container_id} does not exist: container does not exist", code="container-not-found"
+    )
 
 
 def _open(root: str, container_id: str) -> StateDirectory:
@@ -214,7 +215,9 @@ def claim(root: str, container_id: str) -> StateDirectory:
 
 
 def _sweep(root: str, container_id: str) -> bool:
-    """Removes what a killed launcher left under this id; False when there is a container, or one being made."""
+    """Removes what a killed launcher left under this id; False when there is a container, or one being
+    made.
+    """
     try:
         directory = _open(root, container_id)
     except NotFound:

@@ -159,7 +159,7 @@ class Stats(Value):
     interfaces: tuple[InterfaceStats, ...] = ()
 
 
-# Reading ----------------------------------------------------------------------------------------------------
+# Reading
 
 
 def read_stats(directories: Mapping[str, str]) -> Stats:
@@ -465,7 +465,7 @@ def _rdma_lines(text: str) -> dict[str, dict[str, int | None]]:
     return found
 
 
-# Printing ---------------------------------------------------------------------------------------------------
+# Printing
 
 
 def stats_event(container_id: str, stats: Stats) -> dict[str, Any]:

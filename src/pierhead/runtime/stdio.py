@@ -24,8 +24,8 @@ class Stdio(Value):
     """The three streams of a process without a terminal.
 
     Fields:
-        input, output, error: a descriptor (which stays the caller's), None for the null device, or ``KEEP`` for the
-            monitor, which then logs and serves attach.
+        input, output, error: a descriptor (which stays the caller's), None for the null device, or ``KEEP``
+            for the monitor, which then logs and serves attach.
         log_path: file that the monitor writes kept output to; empty for none.
         log_format: ``json`` (one object a line) or ``cri`` (Kubernetes' text).
         log_bytes: size at which the log is rotated; 0 for never.
@@ -72,7 +72,9 @@ class Stdio(Value):
     def open(
         self, given: dict[str, int], header: dict[str, Argument], opened: list[int], *, supervise: bool
     ) -> None:
-        """Fills in the process's ends by slot name, and the monitor's; descriptors opened here are listed too."""
+        """Fills in the process's ends by slot name, and the monitor's; descriptors opened here are listed
+        too.
+        """
         for name, wanted in (("input", self.input), ("output", self.output), ("error", self.error)):
             if isinstance(wanted, int):
                 given[name] = wanted

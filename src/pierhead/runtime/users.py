@@ -74,7 +74,9 @@ def _user_of(name: str, passwd: str) -> tuple[int, int, str, str]:
     if name == "root":
         return 0, 0, "/root", ""
     raise InvalidInput(
-        f"unable to find user {name}: no matching entries in passwd file", code="no-such-user", path="$.process.user"
+        f"unable to find user {name}: no matching entries in passwd file",
+        code="no-such-user",
+        path="$.process.user",
     )
 
 
@@ -93,7 +95,9 @@ def _group_id(name: str, groups: str) -> int:
     if number is not None:
         return number
     raise InvalidInput(
-        f"unable to find group {name}: no matching entries in group file", code="no-such-group", path="$.process.user"
+        f"unable to find group {name}: no matching entries in group file",
+        code="no-such-group",
+        path="$.process.user",
     )
 
 
@@ -104,7 +108,11 @@ def _groups_with(login: str, groups: str) -> set[int]:
 def _records(text: str, count: int) -> Iterator[list[str]]:
     for line in text.splitlines():
         fields = line.strip().split(":")
-        if len(fields) >= count and _number(fields[2]) is not None and (count < 7 or _number(fields[3]) is not None):
+        if (
+            len(fields) >= count
+            and _number(fields[2]) is not None
+            and (count < 7 or _number(fields[3]) is not None)
+        ):
             yield fields
 
 

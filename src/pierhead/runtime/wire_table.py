@@ -76,7 +76,12 @@ HEADER = (
 
 # name: (number, signature, argument names, manual)
 OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
-    "open_tree": (0, "fsufu", ("slot", "source", "flags", "userns", "idmap_flags"), "open_tree(2), mount_setattr(2)"),
+    "open_tree": (
+        0,
+        "fsufu",
+        ("slot", "source", "flags", "userns", "idmap_flags"),
+        "open_tree(2), mount_setattr(2)",
+    ),
     "device_program": (1, "fb", ("cgroup", "program"), "bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE"),
     "join_cgroup": (2, "f", ("file",), "cgroups(7)"),
     "setns": (3, "fu", ("namespace", "kind"), "setns(2)"),
@@ -91,8 +96,18 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "root_here": (12, "", (), "openat2(2)"),
     "propagation": (13, "su", ("path", "flags"), "mount_namespaces(7)"),
     "root": (14, "s", ("path",), "mount(2), openat2(2)"),
-    "mount": (15, "ssbusuu", ("type", "source", "options", "attributes", "target", "target_kind", "propagation"), "fsopen(2), fsmount(2), move_mount(2)"),
-    "bind": (16, "fssuuuuuf", ("tree", "source", "target", "flags", "target_kind", "set", "clear", "propagation", "userns"), "open_tree(2), mount_setattr(2), move_mount(2)"),
+    "mount": (
+        15,
+        "ssbusuu",
+        ("type", "source", "options", "attributes", "target", "target_kind", "propagation"),
+        "fsopen(2), fsmount(2), move_mount(2)",
+    ),
+    "bind": (
+        16,
+        "fssuuuuuf",
+        ("tree", "source", "target", "flags", "target_kind", "set", "clear", "propagation", "userns"),
+        "open_tree(2), mount_setattr(2), move_mount(2)",
+    ),
     "remount": (17, "suuuu", ("target", "flags", "set", "clear", "propagation"), "mount_setattr(2)"),
     "mkdir": (18, "suuu", ("path", "mode", "uid", "gid"), "mkdir(2)"),
     "symlink": (19, "ss", ("target", "path"), "symlink(2)"),
@@ -118,7 +133,12 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "memory_policy": (39, "ub", ("mode", "nodes"), "set_mempolicy(2)"),
     "keyring": (40, "s", ("label",), "keyctl(2)"),
     "label": (41, "ss", ("attribute", "value"), "OCI runtime-spec, process.apparmorProfile / selinuxLabel"),
-    "hook": (42, "sbbuu", ("path", "arguments", "environment", "timeout_ms", "state"), "OCI runtime-spec, POSIX-platform Hooks"),
+    "hook": (
+        42,
+        "sbbuu",
+        ("path", "arguments", "environment", "timeout_ms", "state"),
+        "OCI runtime-spec, POSIX-platform Hooks",
+    ),
     "working_directory": (43, "su", ("path", "flags"), "chdir(2), getcwd(2)"),
     "bounding_set": (44, "u", ("mask",), "PR_CAPBSET_DROP(2const)"),
     "identity": (45, "uubu", ("uid", "gid", "groups", "flags"), "setgroups(2), setresuid(2), setresgid(2)"),

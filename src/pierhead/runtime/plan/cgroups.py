@@ -199,7 +199,7 @@ def _unlimited(value: int, *, version: int) -> str:
     return str(value)
 
 
-# Memory -----------------------------------------------------------------------------------------------------
+# Memory
 
 
 def _plan_memory(plan: _Plan, memory: "oci.Memory") -> None:
@@ -333,7 +333,7 @@ def _swap_v2(plan: _Plan, limit: int | None, swap: int | None) -> str:
     return str(swap - memory)
 
 
-# Processor --------------------------------------------------------------------------------------------------
+# Processor
 
 
 def _plan_cpuset(plan: _Plan, cpu: "oci.Cpu") -> None:
@@ -448,7 +448,7 @@ def _plan_bandwidth_v2(plan: _Plan, cpu: "oci.Cpu") -> None:
         plan.add(file, value, field, why)
 
 
-# Processes, block devices, huge pages, network, RDMA --------------------------------------------------------
+# Processes, block devices, huge pages, network, RDMA
 
 
 def _plan_pids(plan: _Plan, pids: "oci.Pids") -> None:
@@ -550,7 +550,7 @@ def _plan_rdma(plan: _Plan, devices: "dict[str, oci.Rdma]") -> None:
             plan.add("rdma.max", " ".join(parts), field, "handles and objects of the RDMA device")
 
 
-# Devices and raw files --------------------------------------------------------------------------------------
+# Devices and raw files
 
 
 def _plan_devices(plan: _Plan, rules: "tuple[oci.DeviceRule, ...]") -> None:

@@ -1,8 +1,9 @@
 """Who a process is and what it may do: ids, capabilities, limits, labels, filter.  Pure.
 
-The order is the kernel's: the bounding set is dropped while we hold CAP_SETPCAP, ids change before capabilities are
-set, the ambient set comes last.  A filter without no_new_privs needs CAP_SYS_ADMIN, so it goes before the capabilities
-are given up; with no_new_privs it goes as late as possible, so that it need not allow what we do ourselves.
+The order is the kernel's: the bounding set is dropped while we hold CAP_SETPCAP, ids change before
+capabilities are set, the ambient set comes last. A filter without no_new_privs needs CAP_SYS_ADMIN, so it
+goes before the capabilities are given up; with no_new_privs it goes as late as possible, so that it need not
+allow what we do ourselves.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
     from pierhead.oci.runtime import Capabilities, IOPriority, MemoryPolicy, Personality, Rlimit, Scheduler
 
+
 def capability_mask(names: Iterable[str]) -> int:
-    """Bits by capability number; names that this version does not know are left out (the caller has warned)."""
+    """Bits by capability number; names that this version does not know are left out (the caller has
+    warned).
+    """
     mask = 0
     for name in names:
         number = numbers.CAPABILITY_NUMBERS.get(name)
@@ -33,13 +37,13 @@ def plan_bounding(capabilities: Capabilities) -> Operation:
     return Operation(name="bounding_set", arguments=(capability_mask(capabilities.bounding),), why=why)
 
 
-def plan_identity(
-    uid: int, gid: int, groups: tuple[int, ...], *, keep_groups: bool = False
-) -> Operation:
+def plan_identity(uid: int, gid: int, groups: tuple[int, ...], *, keep_groups: bool = False) -> Operation:
     """The user's ids; capabilities survive the change and are set right afterwards."""
     encoded = b"".join(group.to_bytes(4, "little") for group in groups)
     flags = wire_table.IDENTITY_KEEP_CAPS | (wire_table.IDENTITY_KEEP_GROUPS if keep_groups else 0)
-    return Operation(name="identity", arguments=(uid, gid, encoded, flags), why="the user the process runs as")
+    return Operation(
+        name="identity", arguments=(uid, gid, encoded, flags), why="the user the process runs as"
+    )
 
 
 def plan_capabilities(capabilities: Capabilities) -> tuple[Operation, ...]:
@@ -68,7 +72,11 @@ def rlimit_number(name: str) -> int:
 def plan_rlimits(rlimits: Iterable[Rlimit]) -> tuple[Operation, ...]:
     """Resource limits of the process."""
     return tuple(
-        Operation(name="rlimit", arguments=(rlimit_number(limit.type), limit.soft, limit.hard), why=f"limit {limit.type}")
+        Operation(
+            name="rlimit",
+            arguments=(rlimit_number(limit.type), limit.soft, limit.hard),
+            why=f"limit {limit.type}",
+        )
         for limit in rlimits
     )
 
@@ -106,7 +114,9 @@ def plan_personality(personality: Personality) -> Operation:
     """Execution domain: what uname tells of the machine."""
     domain = _number(numbers.PERSONALITIES, personality.domain, "personality", "$.linux.personality.domain")
     if personality.flags:
-        raise InvalidInput("personality flags are not defined by the specification", path="$.linux.personality.flags")
+        raise InvalidInput(
+            "personality flags are not defined by the specification", path="$.linux.personality.flags"
+        )
     return Operation(name="personality", arguments=(domain,), why="what uname(2) tells")
 
 

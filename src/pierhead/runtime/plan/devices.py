@@ -48,14 +48,21 @@ ALLOWED_RULES = (
     DeviceRule(allow=True, type="c", major=136, access="rwm"),
     DeviceRule(allow=True, type="c", major=5, minor=2, access="rwm"),
 )
-"""What every container may do with devices: make nodes of any (making one gives no access), and use the default
+"""What every container may do with devices: make nodes of any (making one gives no access), and use the
+default
 devices and its own terminals."""
 
 
 def device_rules(config: Config) -> tuple[DeviceRule, ...]:
     """The rules for the container's cgroup: the configuration's, then what every container needs."""
     own = tuple(
-        DeviceRule(allow=True, type=_rule_type(device), major=device.major, minor=device.minor, access=device.permissions)
+        DeviceRule(
+            allow=True,
+            type=_rule_type(device),
+            major=device.major,
+            minor=device.minor,
+            access=device.permissions,
+        )
         for device in config.devices
         if device.permissions and device.type != "p"
     )
@@ -69,7 +76,8 @@ def _rule_type(device: Device) -> str:
 def needs_device_setup(config: Config) -> bool:
     """Whether /dev is ours to fill: not when the caller binds a /dev of its own."""
     return not any(
-        mount.destination.rstrip("/") == "/dev" and (mount.type == "bind" or {"bind", "rbind"} & set(mount.options))
+        mount.destination.rstrip("/") == "/dev"
+        and (mount.type == "bind" or {"bind", "rbind"} & set(mount.options))
         for mount in config.mounts
     )
 
@@ -92,7 +100,9 @@ def _nodes(devices: Iterable[Device], *, bind: bool) -> Iterator[Operation]:
     for device in devices:
         number = device.major << 32 | device.minor
         if device.type not in _TYPE_BITS:
-            raise InvalidInput(f"device {device.path}: there is no device type {device.type!r}", path="$.linux.devices")
+            raise InvalidInput(
+                f"device {device.path}: there is no device type {device.type!r}", path="$.linux.devices"
+            )
         if bind and device.type != "p":
             why = "a user namespace may not make nodes: the host's is bound"
             yield Operation(name="bind_node", arguments=(device.path, number), why=why)

@@ -1,8 +1,8 @@
 """The plan of a further process in a container that runs.  Pure.
 
-The joiner is put into the container's cgroup, enters all its namespaces at once through the init process's pidfd (a
-pidfd cannot come to mean another process, as a number can), and clones the process, which is then in the pid
-namespace too.
+The joiner is put into the container's cgroup, enters all its namespaces at once through the init process's
+pidfd (a pidfd cannot come to mean another process, as a number can), and clones the process, which is then in
+the pid namespace too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ from __future__ import annotations
 from pierhead.oci.numbers import NAMESPACES
 from pierhead.runtime import wire_table as wire
 from pierhead.runtime.plan import credentials
-from pierhead.runtime.plan.launch import LaunchView, list_slots, plan_keyring, plan_process, plan_terminal_or_streams
+from pierhead.runtime.plan.launch import (
+    LaunchView,
+    list_slots,
+    plan_keyring,
+    plan_process,
+    plan_terminal_or_streams,
+)
 from pierhead.runtime.plan.launchplan import LaunchPlan, Slot, assemble
 from pierhead.runtime.plan.namespaces import join_cgroup
 from pierhead.runtime.wire import INIT, JOINER, Operation
@@ -40,13 +46,14 @@ def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchP
         *_final_affinity(process),
         *plan_process(config, process, view, keep_groups=False),
     )
-    return assemble(
-        operations,
-        list_slots(view, Slot(name="init process", kind="given")),
+    plan = LaunchPlan(
+        operations=operations,
+        slots=list_slots(view, Slot(name="init process", kind="given")),
         joiner=True,
         oom_score_adj=process.oom_score_adj,
         trace=view.trace,
     )
+    return assemble(plan)
 
 
 def _join(config: Config, process: ProcessSpec, view: LaunchView) -> Iterable[Operation]:

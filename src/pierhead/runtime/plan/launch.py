@@ -4,8 +4,8 @@
     joiner   namespaces that are joined, or that must exist before the clone
     init     maps and cgroup · session · mounts · change of root · identity · gate · filter · execve
 
-Every step of the init process that can fail for the user's reasons stands before ``ready``, so that ``create`` says
-it and not ``start``; what has to come after the gate says why.
+Every step of the init process that can fail for the user's reasons stands before ``ready``, so that
+``create`` says it and not ``start``; what has to come after the gate says why.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
     )
     if "mount" not in spaces.new:
         raise InvalidInput(
-            "a container needs a mount namespace of its own", path="$.linux.namespaces", code="no-mount-namespace"
+            "a container needs a mount namespace of its own",
+            path="$.linux.namespaces",
+            code="no-mount-namespace",
         )
     in_user_namespace = "user" in spaces.new or "user" in spaces.joined
     mount_plan = mounts.plan_mounts(
@@ -113,9 +115,9 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *plan_process(config, process, view, keep_groups=False),
     )
-    return assemble(
-        operations,
-        list_slots(view, *spaces.slots, *mount_plan.slots),
+    plan = LaunchPlan(
+        operations=operations,
+        slots=list_slots(view, *spaces.slots, *mount_plan.slots),
         clone_flags=spaces.clone_flags,
         joiner=bool(spaces.joiner),
         into_cgroup=not (spaces.joiner and in_user_namespace),
@@ -124,6 +126,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         oom_score_adj=process.oom_score_adj,
         trace=view.trace,
     )
+    return assemble(plan)
 
 
 def list_slots(view: LaunchView, *more: Slot) -> tuple[Slot, ...]:
@@ -143,12 +146,11 @@ def _device_program(config: Config, view: LaunchView) -> Iterable[Operation]:
     if view.device_slot and view.device_program:
         program = view.device_program(devices.device_rules(config))
         why = "the kernel asks this program whenever the container opens or makes a device"
-        yield Operation(
-            name="device_program", arguments=(view.device_slot, program), place=STAGE, why=why
-        )
+        yield Operation(name="device_program", arguments=(view.device_slot, program), place=STAGE, why=why)
 
 
 def plan_keyring(config: Config, process: ProcessSpec) -> Iterable[Operation]:
+    """A session keyring of the container's own, which all of its processes share."""
     if not config.no_new_keyring:
         label = process.process_label or ""
         why = "keys of the caller's session stay with the caller"
@@ -170,12 +172,15 @@ def _networks(config: Config, new: frozenset[str]) -> Iterable[Operation]:
 def plan_terminal_or_streams(
     process: ProcessSpec, view: LaunchView, *, new_root: bool
 ) -> Iterable[Operation]:
+    """Standard streams: a terminal of the container, or what the launcher gives."""
     if view.console:
         size = process.console_size
         user = process.user if isinstance(process.user, User) else User()
         rows, columns = (size.height, size.width) if size else (0, 0)
         why = "its terminal is of its own devpts; the other end goes to whoever asked"
-        yield Operation(name="console", arguments=("console", rows, columns, user.uid, int(new_root)), why=why)
+        yield Operation(
+            name="console", arguments=("console", rows, columns, user.uid, int(new_root)), why=why
+        )
     elif any(view.streams):
         yield Operation(name="stdio", arguments=view.streams, why="its standard streams")
 
@@ -183,7 +188,9 @@ def plan_terminal_or_streams(
 def _sysctls(config: Config) -> Iterable[Operation]:
     for name, value in config.sysctl.items():
         path = "sys/" + name.replace(".", "/")
-        yield Operation(name="sysctl", arguments=(path, value), why=f"{name} of the container's own namespace")
+        yield Operation(
+            name="sysctl", arguments=(path, value), why=f"{name} of the container's own namespace"
+        )
 
 
 def _hook(hook: Hook, state: int, why: str) -> Operation:
@@ -197,7 +204,9 @@ def _hooks_before_pivot(config: Config) -> Iterable[Operation]:
         why = "the launcher runs the prestart and createRuntime hooks in the host's namespaces"
         yield Operation(name="sync", arguments=(wire.SYNC_HOOKS,), why=why)
     for hook in config.hooks.create_container:
-        yield _hook(hook, wire.STATE_CREATING, "createContainer: in the container's namespaces, before its root")
+        yield _hook(
+            hook, wire.STATE_CREATING, "createContainer: in the container's namespaces, before its root"
+        )
 
 
 def _names(config: Config) -> Iterable[Operation]:
@@ -207,7 +216,7 @@ def _names(config: Config) -> Iterable[Operation]:
         yield Operation(name="domainname", arguments=(config.domainname,), why="its NIS domain name")
 
 
-# The process --------------------------------------------------------------------------------------------------
+# The process
 
 
 def plan_process(
@@ -278,7 +287,9 @@ def _identity_gate_filter(
     user = process.user if isinstance(process.user, User) else User()
     groups = tuple(group for group in process.additional_groups or () if isinstance(group, int))
     identity = (
-        credentials.plan_identity(user.uid, user.gid, (*user.additional_gids, *groups), keep_groups=keep_groups),
+        credentials.plan_identity(
+            user.uid, user.gid, (*user.additional_gids, *groups), keep_groups=keep_groups
+        ),
         *credentials.plan_capabilities(capabilities),
         Operation(
             name="working_directory",

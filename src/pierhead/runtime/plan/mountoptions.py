@@ -100,7 +100,8 @@ def parse_options(options: tuple[str, ...], *, path: str = "") -> MountOptions:
         path: JSON path of the options, for the error.
     """
     found: dict[str, int] = {"set": 0, "clear": 0, "recursive_set": 0, "recursive_clear": 0, "propagation": 0}
-    words: dict[str, bool | str] = {}
+    bind = recursive = remount = False
+    idmap = ""
     data = []
     for option in options:
         if option in ATTRIBUTES:
@@ -110,18 +111,29 @@ def parse_options(options: tuple[str, ...], *, path: str = "") -> MountOptions:
         elif option in PROPAGATION:
             found["propagation"] = PROPAGATION[option]
         elif option in ("bind", "rbind"):
-            words["bind"], words["recursive"] = True, option == "rbind"
+            bind, recursive = True, option == "rbind"
         elif option == "remount":
-            words["remount"] = True
+            remount = True
         elif option in ("idmap", "ridmap"):
-            words["idmap"] = option
+            idmap = option
         elif option == "tmpcopyup":
             raise InvalidInput(
                 "the option 'tmpcopyup' is not supported", path=path, hint="copy the files into a volume"
             )
         elif option not in _WITHOUT_EFFECT:
             data.append(option)
-    return MountOptions(**found, **words, data=tuple(data))
+    return MountOptions(
+        set=found["set"],
+        clear=found["clear"],
+        recursive_set=found["recursive_set"],
+        recursive_clear=found["recursive_clear"],
+        propagation=found["propagation"],
+        bind=bind,
+        recursive=recursive,
+        remount=remount,
+        idmap=idmap,
+        data=tuple(data),
+    )
 
 
 def _apply(found: dict[str, int], set_name: str, clear_name: str, pair: tuple[int, int]) -> None:

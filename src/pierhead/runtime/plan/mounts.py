@@ -1,6 +1,7 @@
 """Mounts of the configuration to operations, and the root before and after them.  Pure.
 
-Order matters and has its reasons: the root is made a mount, file systems and binds go onto it in the configuration's
+Order matters and has its reasons: the root is made a mount, file systems and binds go onto it in the
+    configuration's
 order, then paths are masked and made read-only (so that no mount uncovers them), then the root is changed.
 """
 
@@ -61,7 +62,11 @@ def plan_root(config: Config, parent_mount: str, scratch: str) -> tuple[Operatio
     if flags is None:
         message = f"there is no propagation {config.rootfs_propagation!r}"
         raise InvalidInput(message, path="$.linux.rootfsPropagation")
-    why = "what we mount does not reach the host" if not flags & mountoptions.MS_SHARED else "as rootfsPropagation says"
+    why = (
+        "what we mount does not reach the host"
+        if not flags & mountoptions.MS_SHARED
+        else "as rootfsPropagation says"
+    )
     operations = [Operation(name="propagation", arguments=("/", flags | mountoptions.MS_REC), why=why)]
     if flags & mountoptions.MS_SHARED:
         why = "the kernel refuses to pivot out of a shared mount"
@@ -80,10 +85,20 @@ def _copy_on_write(lower: str, scratch: str) -> Iterator[Operation]:
     """An overlay whose upper layer is memory; nobody outside our mount namespace sees it."""
     yield Operation(name="root_here", why="the view is built on the host's root, in our mount namespace only")
     why = "changes go to memory"
-    arguments = ("tmpfs", "tmpfs", b"smode\0" + b"0755\0", mountoptions.NODEV, scratch, 0, mountoptions.MS_PRIVATE)
+    arguments = (
+        "tmpfs",
+        "tmpfs",
+        b"smode\0" + b"0755\0",
+        mountoptions.NODEV,
+        scratch,
+        0,
+        mountoptions.MS_PRIVATE,
+    )
     yield Operation(name="mount", arguments=arguments, why=why)
     for name in ("upper", "work", "root"):
-        yield Operation(name="mkdir", arguments=(f"{scratch}/{name}", 0o755, 0, 0), why="a part of the overlay")
+        yield Operation(
+            name="mkdir", arguments=(f"{scratch}/{name}", 0o755, 0, 0), why="a part of the overlay"
+        )
     escaped = lower.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
     layers = {"lowerdir": escaped, "upperdir": f"{scratch}/upper", "workdir": f"{scratch}/work"}
     data = "".join(f"s{key}\0{value}\0" for key, value in layers.items()).encode(errors="surrogateescape")
@@ -107,7 +122,9 @@ def plan_mounts(config: Config, view: MountView) -> MountPlan:
         elif mount.type in ("cgroup", "cgroup2"):
             init += _plan_cgroup(mount, options, view, path)
         elif not mount.type:
-            raise InvalidInput(f"the mount on {mount.destination} has neither a type nor the option bind", path=path)
+            raise InvalidInput(
+                f"the mount on {mount.destination} has neither a type nor the option bind", path=path
+            )
         else:
             init.append(_file_system(mount, options, label=mount.label or config.mount_label))
     return MountPlan(stage=tuple(stage), init=tuple(init), slots=tuple(slots))
@@ -186,7 +203,9 @@ def _remount(mount: Mount, options: MountOptions) -> Operation:
         options.clear | options.recursive_clear,
         options.propagation,
     )
-    return Operation(name="remount", arguments=arguments, why="change the attributes of a mount that is there")
+    return Operation(
+        name="remount", arguments=arguments, why="change the attributes of a mount that is there"
+    )
 
 
 _Sinks = tuple[list[Operation], list[Operation], list[Slot]]
@@ -250,12 +269,14 @@ def _bind_operations(mount: Mount, options: MountOptions, tree: str) -> Iterator
         yield Operation(name="remount", arguments=arguments, why="attributes of the topmost mount alone")
 
 
-# cgroup -----------------------------------------------------------------------------------------------------
+# cgroup
 
 
 def _plan_cgroup(mount: Mount, options: MountOptions, view: MountView, path: str) -> Sequence[Operation]:
     if view.hierarchies.mode == "none":
-        raise Unsupported(f"{path}: this machine has no cgroup hierarchy mounted to show at {mount.destination}")
+        raise Unsupported(
+            f"{path}: this machine has no cgroup hierarchy mounted to show at {mount.destination}"
+        )
     if view.hierarchies.mode == "v2":
         return (_cgroup2(mount.destination, options, view),)
     return _cgroup1(mount, options, view)
@@ -265,7 +286,15 @@ def _cgroup2(destination: str, options: MountOptions, view: MountView) -> Operat
     tree = view.hierarchies.unified()
     if "cgroup" in view.new_namespaces or tree is None:
         why = "the container's own cgroup, which its namespace shows as the root"
-        arguments = ("cgroup2", "cgroup", b"", options.set, destination, wire.TARGET_REAL, options.propagation)
+        arguments = (
+            "cgroup2",
+            "cgroup",
+            b"",
+            options.set,
+            destination,
+            wire.TARGET_REAL,
+            options.propagation,
+        )
         return Operation(name="mount", arguments=arguments, why=why)
     return _own_cgroup(tree.mountpoint, destination, options, view)
 
@@ -276,7 +305,9 @@ def _own_cgroup(mountpoint: str, destination: str, options: MountOptions, view: 
     set_, clear = options.set | mountoptions.RDONLY, options.clear & ~mountoptions.RDONLY
     kind = wire.TARGET_DIRECTORY | wire.TARGET_REAL
     arguments = ("", source, destination, 0, kind, set_, clear, options.propagation, "")
-    return Operation(name="bind", arguments=arguments, why="the container's own cgroup, without a namespace for it")
+    return Operation(
+        name="bind", arguments=arguments, why="the container's own cgroup, without a namespace for it"
+    )
 
 
 def _cgroup1(mount: Mount, options: MountOptions, view: MountView) -> list[Operation]:
@@ -286,7 +317,9 @@ def _cgroup1(mount: Mount, options: MountOptions, view: MountView) -> list[Opera
     top = mount.destination.rstrip("/")
     kind = wire.TARGET_DIRECTORY | wire.TARGET_REAL
     why = "a place for the hierarchies of cgroup version 1"
-    operations = [Operation(name="mount", arguments=("tmpfs", "tmpfs", data, attributes, top, kind, 0), why=why)]
+    operations = [
+        Operation(name="mount", arguments=("tmpfs", "tmpfs", data, attributes, top, kind, 0), why=why)
+    ]
     for tree in view.hierarchies.trees:
         name = tree.mountpoint.rpartition("/")[2]
         target = f"{top}/{name}"
@@ -300,8 +333,9 @@ def _cgroup1(mount: Mount, options: MountOptions, view: MountView) -> list[Opera
         operations.append(Operation(name="mount", arguments=arguments, why=why))
         operations += _controller_links(top, name, tree.controllers)
     if options.set & mountoptions.RDONLY:
-        arguments = (top, 0, mountoptions.RDONLY, 0, 0)
-        operations.append(Operation(name="remount", arguments=arguments, why="nothing may be made beside them"))
+        closing = (top, 0, mountoptions.RDONLY, 0, 0)
+        why = "nothing may be made beside them"
+        operations.append(Operation(name="remount", arguments=closing, why=why))
     return operations
 
 

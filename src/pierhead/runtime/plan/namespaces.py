@@ -1,9 +1,9 @@
 """Namespaces: which are made with the clone, which are joined or made by the joiner beforehand.  Pure.
 
-A user namespace is made with the clone too, unless the joiner has to be in it first; so every other new namespace is
-owned by it.  The cgroup namespace is made by the init process itself, once it is in its cgroup: the namespace's root
-is where its maker is (cgroup_namespaces(7)).  A time namespace is entered by a clone only, and its offsets are
-written before that (time_namespaces(7)).
+A user namespace is made with the clone too, unless the joiner has to be in it first; so every other new
+namespace is owned by it. The cgroup namespace is made by the init process itself, once it is in its cgroup:
+the namespace's root is where its maker is (cgroup_namespaces(7)). A time namespace is entered by a clone
+only, and its offsets are written before that (time_namespaces(7)).
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def plan_namespaces(
         clone_flags=flags,
         slots=slots,
         joiner=tuple(joiner),
-        opening=_opening(
-            new, made_by_joiner=needs_joiner, cgroups=cgroups, meet_launcher=meet_launcher
-        ),
+        opening=_opening(new, made_by_joiner=needs_joiner, cgroups=cgroups, meet_launcher=meet_launcher),
         new=new,
         joined=frozenset(joined),
     )
@@ -153,7 +151,9 @@ def _opening(
     operations = [join_cgroup(name, INIT) for name in cgroups]
     maps = "user" in new and not made_by_joiner
     if maps or meet_launcher:
-        operations.append(_sync(INIT, "the launcher writes what needs its rights: id maps, cgroup, OOM score"))
+        operations.append(
+            _sync(INIT, "the launcher writes what needs its rights: id maps, cgroup, OOM score")
+        )
     if maps:
         operations.append(_become_root(INIT))
     if "cgroup" in new:

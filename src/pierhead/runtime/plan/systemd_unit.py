@@ -105,7 +105,7 @@ def bits_of_set(text: str) -> bytes:
     return mask.to_bytes((mask.bit_length() + 7) // 8 or 1, "little")
 
 
-# Devices ----------------------------------------------------------------------------------------------------
+# Devices
 
 
 def device_properties(rules: Iterable[oci.DeviceRule]) -> list[Property]:
@@ -148,7 +148,7 @@ def _device_node(device: str) -> str:
     return f"{name}-{major}" if minor == "*" else f"/dev/{name}/{major}:{minor}"
 
 
-# Annotations ------------------------------------------------------------------------------------------------
+# Annotations
 
 
 def annotation_properties(annotations: dict[str, str]) -> list[Property]:
