@@ -123,7 +123,7 @@ def measure_growth(workload: Workload, *, count: int) -> Growth:
             growth.start_us.append((time.perf_counter_ns() - begin_ns) / 1000)
             stack.callback(container.delete, force=True)
             monitors.append(container.state.monitor_pid)
-            if (number + 1) % _STEP in (1, 0):
+            if (number + 1) % _STEP == 0 or number + 1 == count:
                 growth.sizes.append(number + 1)
                 growth.bare_us.append(statistics.median(system_calls.sample() for _ in range(9)))
                 growth.monitor_pss_kb.append(statistics.mean(_read_rollup(pid)["Pss"] for pid in monitors))
