@@ -133,7 +133,7 @@ def measure_growth(workload: Workload, *, count: int) -> Growth:
 
 def plot_growth(growth: Growth, path: Path) -> None:
     """A picture: start time of each container, and memory per container, over their number."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - it is large: not in memory while measuring
+    from matplotlib.figure import Figure  # it is large: not in memory while measuring
 
     figure = Figure(figsize=(9, 7))
     above, below = figure.subplots(2, 1, sharex=True)
