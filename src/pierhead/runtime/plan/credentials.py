@@ -51,7 +51,8 @@ def plan_capabilities(capabilities: Capabilities) -> tuple[Operation, ...]:
     sets = (capabilities.effective, capabilities.permitted, capabilities.inheritable)
     masks = tuple(capability_mask(names) for names in sets)
     operations = [Operation(name="capabilities", arguments=masks, why="what is not listed is dropped")]
-    ambient = capability_mask(capabilities.ambient)
+    # the kernel raises only what is both permitted and inheritable; the rest was warned of
+    ambient = capability_mask(capabilities.ambient) & masks[1] & masks[2]
     if ambient:
         why = "capabilities that survive execve without root"
         operations.append(Operation(name="ambient_set", arguments=(ambient,), why=why))
