@@ -19,12 +19,13 @@ from pierhead.linux import files
 from pierhead.oci.document import decode, empty, encode
 from pierhead.oci.validate import check_container_id
 from pierhead.runtime.cgroups import CgroupState
-from pierhead.runtime.network import HostLink
 from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from pierhead.runtime.network import HostLink
 
 STATE_FILE = "state.json"
 GATE = "gate"
@@ -51,7 +52,7 @@ class ContainerState(Value):
     uid: int = 0
     cgroup: CgroupState
     namespace_paths: dict[str, str] = empty()
-    host_links: tuple[HostLink, ...] = ()
+    host_links: "tuple[HostLink, ...]" = ()
     config: dict[str, object]
 
 
@@ -140,7 +141,7 @@ class StateDirectory:
             **{
                 **document,
                 "cgroup": decode(CgroupState, document["cgroup"]),
-                "host_links": tuple(decode(HostLink, link) for link in document["host_links"]),
+                "host_links": tuple(_host_link(link) for link in document["host_links"]),
             }
         )
 
@@ -152,6 +153,12 @@ class StateDirectory:
             os.rmdir(self.path)
         except FileNotFoundError:
             return
+
+
+def _host_link(document: object) -> "HostLink":
+    from pierhead.runtime.network import HostLink
+
+    return decode(HostLink, document)
 
 
 def _plain(value: "Any") -> "Any":
