@@ -48,22 +48,32 @@ def resolve_process(config: Config, wanted: ProcessSpec, root_fd: int | None) ->
     return wanted.replace(user=account.user, additional_groups=(), env=env, **changes)
 
 
-class Filters:
-    """Compiled system call filters by profile: compiling one takes longer than a whole container."""
+_FILTERS_MAX = 64
 
-    _compiled: dict[tuple[Seccomp, str], tuple[bytes, int, bool]] = {}  # noqa: RUF012 - a cache
+
+class Filters:
+    """Compiled system call filters by profile: compiling one takes as long as half a container."""
+
+    _compiled: dict[int, tuple[Seccomp, tuple[bytes, int, bool]]] = {}  # noqa: RUF012 - a cache
     _profiles: dict[tuple[str, ...], Seccomp] = {}  # noqa: RUF012 - a cache
 
     @classmethod
     def compile(cls, seccomp: Seccomp) -> tuple[bytes, int, bool]:
-        """Program, flags, and whether somebody listens."""
+        """Program, flags, and whether somebody listens.
+
+        Looked up by identity, which the kept profile makes sure of: to compare profiles takes longer than the
+        launch of a process.
+        """
+        known = cls._compiled.get(id(seccomp))
+        if known is not None:
+            return known[1]
         from pierhead.runtime.plan.seccomp import compile_filter, filter_flags, notifies
 
-        arch = os.uname().machine
-        key = (seccomp, arch)
-        if key not in cls._compiled:
-            cls._compiled[key] = (compile_filter(seccomp, arch), filter_flags(seccomp), notifies(seccomp))
-        return cls._compiled[key]
+        made = compile_filter(seccomp, os.uname().machine), filter_flags(seccomp), notifies(seccomp)
+        if len(cls._compiled) >= _FILTERS_MAX:
+            cls._compiled.clear()
+        cls._compiled[id(seccomp)] = (seccomp, made)
+        return made
 
     @classmethod
     def default(cls, capabilities: tuple[str, ...]) -> Seccomp:
