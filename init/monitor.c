@@ -25,10 +25,11 @@ enum {
  * the output before it is seen too, and a client that connected before some output is accepted before that is read. */
 enum { INIT, OOM, CONSOLE, OUTPUT, ERROR, INPUT, CLIENT, LISTENER = CLIENT + CLIENTS_MAX, WATCHED };
 
-/* Pages of this are touched when something is written, and given back when nothing is under way. */
+/* Pages of this are touched when something is written, and given back when nothing has happened for a while. */
+enum { PAGE = 4096, INPUT_ROOM = (ATTACH_PACKET / PAGE + 1) * PAGE };
 static struct {
-	char log[LOG_ROOM], input[ATTACH_PACKET + 3], output[LOG_TEXT_MAX], error[LOG_TEXT_MAX];
-} room __attribute__((aligned(4096)));
+	char log[LOG_ROOM], input[INPUT_ROOM], output[LOG_TEXT_MAX], error[LOG_TEXT_MAX];
+} room __attribute__((aligned(PAGE)));
 
 static struct {
 	struct monitor given;
@@ -142,27 +143,42 @@ static void watch_all(void)
 	watch(LISTENER, m.attach.listener, attach_full(&m.attach) ? 0 : POLL_IN);
 }
 
-static bool under_way(void)
+static int64_t left_until(int64_t deadline)
 {
-	return attach_behind(&m.attach) || input_busy(&m.input) || m.output.start < m.output.end ||
-	       m.error.start < m.error.end;
+	int64_t left = deadline - clock_ms();
+
+	return left < 0 ? 0 : left;
 }
 
 /* Milliseconds; -1: until something happens. */
 static int64_t patience(void)
 {
 	bool behind = attach_behind(&m.attach);
-	int64_t left = behind ? m.attach.deadline - clock_ms() : m.room_used && !under_way() ? IDLE_MS : -1;
+	int64_t limit = behind ? left_until(m.attach.deadline) : m.room_used ? IDLE_MS : -1;
 
 	if (m.exited && !m.settled && !behind)
 		return 0;
 	if (m.exited && !m.recorded) {
-		int64_t record = m.settled ? RECORD_MS : m.record_by - clock_ms();
+		int64_t record = m.settled ? RECORD_MS : left_until(m.record_by);
 
-		left = left < 0 || record < left ? record : left;
-		return left < 0 ? 0 : left;
+		return limit < 0 || record < limit ? record : limit;
 	}
-	return behind && left < 0 ? 0 : left;
+	return limit;
+}
+
+static void give_back(void *pages, size_t size, bool in_use)
+{
+	if (!in_use)
+		sys(madvise, pages, size, MADV_DONTNEED);
+}
+
+static void give_back_room(void)
+{
+	give_back(room.log, sizeof room.log, false);
+	give_back(room.input, sizeof room.input, input_busy(&m.input));
+	give_back(room.output, sizeof room.output, m.output.start < m.output.end);
+	give_back(room.error, sizeof room.error, m.error.start < m.error.end);
+	m.room_used = false;
 }
 
 static void wait(void)
@@ -175,10 +191,8 @@ static void wait(void)
 	happened = sys(ppoll, m.watched, WATCHED, ms < 0 ? NULL : &limit, NULL, 8);
 	if (happened > 0)
 		m.room_used = true;
-	if (happened == 0 && m.room_used && !under_way()) {
-		sys(madvise, &room, sizeof room, MADV_DONTNEED);
-		m.room_used = false;
-	}
+	else if (m.room_used && !attach_behind(&m.attach))
+		give_back_room();
 }
 
 /* ---- serving ---- */

@@ -127,6 +127,7 @@ _Noreturn static void become(char **command, char **environment)
 		ends[0] = (int)sys(openat, FD_CWD, "/dev/null", O_RDONLY | O_CLOEXEC);
 	for (int to = 0; to < 3; to++)
 		check(sys(dup3, ends[to], to, 0), "dup3");
+	check(sys(close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */), "close_range");
 	sys(rt_sigprocmask, 2, &none, NULL, 8);
 	sys(execve, command[0], command, environment);
 	give_up("execve");
