@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,34 @@ def test_the_managers_own_properties(stand_in: StandIn) -> None:
 # The real one -----------------------------------------------------------------------------------------------
 
 
+def systemctl(*words: str) -> None:
+    """The command succeeds."""
+    subprocess.run(["systemctl", *words], check=True)
+
+
+def inactive(*units: str) -> list[str]:
+    """Those of the units that are not active."""
+    return [unit for unit in units if unit_property(unit, "ActiveState") != "active"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def services() -> None:
+    """What systemd starts when it is first spoken to runs already: no test leaves it behind."""
+    if Path("/run/systemd/system").is_dir() and os.geteuid() == 0:
+        systemctl("start", "dbus.service")
+
+
+@pytest.fixture
+def user_manager() -> Iterator[int]:
+    """The id of a user without rights whose service manager runs; it is gone afterwards, with its slices."""
+    uid = 65534
+    slices = [f"user-runtime-dir@{uid}.service", f"user-{uid}.slice", "systemd-logind.service", "user.slice"]
+    to_stop = inactive(f"user@{uid}.service", *slices)
+    systemctl("start", f"user@{uid}.service")
+    yield uid
+    systemctl("stop", *to_stop)
+
+
 def unit_property(unit: str, name: str) -> str:
     """What systemctl says."""
     command = ["systemctl", "show", "--property", name, "--value", unit]
@@ -263,6 +292,7 @@ def test_a_scope_is_made_limited_and_removed() -> None:
             manager.kill()
             child.wait(10)
             manager.remove()
+            systemctl("stop", "pierhead-tests.slice", "pierhead.slice")
     assert unit_property(unit, "LoadState") == "not-found"
     assert not any(Path(path).exists() for path in paths_by_controller(manager.state).values())
 
@@ -305,3 +335,46 @@ def test_annotations_become_properties() -> None:
             manager.kill()
             child.wait(10)
             manager.remove()
+
+
+ROOTLESS = """
+import os, subprocess, sys
+from pierhead.linux.cgroupfs import discover
+from pierhead.oci.runtime import Pids, Resources
+from pierhead.runtime.cgroups import new_cgroups, paths_by_controller
+
+manager = new_cgroups("systemd", "", f"rootless-{os.getpid()}", discover(), rootless=True)
+first, second = subprocess.Popen(["sleep", "60"]), subprocess.Popen(["sleep", "60"])
+try:
+    manager.create(Resources(pids=Pids(limit=33)), pid=first.pid)
+    manager.apply(Resources(pids=Pids(limit=33)))
+    manager.join(second.pid)
+    directory = paths_by_controller(manager.state)[""]
+    print(directory.partition("user.slice")[1], open(f"{directory}/pids.max").read().strip())
+    print(manager.procs() == sorted([first.pid, second.pid]))
+finally:
+    manager.kill()
+    first.wait()
+    second.wait()
+    manager.remove()
+print(os.path.exists(directory))
+"""
+
+
+@requires("root", "systemd", "cgroup-v2", "setpriv", "python:jeepney")
+def test_a_user_without_rights_has_his_own_systemd(user_manager: int) -> None:
+    """The user's manager makes the scope, and brings in processes that the user could not move himself."""
+    uid = user_manager
+    source = Path(systemd_module.__file__).parents[2]
+    environ = {"XDG_RUNTIME_DIR": f"/run/user/{uid}", "PYTHONPATH": str(source), "PATH": os.environ["PATH"]}
+    command = [
+        "setpriv",
+        f"--reuid={uid}",
+        f"--regid={uid}",
+        "--clear-groups",
+        sys.executable,
+        "-c",
+        ROOTLESS,
+    ]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("user.slice 33\nTrue\nFalse\n", "")
