@@ -20,6 +20,7 @@ from pierhead.errors import Conflict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from pierhead.cli.terminal import Terminal
@@ -85,6 +86,28 @@ class SignalPipe:
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
     """What a signal does by itself: its byte in the pipe does the rest."""
+
+
+def stand_in(launch: Callable[[int], Process], signals: SignalPipe, *, terminal: bool) -> int:
+    """Launches a process, stands in for it until it has ended, and returns its exit status as a shell has it.
+
+    Args:
+        launch: launches it; is given the descriptor of the socket that gets its terminal's master, or -1.
+        signals: catches from before; what comes early waits for the process.
+        terminal: whether it has one, to be joined with ours.
+    """
+    if not terminal:
+        return attend(launch(-1), signals).shell_code
+    from pierhead.cli.terminal import Terminal, channel, receive_master
+
+    ours, theirs = channel()
+    try:
+        process = launch(theirs.fileno())
+    finally:
+        theirs.close()
+    with Terminal(receive_master(ours)) as joined:
+        ours.close()
+        return attend(process, signals, joined).shell_code
 
 
 def attend(process: Process, signals: SignalPipe, terminal: Terminal | None = None) -> ExitStatus:

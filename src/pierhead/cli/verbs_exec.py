@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pierhead.cli.bundle import load_process
 from pierhead.cli.flags import BadUsage, Flag, Verb
-from pierhead.cli.foreground import SignalPipe, attend
+from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.inherit import connect, passed_descriptors, send_pidfd, write_pid_file
 from pierhead.cli.verbs_launch import (
     CONSOLE_SOCKET,
@@ -14,6 +14,7 @@ from pierhead.cli.verbs_launch import (
     PRESERVE_FDS,
     TRACE,
     check_console,
+    clock_ns,
 )
 from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import Box, Capabilities, User
@@ -91,7 +92,7 @@ def _exec(call: Call) -> int:
     if detach:
         _launch_detached(call, container, wanted)
         return 0
-    return run_in_foreground(call, container, wanted)
+    return _run_in_foreground(call, container, wanted)
 
 
 def process_from_options(config: Config, command: tuple[str, ...], options: Options) -> ProcessSpec:
@@ -170,6 +171,7 @@ def _launch_detached(call: Call, container: Container, wanted: ProcessSpec) -> N
 def _launch(call: Call, container: Container, wanted: ProcessSpec, console: int) -> Process:
     options = call.options
     _, count = passed_descriptors(options.number("preserve-fds") or 0)
+    begin_ns = clock_ns() if options.switch("trace") else 0
     process = container.exec(
         wanted,
         stdio=Stdio(),
@@ -179,8 +181,11 @@ def _launch(call: Call, container: Container, wanted: ProcessSpec, console: int)
         ignore_paused=options.switch("ignore-paused"),
         trace=options.switch("trace"),
     )
+    took_ns = clock_ns() - begin_ns if begin_ns else 0
     try:
-        _announce(call, container, wanted, process)
+        _announce(call, process)
+        if begin_ns:
+            _print_trace(call, container, wanted, took_ns)
     except BaseException:
         process.terminate()
         raise
@@ -195,7 +200,7 @@ def _cgroup(paths: tuple[str, ...]) -> str:
     return found.pop() if found else ""
 
 
-def _announce(call: Call, container: Container, wanted: ProcessSpec, process: Process) -> None:
+def _announce(call: Call, process: Process) -> None:
     options = call.options
     if options.text("pidfd-socket"):
         socket = connect(options.text("pidfd-socket"), "pidfd socket")
@@ -203,27 +208,25 @@ def _announce(call: Call, container: Container, wanted: ProcessSpec, process: Pr
         socket.close()
     if options.text("pid-file"):
         write_pid_file(options.text("pid-file"), process.pid)
-    if options.switch("trace"):
-        from pierhead.cli.explain import trace_table
-
-        call.output.remark(trace_table(container.plan_exec(wanted), container.trace, call.output))
 
 
-def run_in_foreground(call: Call, container: Container, wanted: ProcessSpec) -> int:
-    """Runs the process, stands in for it, and returns its exit status."""
-    with SignalPipe() as signals:
-        if not wanted.terminal:
-            return attend(_launch(call, container, wanted, -1), signals).shell_code
-        from pierhead.cli import terminal
+def _print_trace(call: Call, container: Container, wanted: ProcessSpec, took_ns: int) -> None:
+    from pierhead.cli.explain import trace_table
 
-        size = terminal.own_size()
-        if size is not None and wanted.console_size is None:
+    call.output.remark(trace_table(container.plan_exec(wanted), container.trace, took_ns, call.output))
+
+
+def _run_in_foreground(call: Call, container: Container, wanted: ProcessSpec) -> int:
+    if wanted.terminal and wanted.console_size is None:
+        from pierhead.cli.terminal import own_size
+
+        size = own_size()
+        if size is not None:
             wanted = wanted.replace(console_size=Box(height=size[0], width=size[1]))
-        ours, theirs = terminal.channel()
-        process = _launch(call, container, wanted, theirs.fileno())
-        theirs.close()
-        with terminal.Terminal(terminal.receive_master(ours)) as joined:
-            return attend(process, signals, joined).shell_code
+    with SignalPipe() as signals:
+        return stand_in(
+            lambda console: _launch(call, container, wanted, console), signals, terminal=wanted.terminal
+        )
 
 
 EXEC = Verb(

@@ -6,7 +6,7 @@ import os
 
 from pierhead.cli.bundle import load_bundle
 from pierhead.cli.flags import Flag, Verb
-from pierhead.cli.foreground import SignalPipe, attend
+from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.inherit import (
     connect,
     passed_descriptors,
@@ -20,10 +20,8 @@ from pierhead.runtime import Stdio, create, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
-
     from pierhead.cli.call import Call
-    from pierhead.runtime import Config, Container
+    from pierhead.runtime import Config, Container, Process
 
 EXPLAIN = Flag(
     name="explain", kind="switch", about="print every step of the launch with its reason, and do none of them"
@@ -106,7 +104,7 @@ def _configuration(call: Call) -> Config:
 
 def _explain(call: Call, config: Config, *, gate: bool) -> int:
     from pierhead.cli.explain import explain_launch
-    from pierhead.runtime import plan
+    from pierhead.runtime.factory import plan
 
     title = f"container {call.id} from {config.bundle}"
     call.output.print(explain_launch(plan(call.root, call.id, config, gate=gate), title, call.output))
@@ -149,6 +147,7 @@ def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
     sockets, count = passed_descriptors(options.number("preserve-fds") or 0)
     assert config.process is not None
     config = config.replace(process=with_listen_variables(config.process, sockets))
+    begin_ns = clock_ns() if options.switch("trace") else 0
     container = (create if gate else run)(
         call.root,
         call.id,
@@ -158,15 +157,23 @@ def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
         preserve_fds=tuple(range(3, 3 + count)),
         trace=options.switch("trace"),
     )
+    took_ns = clock_ns() - begin_ns if begin_ns else 0
     try:
-        _announce(call, container, gate=gate)
+        _announce(call, container, took_ns, gate=gate)
     except BaseException:
         container.delete(force=True)
         raise
     return container
 
 
-def _announce(call: Call, container: Container, *, gate: bool) -> None:
+def clock_ns() -> int:
+    """A moment, to measure from."""
+    import time
+
+    return time.perf_counter_ns()
+
+
+def _announce(call: Call, container: Container, took_ns: int, *, gate: bool) -> None:
     options = call.options
     if options.text("pidfd-socket"):
         socket = connect(options.text("pidfd-socket"), "pidfd socket")
@@ -176,29 +183,27 @@ def _announce(call: Call, container: Container, *, gate: bool) -> None:
         write_pid_file(options.text("pid-file"), container.init.pid)
     if options.switch("trace"):
         from pierhead.cli.explain import trace_table
-        from pierhead.runtime import plan
+        from pierhead.runtime.factory import plan
 
         performed = plan(call.root, call.id, container.config, gate=gate)
-        call.output.remark(trace_table(performed, container.trace, call.output))
+        call.output.remark(trace_table(performed, container.trace, took_ns, call.output))
 
 
 def _run_in_foreground(call: Call, config: Config, signals: SignalPipe) -> int:
-    assert config.process is not None
-    if not config.process.terminal:
-        container = _launch(call, config, gate=False)
-        try:
-            return attend(container.init, signals).shell_code
-        finally:
-            _leave(call, container)
-    from pierhead.cli import terminal
+    made: list[Container] = []
 
-    ours, theirs = terminal.channel()
-    container = _make(call, with_own_size(config), theirs.fileno(), gate=False)
-    theirs.close()
+    def launch(console: int) -> Process:
+        made.append(_make(call, config, console, gate=False))
+        return made[0].init
+
+    terminal = config.process is not None and config.process.terminal
+    if terminal:
+        config = with_own_size(config)
     try:
-        return attend_terminal(container, ours, signals)
+        return stand_in(launch, signals, terminal=terminal)
     finally:
-        _leave(call, container)
+        if made and not call.options.switch("keep"):
+            made[0].delete(force=True)
 
 
 def with_own_size(config: Config) -> Config:
@@ -210,19 +215,6 @@ def with_own_size(config: Config) -> Config:
     if process is None or process.console_size is not None or size is None:
         return config
     return config.replace(process=process.replace(console_size=Box(height=size[0], width=size[1])))
-
-
-def attend_terminal(container: Container, ours: _socket.socket, signals: SignalPipe) -> int:
-    """The same as ``attend``, with our terminal joined to the process's; returns the exit status."""
-    from pierhead.cli.terminal import Terminal, receive_master
-
-    with Terminal(receive_master(ours)) as joined:
-        return attend(container.init, signals, joined).shell_code
-
-
-def _leave(call: Call, container: Container) -> None:
-    if not call.options.switch("keep"):
-        container.delete(force=True)
 
 
 CREATE = Verb(
