@@ -6,14 +6,13 @@ import _socket
 import os
 
 from pierhead.errors import Conflict, OperationFailed, PierheadError, Unsupported
-from pierhead.linux import cgroupfs, files, process
-from pierhead.runtime import hooks, launcher, resolve, state, status, wire, wire_table
-from pierhead.runtime.cgroups import CgroupManager, CgroupState, load_cgroups, paths_by_controller
+from pierhead.linux import files, process
+from pierhead.runtime import hooks, launcher, state, status, wire, wire_table
+from pierhead.runtime.cgroups import CgroupManager, load_cgroups, paths_by_controller
 from pierhead.runtime.config import Config, ProcessSpec, config_from_document, config_to_document
-from pierhead.runtime.handshake import Handshake, LaunchFailed, describe_failure, perform_on_host, receive
+from pierhead.runtime.handshake import LaunchFailed, describe_failure, perform_on_host, receive
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
-from pierhead.runtime.plan.join import plan_exec
 from pierhead.runtime.process import ExitStatus, Process
 from pierhead.runtime.stdio import Stdio
 
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 
     from pierhead.oci.runtime import Resources
     from pierhead.runtime.exitrecord import ExitRecord
+    from pierhead.runtime.joining import Joining
     from pierhead.runtime.launcher import Launched
     from pierhead.runtime.oom import OomEvents
-    from pierhead.runtime.plan.launch import LaunchView
     from pierhead.runtime.plan.launchplan import LaunchPlan
     from pierhead.runtime.state import ContainerState, StateDirectory
     from pierhead.runtime.stats import Stats
@@ -67,7 +66,7 @@ class Container:
         if launched is not None:
             pidfd, stage_pid, control = launched.pidfd, launched.stage_pid, launched.control
         else:
-            pidfd, stage_pid, control = self._open_init(), 0, None
+            pidfd, stage_pid, control = status.open_init(known), 0, None
         supervised = bool(known.monitor_pid)
         return Process(
             known.init_pid,
@@ -78,16 +77,6 @@ class Container:
             attach_path=f"{self._directory.path}/{state.ATTACH}" if supervised else "",
             monitor_pid=known.monitor_pid,
         )
-
-    def _open_init(self) -> int:
-        pidfd = process.open_pidfd(self._known.init_pid)
-        if pidfd is None:
-            return -1
-        observed = process.observe(self._known.init_pid)
-        if observed is None or observed[0] != self._known.init_start_time:
-            os.close(pidfd)
-            return -1
-        return pidfd
 
     def _read_exit_record(self) -> "ExitRecord | None":
         from pierhead.runtime.exitrecord import read_exit_record
@@ -308,123 +297,17 @@ class Container:
             supervise=bool(exec_id),
             trace=trace,
         )
-        try:
-            return self._exec(wanted, request, exec_id, self._placed(cgroup))
-        except LaunchFailed as error:
-            if error.errno != _EBUSY or cgroup:
-                raise
-            # the container has divided its v2 cgroup: only the leaves may hold processes
-            return self._exec(wanted, request, exec_id, self._beside_init())
+        process, self.trace = self._joining().launch(wanted, request, exec_id=exec_id, cgroup=cgroup)
+        return process
 
     def plan_exec(self, wanted: ProcessSpec) -> "LaunchPlan":
         """What ``exec`` would do, without doing it."""
-        config, spec = self._resolve(wanted)
-        request = Request(terminal=spec.terminal)
-        return plan_exec(config, spec, self._view(request, self._placed("")))
+        return self._joining().plan(wanted, Request(terminal=wanted.terminal))
 
-    def _resolve(self, wanted: ProcessSpec) -> tuple[Config, ProcessSpec]:
-        config = self.config
-        try:
-            root_fd = os.open(f"/proc/{self._known.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._need_running()
-            raise
-        try:
-            spec = resolve.resolve_process(config, wanted, root_fd)
-        finally:
-            os.close(root_fd)
-        return resolve.resolve_seccomp(config, spec), spec
+    def _joining(self) -> "Joining":
+        from pierhead.runtime.joining import Joining
 
-    def _placed(self, cgroup: str) -> launcher.Placement:
-        known = self._known.cgroup
-        if cgroup:
-            below = cgroupfs.normalise_path(cgroup)
-            known = known.replace(
-                trees=tuple(tree.replace(path=tree.path.rstrip("/") + below) for tree in known.trees)
-            )
-        return launcher.placement(known, needs_pid=False, may_clone_into=not self._has("user"))
-
-    def _beside_init(self) -> launcher.Placement:
-        own = cgroupfs.parse_own_cgroups(files.read_file(f"/proc/{self._known.init_pid}/cgroup").decode())
-        trees = tuple(
-            tree.replace(path=own.get("", tree.path)) if tree.version == 2 else tree
-            for tree in self._known.cgroup.trees
-        )
-        known: CgroupState = self._known.cgroup.replace(trees=trees)
-        return launcher.placement(known, needs_pid=False, may_clone_into=not self._has("user"))
-
-    def _has(self, kind: str) -> bool:
-        return any(item.type == kind for item in self.config.namespaces)
-
-    def _view(self, request: Request, placed: launcher.Placement) -> "LaunchView":
-        none = cgroupfs.Hierarchies(mode="none", trees=())
-        disabled = self._known.cgroup.replace(driver="disabled")
-        return launcher.make_view(self.config, none, disabled, placed, request, gate=False)
-
-    def _exec(
-        self, wanted: ProcessSpec, request: Request, exec_id: str, placed: launcher.Placement
-    ) -> Process:
-        config, spec = self._resolve(wanted)
-        plan = plan_exec(config, spec, self._view(request, placed))
-        opened: list[int] = []
-        try:
-            given, header = launcher.given_descriptors(request, opened)
-            opened.append(self._init_descriptor())
-            given["init process"] = opened[-1]
-            header["id"] = self.id
-            launcher.open_placement(placed, given, header, opened)
-            record = self._add_monitor(request, exec_id, given, header, opened)
-            steps = launcher.Steps(config, plan, spec)
-            with Handshake() as handshake:
-                handshake.send(plan, header, given)
-                launched = launcher.perform(
-                    handshake, steps, before_commit=lambda _: None, supervised=request.supervise
-                )
-        finally:
-            files.close_all(opened)
-        self.trace = launched.trace
-        return self._exec_process(launched, record, request)
-
-    def _init_descriptor(self) -> int:
-        pidfd = self._open_init()
-        if pidfd < 0:
-            raise Conflict(f"container {self.id} has stopped: container not running", code="not-running")
-        return pidfd
-
-    def _add_monitor(
-        self,
-        request: Request,
-        exec_id: str,
-        given: dict[str, int],
-        header: "dict[str, wire.Argument]",
-        opened: list[int],
-    ) -> str:
-        """Files of a supervised process; returns the name of its exit record."""
-        if not request.supervise:
-            return ""
-        from pierhead.oci.validate import check_container_id
-
-        check_container_id(exec_id)
-        record = f"exec-{exec_id}.json"
-        given["state directory"], header["state"] = self._directory.fd, "state directory"
-        header["exit_name"] = record
-        opened.append(status.make_listener(self._directory, f"exec-{exec_id}.attach"))
-        given["attach"], header["attach"] = opened[-1], "attach"
-        return record
-
-    def _exec_process(self, launched: "Launched", record: str, request: Request) -> Process:
-        from pierhead.runtime.exitrecord import read_exit_record
-
-        path = f"{self._directory.path}/{record}"
-        return Process(
-            launched.pid,
-            launched.pidfd,
-            stage_pid=launched.stage_pid,
-            control=launched.control,
-            read_record=(lambda: read_exit_record(path)) if record else None,
-            attach_path=path.removesuffix(".json") + ".attach" if record else "",
-            monitor_pid=launched.stage_pid if request.supervise else 0,
-        )
+        return Joining(self._directory, self._known, self.config)
 
     def wait(self, timeout_s: float | None = None) -> ExitStatus:
         """How its first process ended, once it has; see ``Process.wait``."""

@@ -31,6 +31,18 @@ def init_lives(known: ContainerState) -> bool:
     return observed is not None and observed == (known.init_start_time, False)
 
 
+def open_init(known: ContainerState) -> int:
+    """A pidfd of the init process; -1 when that is gone, and its number perhaps another's."""
+    pidfd = process.open_pidfd(known.init_pid)
+    if pidfd is None:
+        return -1
+    observed = process.observe(known.init_pid)
+    if observed is None or observed[0] != known.init_start_time:
+        os.close(pidfd)
+        return -1
+    return pidfd
+
+
 def observe_status(directory: StateDirectory, known: ContainerState, cgroups: CgroupManager) -> Status:
     """The status at this moment."""
     if not init_lives(known):
