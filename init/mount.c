@@ -115,7 +115,7 @@ static long explain(struct launch *l, int context, const char *what, long error)
 	l->doing = what;
 	if (length > 2) {
 		l->note[length] = 0;
-		l->about = l->note;
+		l->about = l->note + 2; /* after "e ", the message's level */
 	}
 	return error;
 }

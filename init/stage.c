@@ -167,13 +167,12 @@ static uint64_t parenthood(const struct launch *l)
 }
 
 /* Clones the init process; only the parent returns. */
-static struct child clone_init(struct launch *l, uint64_t parent)
+static struct child clone_init(struct launch *l, uint64_t parent, int cgroup)
 {
 	struct child child = { 0, -1 };
 
 	l->doing = "clone3";
-	child.pid = (int)clone_process(header(l, HEADER_CLONE_FLAGS) | parent,
-				      slot(l, &l->plan.header[HEADER_CGROUP]), &child.pidfd);
+	child.pid = (int)clone_process(header(l, HEADER_CLONE_FLAGS) | parent, cgroup, &child.pidfd);
 	if (child.pid == 0)
 		init_main(l);
 	if (child.pid < 0)
@@ -196,7 +195,7 @@ _Noreturn static void joiner_main(struct launch *l)
 	tell_child(l, (int)sys(getpid), PLACE_JOINER, -1);
 	l->report = l->channel;
 	perform_all(l, PLACE_JOINER);
-	init = clone_init(l, CLONE_PARENT);
+	init = clone_init(l, CLONE_PARENT, -1);
 	l->joined->pid = init.pid;
 	l->joined->pidfd = init.pidfd;
 	leave(0);
@@ -213,7 +212,8 @@ static struct child clone_through_joiner(struct launch *l)
 	if (shared < 0 && shared > -4096)
 		fail(l, shared);
 	l->joined = (volatile struct joined *)shared;
-	pid = clone_process(flags, -1, &pidfd);
+	/* into the cgroup from here: from inside the container's namespaces the kernel would not let it in */
+	pid = clone_process(flags, slot(l, &l->plan.header[HEADER_CGROUP]), &pidfd);
 	if (pid == 0)
 		joiner_main(l);
 	if (pid < 0)
@@ -266,7 +266,7 @@ _Noreturn void stage_main(int control, int channel)
 	perform_all(&l, PLACE_STAGE);
 	if (header(&l, HEADER_FLAGS) & LAUNCH_NOTHING)
 		leave(0);
-	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l, parenthood(&l));
+	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l, parenthood(&l), slot(&l, &l.plan.header[HEADER_CGROUP]));
 	sys(close, channel);
 	tell_child(&l, init.pid, PLACE_INIT, init.pidfd);
 	await_commit(&l, &init);

@@ -138,12 +138,8 @@ def plan(
 # How it is done
 
 
-def _placed(config: Config, cgroups: CgroupManager) -> launcher.Placement:
-    kinds = {item.type for item in config.namespaces}
-    joins = any(item.path or item.type == "time" for item in config.namespaces)
-    return launcher.placement(
-        cgroups.state, needs_pid=cgroups.needs_pid, may_clone_into=not ("user" in kinds and joins)
-    )
+def _placed(cgroups: CgroupManager) -> launcher.Placement:
+    return launcher.placement(cgroups.state, needs_pid=cgroups.needs_pid)
 
 
 def _view(
@@ -155,7 +151,7 @@ def _view(
     *,
     gate: bool,
 ) -> LaunchView:
-    placed = _placed(config, cgroups)
+    placed = _placed(cgroups)
     return launcher.make_view(config, hierarchies, cgroups.state, placed, request, gate=gate, scratch=root)
 
 
@@ -247,7 +243,7 @@ class _Creation:
             given["gate"] = self._open(status.make_gate(self._directory))
         if self._request.supervise:
             self._add_monitor(given, header)
-        launcher.open_placement(_placed(self._config, self._cgroups), given, header, self._opened)
+        launcher.open_placement(_placed(self._cgroups), given, header, self._opened)
         if view.device_slot:
             given[view.device_slot] = given["cgroup"]
         for slot in plan.slots:

@@ -78,7 +78,7 @@ class Joining:
             below = cgroupfs.normalise_path(cgroup)
             trees = tuple(tree.replace(path=tree.path.rstrip("/") + below) for tree in known.trees)
             known = known.replace(trees=trees)
-        return launcher.placement(known, needs_pid=False, may_clone_into=self._may_clone_into())
+        return launcher.placement(known, needs_pid=False)
 
     def _place_beside_init(self) -> Placement:
         text = files.read_file(f"/proc/{self._known.init_pid}/cgroup").decode()
@@ -88,10 +88,7 @@ class Joining:
             for tree in self._known.cgroup.trees
         )
         known = self._known.cgroup.replace(trees=trees)
-        return launcher.placement(known, needs_pid=False, may_clone_into=self._may_clone_into())
-
-    def _may_clone_into(self) -> bool:
-        return all(item.type != "user" for item in self._config.namespaces)
+        return launcher.placement(known, needs_pid=False)
 
     def _launch(
         self, wanted: "ProcessSpec", request: Request, exec_id: str, placed: Placement
@@ -150,4 +147,5 @@ class Joining:
             read_record=(lambda: read_exit_record(record)) if record else None,
             attach_path=record.removesuffix(".json") + ".attach" if record else "",
             monitor_pid=launched.stage_pid if record else 0,
+            is_child=not record,
         )

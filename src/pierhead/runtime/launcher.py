@@ -45,25 +45,23 @@ class Placement(Value):
     launcher_places: bool = False
 
 
-def placement(cgroups: CgroupState, *, needs_pid: bool, may_clone_into: bool) -> Placement:
+def placement(cgroups: CgroupState, *, needs_pid: bool) -> Placement:
     """How a process gets into a cgroup that exists: into the unified tree by the clone, into the others by
     itself.
 
     Args:
         cgroups: the container's.
         needs_pid: the cgroup is made around the process (systemd).
-        may_clone_into: the clone is made with the launcher's rights.
     """
     if needs_pid:
         return Placement(files={}, launcher_places=True)
     into = ""
     names: dict[str, str] = {}
     for tree in cgroups.trees:
-        if tree.version == 2 and may_clone_into:
+        if tree.version == 2:
             into = tree.directory()
         else:
-            name = f"{','.join(tree.controllers) if tree.version == 1 else 'unified'} cgroup"
-            names[name] = f"{tree.directory()}/{'tasks' if tree.version == 1 else 'cgroup.procs'}"
+            names[f"{','.join(tree.controllers)} cgroup"] = f"{tree.directory()}/tasks"
     return Placement(files=names, into_directory=into)
 
 
@@ -128,6 +126,7 @@ def make_view(
         cgroup_directories={} if shows_own else cgroup_directories(cgroups),
         cgroups=tuple(placed.files),
         launcher_places=placed.launcher_places,
+        into_cgroup=bool(placed.into_directory),
         device_slot=DEVICE_SLOT if gate_devices(tree, cgroups) else "",
         parent_mount=_parent_mount(config),
         scratch=scratch,

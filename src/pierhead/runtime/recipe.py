@@ -9,7 +9,8 @@ looked at each time: where the rootfs really is, and what its passwd file says o
 import os
 
 from pierhead import jsontext
-from pierhead.errors import InvalidInput, NotFound
+from pierhead.errors import InvalidInput, NotFound, Unsupported
+from pierhead.linux import facts
 from pierhead.runtime import resolve
 from pierhead.runtime.config import Config, ProcessSpec, config_to_document
 from pierhead.runtime.plan.launch import LaunchView, plan_container
@@ -39,6 +40,7 @@ class Recipe:
         self.rootfs = rootfs
         self.process = process
         self.warnings = warnings
+        _check_namespaces(source)
         self.config = resolve.resolve_seccomp(source.replace(rootfs=rootfs, process=process), process)
         self.document = jsontext.format_compact(config_to_document(self.config))
         self._plans: list[tuple[LaunchView, LaunchPlan]] = []
@@ -51,6 +53,16 @@ class Recipe:
         made = plan_container(self.config, self.process, view)
         self._plans = [*self._plans[-(_PLANS_MAX - 1) :], (view, made)]
         return made
+
+
+def _check_namespaces(config: Config) -> None:
+    supported = facts.namespace_types()
+    for number, namespace in enumerate(config.namespaces):
+        if namespace.type not in supported:
+            raise Unsupported(
+                f"$.linux.namespaces[{number}]: this kernel has no {namespace.type} namespaces",
+                code="no-such-namespace",
+            )
 
 
 _recipes: dict[int, Recipe] = {}

@@ -50,6 +50,7 @@ def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchP
         operations=operations,
         slots=list_slots(view, Slot(name="init process", kind="given")),
         joiner=True,
+        into_cgroup=view.into_cgroup,
         oom_score_adj=process.oom_score_adj,
         trace=view.trace,
     )

@@ -35,6 +35,7 @@ class LaunchView(Value):
         cgroup_directories: the container's own cgroup by hierarchy mount point.
         cgroups: names of given slots with the files by which the process joins its cgroups.
         launcher_places: the launcher puts it into its cgroup instead (systemd makes the cgroup around it).
+        into_cgroup: it is cloned into its v2 cgroup.
         device_slot: given slot with the v2 cgroup that device rules are a program of; empty on v1.
         parent_mount: where the mount stands that holds the rootfs.
         scratch: a directory of the host that a copy-on-write view may be built on.
@@ -52,6 +53,7 @@ class LaunchView(Value):
     cgroup_directories: dict[str, str]
     cgroups: tuple[str, ...] = ()
     launcher_places: bool = False
+    into_cgroup: bool = False
     device_slot: str = ""
     parent_mount: str = "/"
     scratch: str = ""
@@ -120,7 +122,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         slots=list_slots(view, *spaces.slots, *mount_plan.slots),
         clone_flags=spaces.clone_flags,
         joiner=bool(spaces.joiner),
-        into_cgroup=not (spaces.joiner and in_user_namespace),
+        into_cgroup=view.into_cgroup,
         uid_mappings=config.uid_mappings if "user" in spaces.new else (),
         gid_mappings=config.gid_mappings if "user" in spaces.new else (),
         oom_score_adj=process.oom_score_adj,

@@ -47,7 +47,7 @@ class LaunchPlan(Value):
             own.
         clone_flags: CLONE_NEW* that the init process is cloned with.
         joiner: whether the init process is cloned by a process that joins or makes namespaces first.
-        into_cgroup: whether the init process may be cloned into its cgroup (v2, no user namespace before it).
+        into_cgroup: whether the stage's clone puts the process into its v2 cgroup.
         uid_mappings, gid_mappings: of the new user namespace; empty for none.
         oom_score_adj: written by the launcher, who has the rights; None leaves it.
         trace: whether the helper tells how long every operation took.
