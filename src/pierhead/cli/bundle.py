@@ -1,4 +1,4 @@
-"""From a bundle's config.json to the library's configuration, with a word about everything that is odd in it."""
+"""From a bundle's config.json to the library's configuration, with a word about everything odd in it."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
     16  init  mount proc on /proc                      the processes and kernel …         fsopen(2), …
               MOUNT_ATTR_NOSUID|NODEV|NOEXEC
 
-One operation a row, in the order in which they are performed; a cell that is too long goes on below itself, and ``″``
-repeats the cell above.  The table is as wide as the terminal, 110 columns where there is none.
+One operation a row, in the order in which they are performed; a cell that is too long goes on below itself,
+and ``″`` repeats the cell above.  The table is as wide as the terminal, 110 columns where there is none.
 """
 
 from __future__ import annotations
@@ -110,7 +110,11 @@ def _row_lines(row: Row, widths: Sequence[int], *, colour: bool) -> list[str]:
     lines = []
     for at in range(max(len(what), len(why), len(see))):
         first = at == 0
-        cells = (row[0].rjust(widths[0]) if first else "", row[1] if first else "", *(_at(c, at) for c in (what, why, see)))
+        cells = (
+            row[0].rjust(widths[0]) if first else "",
+            row[1] if first else "",
+            *(_at(c, at) for c in (what, why, see)),
+        )
         padded = [cell.ljust(space) for cell, space in zip(cells, widths, strict=True)]
         if colour:
             _paint(padded, row[1], first=first)
@@ -190,7 +194,9 @@ def format_trace(plan: LaunchPlan, trace: Mapping[int, int], took_ns: int, *, co
         lines.append(f"{index + 1:3}  {shown}  {time:>12}  {bar:<{_BAR}}  {_cut(what, WIDTH - 29 - _BAR)}")
     total_ns = sum(trace.values())
     rest = "the rest: starting the helper, cgroups, the clone, the program's execve, the dialogue"
-    lines.append(_emphasised(f"     {len(trace)} operations together {total_ns / 1000:.1f} µs", _BOLD, colour=colour))
+    lines.append(
+        _emphasised(f"     {len(trace)} operations together {total_ns / 1000:.1f} µs", _BOLD, colour=colour)
+    )
     lines.append(f"     the whole launch      {took_ns / 1000:.1f} µs ({rest})")
     return "\n".join(lines) + "\n"
 

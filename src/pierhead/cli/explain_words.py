@@ -1,4 +1,4 @@
-"""Operations of a launch plan in words: arguments as people write them, the kernel's numbers by their names."""
+"""Operations of a launch plan in words: arguments as people write them, numbers by the kernel's names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pierhead.runtime import wire_table as wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from pierhead.runtime.plan.launchplan import LaunchPlan
     from pierhead.runtime.wire import Argument, Operation
 
-    Named = Mapping[str, Argument]
+    Named = Mapping[str, Any]
 
 # mount_setattr(2): the times are a number of their own within the flags.
 _ATTRIBUTES = {
@@ -27,7 +28,13 @@ _ATTRIBUTES = {
     0x200000: "NOSYMFOLLOW",
 }
 # mount(2), the flags that set propagation.
-_PROPAGATION = {0x4000: "REC", 0x20000: "UNBINDABLE", 0x40000: "PRIVATE", 0x80000: "SLAVE", 0x100000: "SHARED"}
+_PROPAGATION = {
+    0x4000: "REC",
+    0x20000: "UNBINDABLE",
+    0x40000: "PRIVATE",
+    0x80000: "SLAVE",
+    0x100000: "SHARED",
+}
 _OPEN_TREE = {0x1: "OPEN_TREE_CLONE", 0x8000: "AT_RECURSIVE", 0x80000: "OPEN_TREE_CLOEXEC"}
 _CLONE_NAMES = {
     "time": "NEWTIME",
@@ -169,7 +176,9 @@ def _bind(named: Named) -> str:
     details = [_change(named), _propagation(named)]
     if named.get("userns"):
         details.append(f"ids mapped as {named['userns']}")
-    return _lines(f"bind {source}{recursive} to {named['target']}", " ".join(part for part in details if part))
+    return _lines(
+        f"bind {source}{recursive} to {named['target']}", " ".join(part for part in details if part)
+    )
 
 
 def _open_tree(named: Named) -> str:
@@ -273,7 +282,9 @@ def _execute(named: Named) -> str:
 
 
 def _remount(named: Named) -> str:
-    return _lines(f"change mount {named['target']}", " ".join(p for p in (_change(named), _propagation(named)) if p))
+    return _lines(
+        f"change mount {named['target']}", " ".join(p for p in (_change(named), _propagation(named)) if p)
+    )
 
 
 _WORDS: dict[str, Callable[[Named], str]] = {
@@ -285,7 +296,9 @@ _WORDS: dict[str, Callable[[Named], str]] = {
     "bounding_set": lambda named: f"bounding_set\n{capability_names(_number(named, 'mask'))}",
     "capabilities": _capabilities,
     "console": _console,
-    "device_program": lambda named: f"load device program, {_program(named['program'])}\non {named['cgroup']}",
+    "device_program": lambda named: (
+        f"load device program, {_program(named['program'])}\non {named['cgroup']}"
+    ),
     "domainname": lambda named: f"setdomainname {named['name']}",
     "execute": _execute,
     "find_executable": _find,
@@ -319,10 +332,13 @@ _WORDS: dict[str, Callable[[Named], str]] = {
     "root_attributes": lambda named: f"root {_attributes(_number(named, 'set'))}",
     "root_here": lambda _: "root is the one joined",
     "scheduler": _scheduler,
-    "seccomp": lambda named: f"seccomp filter of {_program(named['program'])}"
-    + (", with a listener" if named["listen"] else ""),
+    "seccomp": lambda named: (
+        f"seccomp filter of {_program(named['program'])}" + (", with a listener" if named["listen"] else "")
+    ),
     "session": lambda _: "setsid",
-    "setns": lambda named: f"setns {named['namespace']}\n{flag_names(_number(named, 'kind'), _CLONES, 'CLONE_')}",
+    "setns": lambda named: (
+        f"setns {named['namespace']}\n{flag_names(_number(named, 'kind'), _CLONES, 'CLONE_')}"
+    ),
     "stdio": _stdio,
     "symlink": lambda named: f"symlink {named['path']} to {named['target']}",
     "sync": lambda named: f"wait for the launcher: {_SYNCS.get(_number(named, 'tag'), named['tag'])}",

@@ -2,12 +2,12 @@
 
     pier-runtime [global flags] VERB [flags] ARGUMENTS
 
-    --flag VALUE   --flag=VALUE   -flag VALUE   -f VALUE   -f=VALUE      a value
-    --flag   --flag=false   -f   -df                                     a switch; short ones may stand together
-    --                                                                   the rest are arguments
+    --flag VALUE   --flag=VALUE   -flag VALUE   -f VALUE   -f=VALUE   a value
+    --flag   --flag=false   -f   -df                                  a switch; short ones may be joined
+    --                                                                the rest are arguments
 
-A long flag may have one dash: callers of runc write ``-no-subreaper``, as its flag library lets them.  The tables
-say everything there is to know about a flag, so that ``help`` and the reference pages can be made of them.
+A long flag may have one dash: callers of runc write ``-no-subreaper``, as its flag library lets them.  The
+tables say everything there is to know about a flag, so that help and the reference pages are made of them.
 
 Pure, and small on purpose: argparse alone takes longer to import than a container takes to start.
 """
@@ -63,7 +63,7 @@ class Verb(Value):
         text: further paragraphs for its help.
         flags: its own.
         examples: pairs of a command line's rest and what it does.
-        literal: whether the first argument ends the flags, because a command with flags of its own may follow.
+        literal: whether the first argument ends the flags, because a command with its own may follow.
         error_status: the program's exit status when the verb fails.
         error_prefix: what errors begin with, where callers expect it.
         perform: does it; returns the exit status.

@@ -6,13 +6,12 @@
         SIGWINCH ────────────▶  our size            ──────▶  TIOCSWINSZ
         SIGTERM, SIGINT, … ──▶                      ──────▶  the same signal, by its pidfd
 
-Nothing polls by time: signals come through a pipe (set_wakeup_fd), the end through the pidfd.  ``_signal`` is used
-because ``signal`` makes enums of its numbers, which takes as long as a container.
+Nothing polls by time: signals come through a pipe (set_wakeup_fd), the end through the pidfd.  ``_signal``
+is used because ``signal`` makes enums of its numbers, which takes as long as a container.
 """
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 
@@ -20,11 +19,18 @@ from pierhead.errors import Conflict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any, Self, TypeAlias
 
     from pierhead.cli.terminal import Terminal
     from pierhead.runtime.process import ExitStatus, Process
+
+    Action: TypeAlias = Callable[[int, FrameType | None], Any] | int | _signal.Handlers | None
+else:
+    import _signal
+
 
 # Not passed on: what cannot be caught, what says something about us, and what has its own meaning here.
 _OWN = frozenset(
@@ -52,14 +58,14 @@ _C_LIBRARY = (32, 33)  # the C library's own, which it does not let anybody catc
 
 
 class SignalPipe:
-    """Every signal that can be passed on is a byte in a pipe.  A context manager; the old actions come back."""
+    """Every signal that can be passed on is a byte in a pipe.  A context manager; leaving it undoes that."""
 
     def __init__(self) -> None:
         self.fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._old: dict[int, object] = {}
+        self._old: dict[int, Action] = {}
         self._old_fd = -1
 
-    def __enter__(self) -> SignalPipe:
+    def __enter__(self) -> Self:
         """From here on no signal ends us: what comes before the process is there waits in the pipe."""
         self._old_fd = _signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         for number in range(1, _signal.NSIG):
@@ -71,7 +77,7 @@ class SignalPipe:
     def __exit__(self, *_: object) -> None:
         for number, action in self._old.items():
             if action is not None:
-                _signal.signal(number, action)  # type: ignore[arg-type]
+                _signal.signal(number, action)
         _signal.set_wakeup_fd(self._old_fd)
         os.close(self.fd)
         os.close(self._write_fd)

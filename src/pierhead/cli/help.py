@@ -1,4 +1,4 @@
-"""Help: a program's and a verb's tables of flags as text for people.  Loaded when somebody asks, or mistypes."""
+"""Help: tables of verbs and flags as text for people.  Loaded when somebody asks, or mistypes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def flag_about(flag: Flag) -> str:
 
 def _flag_lines(flags: Sequence[Flag], paint: Painter) -> list[str]:
     """Long names stand below each other, whether or not there is a short one."""
-    rows = [(flag_names(flag) if flag.short else f"    {flag_names(flag)}", flag_about(flag)) for flag in flags]
+    rows = [
+        (flag_names(flag) if flag.short else f"    {flag_names(flag)}", flag_about(flag)) for flag in flags
+    ]
     return _two_columns(rows, paint)
 
 

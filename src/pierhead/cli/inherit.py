@@ -1,4 +1,4 @@
-"""Descriptors that a call was given for the container: systemd's sockets, --preserve-fds, unix sockets to answer on."""
+"""Descriptors that a call was given for the container, and unix sockets to answer on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def passed_descriptors(preserve: int) -> tuple[int, int]:
     sockets = _listen_fds()
     for fd in range(_FIRST, _FIRST + sockets + preserve):
         try:
-            os.set_inheritable(fd, False)  # noqa: FBT003 - what a process is to have, it is given by number
+            os.set_inheritable(fd, False)  # what a process is to have, it is given by number
         except OSError:
             raise InvalidInput(
                 f"descriptor {fd} is to be passed to the container, but it is not open",
@@ -43,7 +43,7 @@ def passed_descriptors(preserve: int) -> tuple[int, int]:
 
 
 def _listen_fds() -> int:
-    """systemd's variables are meant for the process that LISTEN_PID names."""
+    """The variables of systemd are meant for the process that LISTEN_PID names."""
     count = os.environ.get("LISTEN_FDS", "")
     meant = os.environ.get("LISTEN_PID", "") == str(os.getpid())
     return int(count) if meant and count.isascii() and count.isdecimal() else 0

@@ -1,7 +1,7 @@
-"""A program of verbs: reads global flags, finds the verb, performs it, and turns errors into words and a status.
+"""A program of verbs: reads global flags, finds the verb, performs it, turns errors into words and a status.
 
-Every verb's module is loaded when the verb is called and not before: starting a container takes less time than
-loading what all verbs together need.
+Every verb's module is loaded when the verb is called and not before: starting a container takes less time
+than loading what all verbs together need.
 """
 
 from __future__ import annotations

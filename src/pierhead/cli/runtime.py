@@ -1,7 +1,7 @@
 """``pier-runtime``: the OCI runtime command line, with runc's grammar.
 
-What other programs rely on (containerd's shim, conmon, dockerd) stands at the verbs: words of errors, files that
-are written, descriptors that are passed.
+What other programs rely on (containerd's shim, conmon, dockerd) stands at the verbs: words of errors, files
+that are written, descriptors that are passed.
 """
 
 from __future__ import annotations
@@ -57,41 +57,10 @@ FLAGS = (
 )
 
 _TEXT = """
-Runs containers from OCI bundles: a bundle is a directory with a config.json and a root file system. It takes runc's
-place under containerd, dockerd, Podman and Kubernetes, and it can show what it does: add --explain to run, create or
-exec.
+Runs containers from OCI bundles: a bundle is a directory with a config.json and a root file system. It takes
+runc's place under containerd, dockerd, Podman and Kubernetes, and it can show what it does: add --explain to
+run, create or exec.
 """
-
-PROGRAM = Program(
-    name="pier-runtime",
-    about="run containers as the Open Container Initiative describes them",
-    text=_TEXT,
-    flags=FLAGS,
-    entries=(
-        Entry(name="run", module="verbs_launch", about="create a container, start it and wait for its end"),
-        Entry(name="create", module="verbs_launch", about="create a container; its process waits for start"),
-        Entry(name="start", module="verbs_life", about="let a created container's process run"),
-        Entry(name="exec", module="verbs_exec", about="run a further process in a container"),
-        Entry(name="state", module="verbs_life", about="print a container's state as JSON"),
-        Entry(name="list", module="verbs_look", about="list containers"),
-        Entry(name="ps", module="verbs_look", about="list a container's processes"),
-        Entry(name="events", module="verbs_look", about="print statistics and lacks of memory as JSON lines"),
-        Entry(name="kill", module="verbs_life", about="send a signal to a container"),
-        Entry(name="pause", module="verbs_life", about="freeze all processes of a container"),
-        Entry(name="resume", module="verbs_life", about="let a paused container's processes go on"),
-        Entry(name="update", module="verbs_update", about="change a container's limits while it runs"),
-        Entry(name="delete", module="verbs_life", about="remove a container that has stopped"),
-        Entry(name="spec", module="verbs_document", about="write a config.json to begin with"),
-        Entry(name="features", module="verbs_document", about="print what this runtime can do, as JSON"),
-    ),
-    version=lambda: _version(),
-    settle=lambda options: _settle(options),
-)
-
-
-def main(words: Sequence[str]) -> int:
-    """Performs a call of ``pier-runtime``; returns the exit status."""
-    return run(PROGRAM, words)
 
 
 def _version() -> str:
@@ -124,7 +93,11 @@ def default_root(rootless: str, directory: str = "runtime") -> str:
     """
     own = os.environ.get("XDG_RUNTIME_DIR", "")
     is_root = os.geteuid() == 0
-    if rootless == "false" or (is_root and not own) or (rootless == "auto" and is_root and not _is_guest_root()):
+    if (
+        rootless == "false"
+        or (is_root and not own)
+        or (rootless == "auto" and is_root and not _is_guest_root())
+    ):
         return f"/run/pierhead/{directory}"
     if not own:
         hint = "log in through a session manager, or name a directory with --root"
@@ -135,8 +108,40 @@ def default_root(rootless: str, directory: str = "runtime") -> str:
 
 
 def _is_guest_root() -> bool:
-    """Whether we are root of a user namespace only, in the environment of the user who made it (podman unshare)."""
+    """Whether we are root of a user namespace only, in its maker's environment (podman unshare)."""
     if os.environ.get("USER", "root") in ("", "root"):
         return False
     with open("/proc/self/uid_map") as uid_map:
         return uid_map.readline().split() != ["0", "0", "4294967295"]
+
+
+PROGRAM = Program(
+    name="pier-runtime",
+    about="run containers as the Open Container Initiative describes them",
+    text=_TEXT,
+    flags=FLAGS,
+    entries=(
+        Entry(name="run", module="verbs_launch", about="create a container, start it and wait for its end"),
+        Entry(name="create", module="verbs_launch", about="create a container; its process waits for start"),
+        Entry(name="start", module="verbs_life", about="let a created container's process run"),
+        Entry(name="exec", module="verbs_exec", about="run a further process in a container"),
+        Entry(name="state", module="verbs_life", about="print a container's state as JSON"),
+        Entry(name="list", module="verbs_look", about="list containers"),
+        Entry(name="ps", module="verbs_look", about="list a container's processes"),
+        Entry(name="events", module="verbs_look", about="print statistics and lacks of memory as JSON lines"),
+        Entry(name="kill", module="verbs_life", about="send a signal to a container"),
+        Entry(name="pause", module="verbs_life", about="freeze all processes of a container"),
+        Entry(name="resume", module="verbs_life", about="let a paused container's processes go on"),
+        Entry(name="update", module="verbs_update", about="change a container's limits while it runs"),
+        Entry(name="delete", module="verbs_life", about="remove a container that has stopped"),
+        Entry(name="spec", module="verbs_document", about="write a config.json to begin with"),
+        Entry(name="features", module="verbs_document", about="print what this runtime can do, as JSON"),
+    ),
+    version=_version,
+    settle=_settle,
+)
+
+
+def main(words: Sequence[str]) -> int:
+    """Performs a call of ``pier-runtime``; returns the exit status."""
+    return run(PROGRAM, words)

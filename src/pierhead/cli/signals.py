@@ -1,10 +1,14 @@
-"""Signals by the names and numbers that people write: ``15``, ``TERM``, ``SIGTERM``, ``sigterm``, ``RTMIN+3``."""
+"""Signals by the names and numbers that people write: ``15``, ``TERM``, ``SIGTERM``, ``RTMIN+3``."""
 
 from __future__ import annotations
 
-import _signal
-
 from pierhead.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
 
 NUMBERS = {
     name[3:]: number

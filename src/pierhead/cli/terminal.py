@@ -1,6 +1,7 @@
 """Our own terminal and a container's, joined.  Loaded only when a process in the foreground has a terminal.
 
-Ours is put into raw mode, so that ^C and the rest reach the container's as keys; it is put back whatever happens.
+Ours is put into raw mode, so that ^C and the rest reach the container's as keys; it is put back whatever
+happens.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pierhead.errors import OperationFailed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Self
 
 _READ_BYTES = 65536
 _END_OF_INPUT = b"\x04"
@@ -84,14 +85,14 @@ class Terminal:
             master: becomes ours to close.
         """
         self._master = master
-        os.set_blocking(master, False)  # noqa: FBT003 - a program that reads nothing must not stop its own output
+        os.set_blocking(master, False)  # a program that reads nothing must not stop its own output
         self._pending = b""
         self._input_open = True
         self._output_open = True
         self._armed: dict[int, int] = {}
         self._saved: tuple[int, list[Any]] | None = None
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         self.match_size()
         if os.isatty(STDIN):
             attributes = termios.tcgetattr(STDIN)

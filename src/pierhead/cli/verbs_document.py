@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 _SPEC_FLAGS = (
     Flag(name="bundle", short="b", value="DIR", about="where to write it", default="the working directory"),
-    Flag(name="rootless", kind="switch", about="for a user without privileges: in a user namespace of their own"),
+    Flag(
+        name="rootless",
+        kind="switch",
+        about="for a user without privileges: in a user namespace of their own",
+    ),
     Flag(
         name="host",
         kind="switch",
-        about="with the running host as the root, copy-on-write and with its secrets hidden: no image is needed",
+        about="with the running host as the root, copy-on-write, its secrets hidden: no image is needed",
     ),
 )
 
@@ -34,18 +38,25 @@ def _spec(call: Call) -> int:
 
         spec = host_spec(spec)
     path = os.path.join(call.options.text("bundle", "."), FILE_NAME)
-    _write_new(path, format_indented(encode(spec)))
+    write_new(path, format_indented(encode(spec)))
     return 0
 
 
-def _write_new(path: str, text: str) -> None:
-    """The file is new and holds the text."""
+def write_new(path: str, text: str) -> None:
+    """The file is new and holds the text.
+
+    Raises:
+        Conflict: there is one of this name.
+        OperationFailed: it cannot be written.
+    """
     from pierhead.linux.files import write_all
 
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
-        raise Conflict(f"{path} exists", code="file-exists", hint="remove it first, or name another --bundle") from None
+        raise Conflict(
+            f"{path} exists", code="file-exists", hint="remove it first, or name another place"
+        ) from None
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise OperationFailed(f"cannot write {path}: {reason}", errno=error.errno or 0) from None
@@ -68,12 +79,15 @@ VERBS = {
         Verb(
             name="spec",
             about="write a config.json to begin with",
-            text="The document runs sh in the bundle's directory rootfs, with runc's defaults; edit it into what you "
-            "want.",
+            text="The document runs sh in the bundle's directory rootfs, with runc's defaults; edit it into "
+            "what you want.",
             flags=_SPEC_FLAGS,
             examples=(
                 ("spec --bundle ./box", "for a root file system in ./box/rootfs"),
-                ("spec --host && pier-runtime run try", "a shell that sees this machine and can change nothing of it"),
+                (
+                    "spec --host && pier-runtime run try",
+                    "a shell that sees this machine and can change nothing of it",
+                ),
             ),
             perform=_spec,
         ),

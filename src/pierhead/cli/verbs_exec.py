@@ -30,7 +30,9 @@ FLAGS = (
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     Flag(name="cwd", value="DIR", about="working directory in the container", default="the container's"),
-    Flag(name="env", short="e", kind="list", value="NAME=VALUE", about="set a variable beside the container's"),
+    Flag(
+        name="env", short="e", kind="list", value="NAME=VALUE", about="set a variable beside the container's"
+    ),
     Flag(name="tty", short="t", kind="switch", about="give the process a terminal"),
     Flag(
         name="user",
@@ -57,7 +59,9 @@ FLAGS = (
     Flag(name="process-label", value="LABEL", about="SELinux label of the process"),
     Flag(name="apparmor", value="PROFILE", about="AppArmor profile of the process"),
     Flag(name="no-new-privs", kind="switch", about="the process's programs gain no privileges"),
-    Flag(name="cap", short="c", kind="list", value="CAP", about="have this capability beside the container's"),
+    Flag(
+        name="cap", short="c", kind="list", value="CAP", about="have this capability beside the container's"
+    ),
     PRESERVE_FDS,
     Flag(name="cgroup", kind="list", value="PATH", about="put it into this cgroup below the container's"),
     Flag(
@@ -74,7 +78,9 @@ def _exec(call: Call) -> int:
     options = call.options
     command = call.arguments[1:]
     if not command and not options.text("process"):
-        raise BadUsage("exec needs a COMMAND, or --process", hint="the form is: exec ID COMMAND [ARGUMENT...]")
+        raise BadUsage(
+            "exec needs a COMMAND, or --process", hint="the form is: exec ID COMMAND [ARGUMENT...]"
+        )
     container = load(call.root, call.id)
     if options.text("process"):
         wanted = load_process(options.text("process"), call.output)
@@ -124,7 +130,7 @@ def process_from_options(config: Config, command: tuple[str, ...], options: Opti
 
 
 def _user(text: str, model: User | str) -> User | str:
-    """Numbers alone keep the groups of the container's user, as with runc; names are looked up by the library."""
+    """Numbers alone keep the groups of the container's user, as with runc; the library looks names up."""
     user, colon, group = text.partition(":")
     numbers = all(part.isascii() and part.isdecimal() for part in ((user, group) if colon else (user,)))
     if not numbers or isinstance(model, str):
@@ -138,7 +144,7 @@ def _number_or_name(text: str) -> int | str:
 
 def _more(capabilities: Capabilities, wanted: tuple[str, ...]) -> Capabilities:
     """With further capabilities; ambient ones only where there are inheritable ones, as with runc."""
-    names = tuple(_capability(name) for name in wanted)
+    names = tuple(capability_name(name) for name in wanted)
     more = capabilities.replace(
         bounding=(*capabilities.bounding, *names),
         effective=(*capabilities.effective, *names),
@@ -147,12 +153,19 @@ def _more(capabilities: Capabilities, wanted: tuple[str, ...]) -> Capabilities:
     return more.replace(ambient=(*more.ambient, *names)) if more.inheritable else more
 
 
-def _capability(name: str) -> str:
+def capability_name(name: str) -> str:
+    """The capability's full name: ``net_admin`` and ``CAP_NET_ADMIN`` are the same.
+
+    Raises:
+        InvalidInput: there is none of this name.
+    """
     from pierhead.oci.numbers import CAPABILITY_NUMBERS
 
     full = name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
     if full not in CAPABILITY_NUMBERS:
-        raise InvalidInput(f"unknown capability {name!r}", code="unknown-capability", hint="capabilities(7) lists them")
+        raise InvalidInput(
+            f"unknown capability {name!r}", code="unknown-capability", hint="capabilities(7) lists them"
+        )
     return full
 
 
@@ -193,7 +206,7 @@ def _launch(call: Call, container: Container, wanted: ProcessSpec, console: int)
 
 
 def _cgroup(paths: tuple[str, ...]) -> str:
-    """runc's form names a controller for each path; here one path holds in every hierarchy."""
+    """The form of runc names a controller for each path; here one path holds in every hierarchy."""
     found = {path.partition(":")[2] if ":" in path else path for path in paths}
     if len(found) > 1:
         raise InvalidInput("--cgroup takes one path for all controllers", code="bad-usage")
@@ -235,9 +248,9 @@ EXEC = Verb(
     least=1,
     most=None,
     about="run a further process in a container",
-    text="The process has what the container's first process has, unless a flag says otherwise. Everything after ID "
-    "is the command's own. In the foreground its exit status becomes this program's; 255 means that it could not "
-    "be run.",
+    text="The process has what the container's first process has, unless a flag says otherwise. Everything "
+    "after ID is the command's own. In the foreground its exit status becomes this program's; 255 means that "
+    "it could not be run.",
     flags=FLAGS,
     examples=(
         ("exec -t web sh", "a shell in it"),

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 EXPLAIN = Flag(
     name="explain", kind="switch", about="print every step of the launch with its reason, and do none of them"
 )
-TRACE = Flag(name="trace", kind="switch", about="say on standard error how long every step of the launch took")
+TRACE = Flag(
+    name="trace", kind="switch", about="say on standard error how long every step of the launch took"
+)
 
 CONSOLE_SOCKET = Flag(
     name="console-socket",
@@ -117,14 +119,16 @@ def _check_console(call: Call, config: Config, *, detach: bool) -> None:
 
 
 def check_console(*, terminal: bool, detach: bool, console: str) -> None:
-    """Somebody holds the terminal's other side: we in the foreground, else whoever listens at the console socket.
+    """Somebody holds the terminal's other side: we in the foreground, else whoever has the console socket.
 
     Raises:
         InvalidInput: nobody would, or the socket has no use.
     """
     if terminal and detach and not console:
         hint = "give --console-socket, or set process.terminal to false"
-        raise InvalidInput("a detached process with a terminal needs a console socket", code="no-console", hint=hint)
+        raise InvalidInput(
+            "a detached process with a terminal needs a console socket", code="no-console", hint=hint
+        )
     if console and not (terminal and detach):
         missing = "a detached process" if terminal else "a process with a terminal"
         raise InvalidInput(f"a console socket is of use only with {missing}", code="useless-console")
@@ -223,8 +227,8 @@ CREATE = Verb(
     least=1,
     most=1,
     about="create a container; its process waits for start",
-    text="Everything is made as the bundle's config.json says, up to the moment before the process's program runs. "
-    "The process inherits standard input, output and error unless it has a terminal.",
+    text="Everything is made as the bundle's config.json says, up to the moment before the process's program "
+    "runs. The process inherits standard input, output and error unless it has a terminal.",
     flags=LAUNCH_FLAGS,
     examples=(
         ("create --bundle ./box web", "a container named web from the bundle ./box"),
@@ -239,9 +243,9 @@ RUN = Verb(
     least=1,
     most=1,
     about="create a container, start it and wait for its end",
-    text="In the foreground, signals are passed on to the process, its terminal (if it has one) is joined with the "
-    "caller's, its exit status becomes this program's (128 and the number, if a signal ended it), and the container "
-    "is deleted when it has ended.",
+    text="In the foreground, signals are passed on to the process, its terminal (if it has one) is joined "
+    "with the caller's, its exit status becomes this program's (128 and the number, if a signal ended it), "
+    "and the container is deleted when it has ended.",
     flags=(*LAUNCH_FLAGS, *_RUN_FLAGS),
     examples=(
         ("run --bundle ./box web", "run it and wait"),

@@ -126,7 +126,10 @@ VERBS = {
             about="send a signal to a container",
             text="SIGNAL is a name like TERM or SIGTERM (the default), or a number.",
             flags=_KILL_FLAGS,
-            examples=(("kill web HUP", "have it read its configuration again"), ("kill --all web 9", "end it")),
+            examples=(
+                ("kill web HUP", "have it read its configuration again"),
+                ("kill --all web 9", "end it"),
+            ),
             perform=_kill,
         ),
         Verb(
@@ -151,8 +154,8 @@ VERBS = {
             least=1,
             most=1,
             about="remove a container that has stopped",
-            text="Removes the cgroup and the state, and runs the poststop hooks. A container whose process has not "
-            "been started counts as stopped.",
+            text="Removes the cgroup and the state, and runs the poststop hooks. A container whose process "
+            "has not been started counts as stopped.",
             flags=_DELETE_FLAGS,
             perform=_delete,
         ),

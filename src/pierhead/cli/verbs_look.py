@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from pierhead.runtime.oom import OomEvents
 
 _FORMAT = Flag(
-    name="format", short="f", value="FORMAT", about="of the output", default="table", choices=("table", "json")
+    name="format",
+    short="f",
+    value="FORMAT",
+    about="of the output",
+    default="table",
+    choices=("table", "json"),
 )
 _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
@@ -59,7 +64,8 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows in columns of at least 12 characters, three apart, as runc's: scripts cut them."""
     widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(len(rows[0]))]
     return "".join(
-        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
+        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in rows
     )
 
 
@@ -144,7 +150,7 @@ def _count(call: Call, container: Container, interval_s: float) -> None:
 
 
 def _follow(call: Call, container: Container, oom: OomEvents, interval_s: float) -> None:
-    """Until the container has stopped: statistics at once and at every interval, lacks of memory as they come."""
+    """Until the container has stopped: statistics at every interval, lacks of memory as they come."""
     import time
 
     from pierhead.runtime.stats import oom_event
@@ -210,7 +216,8 @@ VERBS = {
             least=1,
             most=None,
             about="list a container's processes",
-            text="The table is what ps(1) prints of them, with -ef or the options given; JSON is an array of numbers.",
+            text="The table is what ps(1) prints of them, by -ef or the options given; JSON is an array of "
+            "numbers.",
             flags=(_FORMAT,),
             examples=(("ps web -o pid,rss,args", "with columns of one's own"),),
             literal=True,

@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from pierhead.cli.call import Call
     from pierhead.cli.flags import Options
 
-_UNITS = {"": 0, "b": 0, "k": 10, "kb": 10, "m": 20, "mb": 20, "g": 30, "gb": 30, "t": 40, "tb": 40, "p": 50, "pb": 50}
+_UNITS = {
+    "": 0,
+    "b": 0,
+    "k": 10,
+    "kb": 10,
+    "m": 20,
+    "mb": 20,
+    "g": 30,
+    "gb": 30,
+    "t": 40,
+    "tb": 40,
+    "p": 50,
+    "pb": 50,
+}
 _MEMORY = {"memory": "limit", "memory-reservation": "reservation", "memory-swap": "swap"}
 _CPU = {
     "cpu-share": "shares",
@@ -34,13 +47,15 @@ FLAGS = (
         name="resources",
         short="r",
         value="FILE",
-        about="read all limits from this JSON document (linux.resources of a config.json); - is standard input",
+        about="read all limits from this JSON document (the resources of a config.json); - is standard input",
     ),
     Flag(name="blkio-weight", kind="number", value="WEIGHT", about="share of block I/O, 10 to 1000"),
     Flag(name="cpu-period", kind="number", value="US", about="period of the CPU quota, in microseconds"),
     Flag(name="cpu-quota", kind="number", value="US", about="CPU time in a period; -1 is no limit"),
     Flag(name="cpu-burst", kind="number", value="US", about="unused CPU time that may be saved up"),
-    Flag(name="cpu-share", kind="number", value="SHARES", about="share of CPU time beside others, 2 to 262144"),
+    Flag(
+        name="cpu-share", kind="number", value="SHARES", about="share of CPU time beside others, 2 to 262144"
+    ),
     Flag(name="cpu-rt-period", kind="number", value="US", about="period of the realtime CPU quota"),
     Flag(name="cpu-rt-runtime", kind="number", value="US", about="realtime CPU time in a period"),
     Flag(name="cpuset-cpus", value="LIST", about="processors to run on, like 0-3,7"),
@@ -49,7 +64,9 @@ FLAGS = (
     Flag(name="memory-reservation", value="BYTES", about="memory that is left when memory is short"),
     Flag(name="memory-swap", value="BYTES", about="most memory and swap together; -1 is no limit"),
     Flag(name="pids-limit", kind="number", value="N", about="most processes and threads; -1 is no limit"),
-    Flag(name="cpu-idle", kind="number", value="0|1", about="1: run only when nobody else wants to (cgroup v2)"),
+    Flag(
+        name="cpu-idle", kind="number", value="0|1", about="1: run only when nobody else wants to (cgroup v2)"
+    ),
     Flag(name="l3-cache-schema", value="SCHEMA", about="share of the third-level cache (Intel RDT)"),
     Flag(name="mem-bw-schema", value="SCHEMA", about="share of memory bandwidth (Intel RDT)"),
 )
@@ -58,10 +75,7 @@ FLAGS = (
 def _update(call: Call) -> int:
     options = call.options
     container = load(call.root, call.id)
-    if options.text("resources"):
-        resources = _from_document(call)
-    else:
-        resources = resources_from_options(options)
+    resources = _from_document(call) if options.text("resources") else resources_from_options(options)
     for warning in container.update(resources):
         call.output.warn(warning)
     return 0
@@ -87,8 +101,12 @@ def resources_from_options(options: Options) -> Resources:
     """
     for name in _RDT:
         if options.given(name):
-            raise Unsupported(f"--{name}: a running container's Intel RDT schema cannot be changed", code="no-rdt")
-    memory = {field: parse_bytes(options.text(name)) for name, field in _MEMORY.items() if options.given(name)}
+            raise Unsupported(
+                f"--{name}: a running container's Intel RDT schema cannot be changed", code="no-rdt"
+            )
+    memory = {
+        field: parse_bytes(options.text(name)) for name, field in _MEMORY.items() if options.given(name)
+    }
     cpu: dict[str, int | str] = {
         field: number for name, field in _CPU.items() if (number := options.number(name)) is not None
     }
@@ -120,7 +138,8 @@ def parse_bytes(text: str) -> int:
     digits = whole + fraction
     if not (digits.isascii() and digits.isdecimal() and whole and unit in _UNITS) or (point and not fraction):
         raise InvalidInput(f"expected bytes like 67108864 or 64m, found {text!r}", code="bad-usage")
-    return (int(digits) << _UNITS[unit]) // 10 ** len(fraction)
+    bytes_times: int = int(digits) << _UNITS[unit]
+    return bytes_times // int(10 ** len(fraction))
 
 
 VERBS = {
