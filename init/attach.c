@@ -33,10 +33,10 @@ bool attach_full(const struct attach *a)
 
 void attach_accept(struct attach *a)
 {
-	struct client *c = free_place(a);
-	long fd = c ? sys(accept4, a->listener, NULL, NULL, SOCKET_CLOEXEC | SOCKET_NONBLOCK) : -1;
+	struct client *c;
+	long fd;
 
-	if (fd >= 0)
+	while ((c = free_place(a)) && (fd = sys(accept4, a->listener, NULL, NULL, SOCKET_CLOEXEC | SOCKET_NONBLOCK)) >= 0)
 		*c = (struct client){ .fd = (int)fd };
 }
 

@@ -33,7 +33,9 @@ struct attach {
 	int64_t deadline; /* for those behind, on clock_ms */
 };
 
+/* listener: does not block */
 void attach_open(struct attach *attach, int listener);
+/* Everybody who waits, as far as there are places. */
 void attach_accept(struct attach *attach);
 bool attach_full(const struct attach *attach);
 /* Sends a packet to every client.  Afterwards some may be behind; until none is, nothing more can be sent. */

@@ -29,8 +29,10 @@ static bool plain(unsigned char byte)
 static void put_code(struct line *out, unsigned int code)
 {
 	static const char digits[] = "0123456789abcdef";
-	char text[6] = { '\\', 'u', digits[code >> 12 & 15], digits[code >> 8 & 15], digits[code >> 4 & 15], digits[code & 15] };
+	char text[6] = "\\u";
 
+	for (int i = 0; i < 4; i++)
+		text[2 + i] = digits[code >> (12 - 4 * i) & 15];
 	line_bytes(out, text, sizeof text);
 }
 

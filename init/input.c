@@ -55,8 +55,10 @@ void input_close(struct input *in)
 
 void terminal_resize(const struct input *input, const unsigned char size[WINDOW_BYTES])
 {
-	unsigned short window[4] = { (unsigned short)(size[0] | size[1] << 8), (unsigned short)(size[2] | size[3] << 8), 0, 0 };
+	unsigned short window[4] = { 0 }; /* struct winsize: rows, columns and two in pixels */
 
+	window[0] = (unsigned short)(size[0] | size[1] << 8);
+	window[1] = (unsigned short)(size[2] | size[3] << 8);
 	if (input->terminal && input->fd >= 0)
 		sys(ioctl, input->fd, TIOCSWINSZ, window);
 }

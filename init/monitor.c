@@ -1,7 +1,7 @@
 /* One poll(2) waits for everything; what is waited for is a function of the state, computed anew each time.
  *
- * The order of an ending:  the init process exits → what it wrote is read → the record is written → the launcher is
- * told → the clients are → the streams end (other processes may hold them longer) → the monitor exits.
+ * The order of an ending: the init process exits; what it wrote is read; the record is written; the launcher is told;
+ * the clients are; the streams end (other processes may hold them longer); the monitor exits.
  * A stalled client delays the record by RECORD_MS at most. */
 #include "monitor.h"
 
@@ -15,6 +15,7 @@
 
 enum {
 	POLL_PRIORITY = 2,
+	SIGNAL_CHILD = 17,
 	CHILD_DUMPED_CORE = 3,
 	RECORD_MS = 1000,
 	IDLE_MS = 1000,
@@ -93,8 +94,17 @@ static void own_descriptors(struct monitor *g)
 		sys(close, null);
 }
 
+/* Were SIGCHLD ignored, as whoever started us may have had it, the kernel would forget how the child ended. */
+static void heed_children(void)
+{
+	uint64_t standard[4] = { 0 }; /* struct sigaction: SIG_DFL, no flags, no mask */
+
+	sys(rt_sigaction, SIGNAL_CHILD, standard, NULL, 8);
+}
+
 static void take_over(const struct monitor *given)
 {
+	heed_children();
 	m.given = *given;
 	own_descriptors(&m.given);
 	m.record = (struct exit_record){ .pid = given->init_pid, .code = -1, .signal = -1, .started = clock_read(CLOCK_WALL) };
@@ -265,7 +275,8 @@ static void collect(void)
 
 static void tell_launcher(void)
 {
-	uint32_t words[4] = { MESSAGE_EXITED, (uint32_t)m.record.code, m.record.signal < 0 ? 0 : (uint32_t)m.record.signal, m.record.oom };
+	uint32_t signal = m.record.signal < 0 ? 0 : (uint32_t)m.record.signal;
+	uint32_t words[4] = { MESSAGE_EXITED, (uint32_t)m.record.code, signal, m.record.oom };
 
 	if (m.given.control >= 0) {
 		packet_send_words(m.given.control, words, 4, -1);
@@ -290,7 +301,8 @@ static bool may_have_more(const struct stream *stream, int place)
 
 static bool output_waits(void)
 {
-	return attach_behind(&m.attach) || may_have_more(&m.output, OUTPUT) || may_have_more(&m.error, ERROR) || ready(CONSOLE);
+	return attach_behind(&m.attach) || may_have_more(&m.output, OUTPUT) || may_have_more(&m.error, ERROR) ||
+	       ready(CONSOLE);
 }
 
 /* After each wait that began when the exit was known. */

@@ -526,6 +526,12 @@ def test_the_record_of_a_signal(monitor: Monitor) -> None:
     assert (record.code, record.signal, record.core) == (None, signal.SIGTERM, False)
 
 
+def test_the_record_needs_no_handler(monitor: Monitor) -> None:
+    """Whoever started the monitor ignored SIGCHLD, which is inherited; the status is known all the same."""
+    ignoring = ["env", "--ignore-signal=CHLD"]
+    assert monitor(["sh", "-c", "sleep 0.2; exit 11"], prefix=ignoring).wait().code == 11
+
+
 def test_the_record_is_there_when_the_launcher_is_told(monitor: Monitor) -> None:
     """Whoever hears of the exit can read the record and the whole log."""
     monitored = monitor(["seq", "10000"], log="cri")
