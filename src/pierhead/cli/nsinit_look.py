@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from pierhead.cli.flags import Verb
 from pierhead.cli.nsinit import ID
 from pierhead.errors import InvalidInput, PierheadError
@@ -66,6 +68,7 @@ def _stats(call: Call) -> int:
 
 
 def _oom(call: Call) -> int:
+    gc.enable()  # the program's script turns it off; this verb may go on for months
     container = _load(call)
     with container.notify_oom() as events:
         call.output.remark(f"waiting for container {container.id} to run out of memory\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from pierhead.cli.flags import Flag, Verb
@@ -121,6 +122,7 @@ def filter_ps(text: str, pids: frozenset[str]) -> str:
 
 
 def _events(call: Call) -> int:
+    gc.enable()  # the program's script turns it off; this verb may go on for months
     interval_s = parse_duration(call.options.text("interval", "5s"))
     container = load(call.root, call.id)
     if call.options.switch("stats"):
