@@ -147,8 +147,9 @@ static void watch_all(void)
 	watch(INPUT, m.input.fd, input_busy(&m.input) ? POLL_OUT : 0);
 	for (int i = 0; i < CLIENTS_MAX; i++) {
 		const struct client *c = &m.attach.clients[i];
+		bool heard = !c->held && m.given.console < 0; /* not before there is a terminal to hear it */
 
-		watch(CLIENT + i, c->fd, (c->behind ? POLL_OUT : 0) | (c->held ? 0 : POLL_IN));
+		watch(CLIENT + i, c->fd, (c->behind ? POLL_OUT : 0) | (heard ? POLL_IN : 0));
 	}
 	watch(LISTENER, m.attach.listener, attach_full(&m.attach) ? 0 : POLL_IN);
 }

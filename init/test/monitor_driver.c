@@ -3,8 +3,8 @@
  *
  *     monitor_driver NAME=VALUE... -- PROGRAM ARGUMENT...
  *
- * NAME is a field of struct monitor (descriptors by number, inherited), or stdin / terminal with the value 1.  The
- * program's pid goes to `control` as {MESSAGE_CHILD, pid}. */
+ * NAME is a field of struct monitor (descriptors by number, inherited), or stdin / terminal with the value 1 (a
+ * terminal of 2 comes late).  The program's pid goes to `control` as {MESSAGE_CHILD, pid}. */
 #include "../monitor.h"
 
 #include "../sys.h"
@@ -119,8 +119,11 @@ static void open_terminal(void)
 _Noreturn static void become(char **command, char **environment)
 {
 	uint64_t none = 0;
+	struct time late = { 0, 300000000 };
 
 	check(sys(setsid), "setsid");
+	if (has_terminal > 1)
+		sys(nanosleep, &late, NULL);
 	if (has_terminal)
 		open_terminal();
 	else if (!has_stdin)

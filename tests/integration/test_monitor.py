@@ -461,6 +461,17 @@ def test_a_terminal_and_its_size(monitor: Monitor) -> None:
     assert {entry.stream for entry in read_log(monitored.log_path)} == {"stdout"}
 
 
+def test_what_is_typed_before_there_is_a_terminal(monitor: Monitor) -> None:
+    """Waits for it, and so does its size."""
+    text = REPORT + "sys.stdin.readline(); size()"
+    monitored = monitor(python(text), terminal=True, late=True)
+    with monitored.attach() as client:
+        client.resize(33, 44)
+        client.write(b"go\n")
+        assert read_until(client, b"33x44\r\n")
+    assert monitored.wait().code == 0
+
+
 def test_the_end_of_input_on_a_terminal_is_control_d(monitor: Monitor) -> None:
     """A program that reads lines sees the end of file."""
     monitored = monitor(["cat"], terminal=True)

@@ -64,6 +64,7 @@ class Monitored:
         *,
         stdin: bool = False,
         terminal: bool = False,
+        late: bool = False,
         log: str = "",
         log_bytes: int = 0,
         log_files: int = 1,
@@ -71,7 +72,7 @@ class Monitored:
         oom_path: str = "",
         prefix: Sequence[str] = (),
     ) -> None:
-        """``prefix`` is a command that runs the driver."""
+        """``late``: the terminal comes after a while; ``prefix`` is a command that runs the driver."""
         build_drivers()
         self.directory = directory
         self.log_path = log_path or directory / "log"
@@ -85,7 +86,7 @@ class Monitored:
                 "state": state,
                 "attach": listener.fileno(),
                 "stdin": int(stdin),
-                "terminal": int(terminal),
+                "terminal": int(terminal) + int(late),
                 "log_format": _FORMATS[log],
                 "log_bytes": log_bytes,
                 "log_files": log_files,
