@@ -274,14 +274,29 @@ _unreaped: list[int] = []
 
 
 def reap_later(pid: int) -> None:
-    """The child is reaped when it has ended, at one of the next calls: nobody waits for a monitor."""
-    _unreaped.append(pid)
-    _unreaped[:] = [child for child in _unreaped if not reap_if_ended(child)]
+    """The child is reaped when it has ended, at one of the next calls here: nobody waits for it any more."""
+    pidfd = open_pidfd(pid)  # by its number it could be taken for a later child
+    if pidfd is not None:
+        _unreaped.append(pidfd)
+    reap_ended()
 
 
-def reap_if_ended(pid: int) -> bool:
-    """Whether the process is no longer a running child of ours."""
+def reap_ended() -> None:
+    """Of the children that ``reap_later`` was told of, those that have ended are reaped."""
+    for _ in range(len(_unreaped)):
+        try:
+            pidfd = _unreaped.pop(0)
+        except IndexError:  # another thread was quicker
+            return
+        if _is_reaped(pidfd):
+            os.close(pidfd)
+        else:
+            _unreaped.append(pidfd)
+
+
+def _is_reaped(pidfd: int) -> bool:
+    """Whether the process behind the descriptor is no longer a running child of ours."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is not None
     except ChildProcessError:
         return True

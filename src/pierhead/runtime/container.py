@@ -76,6 +76,7 @@ class Container:
             read_record=self._read_exit_record if supervised else None,
             attach_path=f"{self._directory.path}/{state.ATTACH}" if supervised else "",
             monitor_pid=known.monitor_pid,
+            is_child=launched is not None and not supervised,
         )
 
     def _read_exit_record(self) -> "ExitRecord | None":
@@ -466,8 +467,7 @@ class Container:
             raise OperationFailed(
                 f"container {self.id}: process {self._known.init_pid} does not die", code="undead"
             )
-        if self._known.monitor_pid:
-            process.reap_later(self._known.monitor_pid)
+        self.init.reap()
 
     def _detach_links(self) -> None:
         """Links in a namespace of the container's own vanish with it; those in a shared one are removed."""

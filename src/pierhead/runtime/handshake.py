@@ -351,8 +351,10 @@ class Handshake:
     def give_up(self) -> None:
         """Nothing is left of the launch: the stage undoes it when our end closes."""
         self._committed = True
-        self._control.close()
         self._channel.close()
+        self._control.shutdown(_socket.SHUT_WR)
+        self._hear_out()
+        self._control.close()
         for fd in self._received.values():
             os.close(fd)
         if self.stage_pid:
@@ -364,6 +366,20 @@ class Handshake:
         for place in (wire.JOINER, wire.INIT):
             if place in self._pids:
                 process.reap(self._pids[place])
+
+    def _hear_out(self) -> None:
+        """Reads what the stage had still to say: the init process may have failed before we knew its number."""
+        while True:
+            packet, fds = receive(self._control)
+            if not packet:
+                return
+            message, *rest = wire.words(packet)
+            if message == wire_table.MESSAGE_CHILD:
+                self._pids[rest[0]] = rest[1]
+            if fds and self.init_pidfd < 0:
+                self.init_pidfd = fds.pop()
+            for fd in fds:
+                os.close(fd)
 
 
 def _open_slot(name: str, path: str) -> int:
@@ -395,6 +411,8 @@ def receive(socket: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
 def describe_failure(failure: Failure, operation: wire.Operation | None) -> str:
     """One sentence about what failed, naming the operation's object."""
     reason = os.strerror(failure.errno).lower() if failure.errno else "failed"
+    if failure.errno == _ELOOP and failure.doing == "openat2":
+        reason = "a symbolic link is in the way"
     about = f" {failure.about}" if failure.about else ""
     at = f"{failure.doing}{about}: {reason}"
     if operation is None:
@@ -414,7 +432,7 @@ def _describe_executable(failure: Failure, name: str) -> str:
     return f'exec: "{name}": {os.strerror(failure.errno).lower()}'
 
 
-_ENOENT = 2
+_ENOENT, _ELOOP = 2, 40
 
 
 def _subject(operation: wire.Operation) -> str:

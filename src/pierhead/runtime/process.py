@@ -60,9 +60,10 @@ class Process:
         read_record: Callable[[], ExitRecord | None] | None = None,
         attach_path: str = "",
         monitor_pid: int = 0,
+        is_child: bool = False,
     ) -> None:
         """Args: stage_pid and control of a monitor of ours; read_record reads the exit record, if there is
-        a monitor.
+        a monitor; is_child tells that the process is our own child, and so ours to reap.
         """
         self.pid = pid
         self.pidfd = pidfd
@@ -71,6 +72,7 @@ class Process:
         self._read_record = read_record
         self._attach_path = attach_path
         self._monitor_pid = monitor_pid
+        self._is_child = is_child
         self._status: ExitStatus | None = None
 
     def __repr__(self) -> str:
@@ -80,13 +82,17 @@ class Process:
         self.close()
 
     def close(self) -> None:
-        """The descriptor is given back; the process goes on."""
+        """The descriptor is given back; the process goes on.  A child that nobody waited for is reaped later."""
+        if self._is_child and self._status is None:
+            process.reap_later(self.pid)
+            self._is_child = False
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
         if self._control is not None:
             self._control.close()
             self._control = None
+            process.reap_later(self._stage_pid)
 
     @property
     def start_time(self) -> int | None:
@@ -146,6 +152,12 @@ class Process:
         if record is None:
             raise Unsupported(f"how process {self.pid} ended was not recorded: its monitor was killed")
         return ExitStatus(code=record.code, signal=record.signal, oom=record.oom)
+
+    def reap(self) -> None:
+        """The process, which has ended, is no zombie if it was our child; ``wait`` still tells how it ended."""
+        if self._is_child and self._status is None:
+            self.wait(0)
+        process.reap_ended()
 
     def signal(self, number: int) -> None:
         """The signal has been sent.

@@ -85,6 +85,9 @@ class StateDirectory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """The descriptor, and with it the lock, is given back."""
         if self.fd >= 0:
