@@ -1,27 +1,8 @@
-"""The dialogue with the helper: sends a plan, keeps step with the processes of the launch, knows how it
-ended.
+"""The dialogue with the helper: sends a plan, keeps step with the launch, knows how it ended.
 
-    launcher (Python)               stage (pier-init)                joiner              init process
-        │ ─── plan + descriptors ────▶ │                                │                     │
-        │                              │ stage's operations             │                     │
-        │                              │ ─── clone, if need be ───────▶ │                     │
-        │ ◀── child (joiner) ─────────────────────────────────────────  │                     │
-        │ ◀── sync maps ──────────────────────────────────────────────  │ user namespace      │
-        │     id maps, cgroup ── go ──────────────────────────────────▶ │                     │
-        │                              │                                │ ─── clone ────────▶ │
-        │ ◀── child (init) + pidfd ─── │                                ✕                     │
-        │ ◀── sync maps ────────────────────────────────────────────────────────────────────  │
-        │     id maps, cgroup, score ── go ─────────────────────────────────────────────────▶ │
-        │ ◀── netlink socket, sync network ─────────────────────────────────────────────────  │
-        │     interfaces, routes ── go ─────────────────────────────────────────────────────▶ │ mounts
-        │ ◀── sync hooks ───────────────────────────────────────────────────────────────────  │
-        │     prestart, createRuntime ── go ────────────────────────────────────────────────▶ │ pivot, ids
-        │ ◀── ready (with a gate) ──────────────────────────────────────────────────────────  │
-        │ ◀── executing, then the end of the conversation (without a gate) ─────────────────  │ execve
-        │ ─── commit ────────────────▶ │ becomes the monitor, or ends                          │
-
-An ``error`` packet may take any packet's place. When the launcher's end of the stage's conversation closes
-before ``commit``, the stage kills the init process and removes what the plan's ``undo`` lists.
+ARCHITECTURE.md draws it ("The dialogue"); this is the drawing's left side.  An ``error`` packet may take any
+packet's place.  When the launcher's end of the stage's conversation closes before ``commit``, the stage kills
+the init process and removes what the plan's ``undo`` lists.
 """
 
 from __future__ import annotations
