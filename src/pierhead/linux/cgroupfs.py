@@ -105,7 +105,7 @@ class _Last:
 def parse_own_cgroups(text: str) -> dict[str, str]:
     """Path by controller from a text like /proc/self/cgroup; the cgroup2 tree's key is the empty string."""
     paths: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in filter(None, text.split("\n")):  # names may hold what Python takes for other ends of lines
         number_and_names, _, path = line.partition(":/")
         names = number_and_names.partition(":")[2]
         for name in names.split(","):
@@ -127,7 +127,7 @@ def _visible_cgroup_mounts(mountinfo_text: str) -> Iterator[_CgroupMount]:
     points: dict[str, str] = {}
     attached: dict[str, list[str]] = {}
     found: list[tuple[str, str]] = []
-    for line in mountinfo_text.splitlines():
+    for line in filter(None, mountinfo_text.split("\n")):
         number, parent, _, _, point, _ = line.split(" ", 5)
         parents[number], points[number] = parent, point
         attached.setdefault(parent, []).append(number)

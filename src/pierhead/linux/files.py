@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _LINKS_MAX = 40
 _TEXT_MAX = 1 << 20
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
+"""What a path gives that leads to no file, or is exchanged while it is walked."""
 
 
 def replace_file(
@@ -86,11 +88,12 @@ def write_text(path: str, text: str) -> None:
         os.close(fd)
 
 
-def open_in_root(root_fd: int, path: str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of the path as a process with this root would find it; links lead nowhere else.
+def open_in_root(root_fd: int, path: str) -> int:
+    """An O_PATH descriptor of the path as a process with this root would find it; links lead nowhere else.
 
     Every component is opened by itself without following links; a link's target is walked from the root when
-    it is absolute, and ``..`` goes no higher than the root. ``flags`` are for the last component.
+    it is absolute, and ``..`` goes no higher than the root.  Nothing is opened for reading: to open a device,
+    or a FIFO, is to act on it.
     """
     todo = _components(path)
     opened = [os.dup(root_fd)]
@@ -111,7 +114,7 @@ def open_in_root(root_fd: int, path: str, flags: int = os.O_RDONLY) -> int:
                     _close_to(opened, 1)
                 todo = _components(target) + todo
                 continue
-            step = flags if not todo else os.O_PATH | os.O_DIRECTORY
+            step = os.O_PATH | (os.O_DIRECTORY if todo else 0)
             opened.append(os.open(name, step | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=opened[-1]))
         return os.dup(opened[-1])
     finally:
@@ -133,14 +136,24 @@ def _close_to(opened: list[int], keep: int) -> None:
 
 
 def read_text_in_root(root_fd: int, path: str) -> str | None:
-    """A regular file's text inside the root; None where there is none."""
+    """A regular file's text inside the root, at most 1 MiB of it; None where there is no such file.
+
+    Raises:
+        OSError: the file system it lies on fails.
+    """
     try:
-        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = open_in_root(root_fd, path)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
             return None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return None
+        fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+    try:
         return read_all(fd, _TEXT_MAX).decode(errors="replace")
     finally:
         os.close(fd)

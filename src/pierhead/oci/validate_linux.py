@@ -175,7 +175,7 @@ def check_number_list(text: str, path: str) -> None:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         numbers = (first.strip(), last.strip()) if dash else (first.strip(),)
-        if not all(number.isdecimal() and number.isascii() for number in numbers):
+        if not all(number.isdecimal() and number.isascii() and len(number) < 10 for number in numbers):
             raise invalid(f"expected a list like 0-3,7, found {text!r}", path)
         if dash and int(first) > int(last):
             raise invalid(f"the range {part} runs backwards", path)

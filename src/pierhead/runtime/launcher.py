@@ -356,7 +356,7 @@ def _owner(config: "Config") -> int | None:
 def mount_of(path: str, mountinfo: str) -> str:
     """Where the mount stands that holds the path.  Source: proc_pid_mountinfo(5)."""
     best = "/"
-    for line in mountinfo.splitlines():
+    for line in filter(None, mountinfo.split("\n")):  # paths may hold what Python takes for other ends of lines
         point = line.split(" ", 5)[4]
         if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
             best = point

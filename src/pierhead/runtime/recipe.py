@@ -101,7 +101,7 @@ def _resolve(config: Config) -> tuple[str, ProcessSpec]:
     rootfs = os.path.realpath(config.rootfs)
     try:
         root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise NotFound(f"rootfs {config.rootfs}: {reason}", code="rootfs-missing") from None
     try:

@@ -6,7 +6,9 @@ Numbers are taken strictly: a name of digits is a number, and junk around one is
 
 from __future__ import annotations
 
-from pierhead.errors import InvalidInput
+import os
+
+from pierhead.errors import InvalidInput, OperationFailed
 from pierhead.linux import files
 from pierhead.oci.runtime import User
 from pierhead.values import Value
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ID_MAX = 2**32 - 2
+_ID_DIGITS = 10
 
 
 class Account(Value):
@@ -35,10 +38,19 @@ def find_account(root_fd: int | None, wanted: User | str, extra_groups: tuple[in
 
     Raises:
         InvalidInput: no such user or group.
+        OperationFailed: the container's files cannot be read.
     """
 
     def read(path: str) -> str:
-        return "" if root_fd is None else files.read_text_in_root(root_fd, path) or ""
+        if root_fd is None:
+            return ""
+        try:
+            return files.read_text_in_root(root_fd, path) or ""
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise OperationFailed(
+                f"cannot read the container's {path}: {reason}", errno=error.errno or 0
+            ) from None
 
     if isinstance(wanted, User):
         account = Account(user=wanted, home=_home_of(read("/etc/passwd"), wanted.uid))
@@ -65,9 +77,10 @@ def _by_name(wanted: str, read: Callable[[str], str]) -> Account:
 
 
 def _user_of(name: str, passwd: str) -> tuple[int, int, str, str]:
-    number = _number(name)
+    number = _wanted_number(name)
     for fields in _records(passwd, 7):
-        if fields[0] == name or (number is not None and _number(fields[2]) == number):
+        # a passwd line whose name is a number must not make that number another user
+        if fields[0] == name if number is None else _number(fields[2]) == number:
             return int(fields[2]), int(fields[3]), fields[5], fields[0]
     if number is not None:
         return number, 0, "/", ""
@@ -88,12 +101,12 @@ def _home_of(passwd: str, uid: int) -> str:
 
 
 def _group_id(name: str, groups: str) -> int:
-    number = _number(name)
+    number = _wanted_number(name)
+    if number is not None:
+        return number
     for fields in _records(groups, 3):
         if fields[0] == name:
             return int(fields[2])
-    if number is not None:
-        return number
     raise InvalidInput(
         f"unable to find group {name}: no matching entries in group file",
         code="no-such-group",
@@ -106,7 +119,7 @@ def _groups_with(login: str, groups: str) -> set[int]:
 
 
 def _records(text: str, count: int) -> Iterator[list[str]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.strip().split(":")
         if (
             len(fields) >= count
@@ -117,9 +130,17 @@ def _records(text: str, count: int) -> Iterator[list[str]]:
 
 
 def _number(text: str) -> int | None:
-    if not (text.isascii() and text.isdecimal()):
+    """An id, or None: a file of the container's may say anything."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > _ID_DIGITS:
         return None
     number = int(text)
-    if number > _ID_MAX:
-        raise InvalidInput(f"the id {text} is greater than {_ID_MAX}", code="bad-id", path="$.process.user")
-    return number
+    return number if number <= _ID_MAX else None
+
+
+def _wanted_number(text: str) -> int | None:
+    """The id that was asked for by its number, None for a name."""
+    if text.isascii() and text.isdecimal() and _number(text) is None:
+        raise InvalidInput(
+            f"the id {text:.20} is greater than {_ID_MAX}", code="bad-id", path="$.process.user"
+        )
+    return _number(text)

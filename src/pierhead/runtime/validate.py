@@ -31,6 +31,7 @@ FREEZER_STATES = ("", "frozen", "thawed")
 NETWORK_TYPES = ("loopback", "veth")
 
 _NO_ID = 2**32 - 1
+_ID_DIGITS = 10
 _SIGNAL_MAX = 64
 _MTU_LEAST = 68  # RFC 791: what every IPv4 link must carry
 _MTU_MOST = 65535
@@ -176,8 +177,8 @@ def _check_groups(groups: Iterable[int | str], path: str) -> None:
     """Numbers are in range; text is a name or a number, with nothing around it (CVE-2026-30892)."""
     for each in groups:
         if isinstance(each, int) or (each.isascii() and each.isdecimal()):
-            if not 0 <= int(each) < _NO_ID:
-                raise invalid(f"{each} is not an id", path)
+            if len(str(each)) > _ID_DIGITS or not 0 <= int(each) < _NO_ID:
+                raise invalid(f"{each!s:.20} is not an id", path)
         elif (
             not each
             or not each.isprintable()
@@ -248,7 +249,7 @@ def _check_address(text: str, path: str, *, families: tuple[int, ...], prefix: b
             raise invalid(f"expected an address without a prefix length, found {text!r}", path)
         return
     most = 32 if version == 4 else 128
-    if not (length.isascii() and length.isdecimal() and int(length) <= most):
+    if not (length.isascii() and length.isdecimal() and len(length) <= 3 and int(length) <= most):
         raise invalid(f"expected an address with a prefix length like /24, found {text!r}", path)
 
 

@@ -136,7 +136,8 @@ def cpu_mask(text: str, *, path: str) -> bytes:
     for part in text.replace(" ", "").split(","):
         first, dash, last = part.partition("-")
         last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal()) or int(first) > int(last) or int(last) > 8191:
+        digits = first.isdecimal() and last.isdecimal() and len(first) < 10 and len(last) < 10
+        if not digits or int(first) > int(last) or int(last) > 8191:
             raise InvalidInput(f"{text!r} is not a list of numbers like 0-3,7", path=path)
         bits |= (1 << (int(last) + 1)) - (1 << int(first))
     length = (bits.bit_length() + 63) // 64 * 8
