@@ -81,15 +81,23 @@ long op_propagation(struct launch *l, const struct argument *a)
 	return STEP(l, "mount", path, sys(mount, NULL, path, NULL, a[PROPAGATION_ARG_FLAGS].u, NULL));
 }
 
-/* The root is bound onto itself, so that it is a mount and can be pivoted into. */
+/* The root is bound onto itself, so that it is a mount and can be pivoted into.  A tree that the stage has opened, with
+ * rights that we do not have on the way to it, is stacked upon the host's root instead. */
 long op_root(struct launch *l, const struct argument *a)
 {
 	const char *path = a[ROOT_ARG_PATH].s;
+	int tree = slot(l, &a[ROOT_ARG_TREE]);
 	struct statx about;
 
-	TRY(STEP(l, "mount", path, sys(mount, path, path, NULL, MS_BIND | MS_REC, NULL)));
-	l->root = (int)STEP(l, "open", path, sys(openat, FD_CWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
-	TRY(l->root);
+	if (tree >= 0) {
+		TRY(STEP(l, "move_mount", path, sys(move_mount, tree, "", FD_CWD, "/", MOVE_MOUNT_F_EMPTY_PATH)));
+		l->root = tree;
+		l->plan.slots[a[ROOT_ARG_TREE].f] = -1;
+	} else {
+		TRY(STEP(l, "mount", path, sys(mount, path, path, NULL, MS_BIND | MS_REC, NULL)));
+		l->root = (int)STEP(l, "open", path, sys(openat, FD_CWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+		TRY(l->root);
+	}
 	l->null = (int)STEP(l, "open", "/dev/null", sys(openat, FD_CWD, "/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC));
 	TRY(l->null);
 	if (kind_of(l->null, &about) != KIND_CHARACTER || device_of(&about) != ((uint64_t)1 << 32 | 3))

@@ -176,6 +176,6 @@ long op_execute(struct launch *l, const struct argument *a)
 	if (!arguments || !environment)
 		return -E_NOMEM;
 	if (l->channel >= 0)
-		packet_send_words(l->channel, &word, 1, -1);
+		TRY(STEP(l, "tell the launcher", NULL, packet_send_words(l->channel, &word, 1, -1)));
 	return STEP(l, "execve", l->executable, sys(execve, l->executable, arguments, environment));
 }

@@ -24,49 +24,7 @@ _Noreturn static void leave(int code)
 		sys(exit_group, code);
 }
 
-/* ---- receiving ---- */
-
-static unsigned char *receive_bytes(struct launch *l, const unsigned char *first, size_t have, size_t total)
-{
-	long at = sys(mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (at < 0 && at > -4096)
-		return NULL;
-	memcpy((void *)at, first, have);
-	while (have < total) {
-		long more = packet_receive(l->control, (char *)at + have, total - have, NULL, NULL);
-
-		if (more <= 0)
-			return NULL;
-		have += (size_t)more;
-	}
-	return (unsigned char *)at;
-}
-
-/* The first packet: {message, u32 length of the plan, u32 descriptors}, then the plan's beginning. */
-static void receive_plan(struct launch *l)
-{
-	static unsigned char packet[PACKET_MAX];
-	int fds[PACKET_FDS], count = PACKET_FDS;
-	long length = packet_receive(l->control, packet, sizeof packet, fds, &count);
-	uint32_t words[3];
-	unsigned char *plan;
-
-	if (length < (long)sizeof words)
-		leave(length == 0 ? 0 : 3);
-	memcpy(words, packet, sizeof words);
-	l->doing = "receive plan";
-	if (words[0] != MESSAGE_PLAN || words[1] > PLAN_MAX || words[1] < (size_t)length - sizeof words ||
-	    words[2] != (uint32_t)count)
-		fail(l, -E_PROTO);
-	plan = receive_bytes(l, packet + sizeof words, (size_t)length - sizeof words, words[1]);
-	if (!plan || !plan_decode(&l->plan, plan, words[1]) || header(l, HEADER_SLOTS) < (uint64_t)count)
-		fail(l, -E_PROTO);
-	for (uint32_t i = 0; i < SLOTS_MAX; i++)
-		l->plan.slots[i] = i < (uint32_t)count ? fds[i] : -1;
-}
-
-/* ---- giving up ---- */
+/* ---- undoing ---- */
 
 static void pause_ms(int64_t ms)
 {
@@ -86,6 +44,68 @@ static void undo_one(const char *entry)
 	}
 }
 
+/* entries: each ended by NUL, an empty one at the end */
+static void undo(const char *entries)
+{
+	for (; *entries; entries += strlen(entries) + 1)
+		undo_one(entries);
+}
+
+/* ---- receiving ---- */
+
+static unsigned char *receive_bytes(struct launch *l, const unsigned char *first, size_t have, size_t total)
+{
+	long at = sys(mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at < 0 && at > -4096)
+		return NULL;
+	memcpy((void *)at, first, have);
+	while (have < total) {
+		long more = packet_receive(l->control, (char *)at + have, total - have, NULL, NULL);
+
+		if (more <= 0)
+			return NULL;
+		have += (size_t)more;
+	}
+	return (unsigned char *)at;
+}
+
+/* The first packet of a plan: {message, u32 length of the plan, u32 descriptors}, then the plan's beginning.  A launcher
+ * who makes something before it has its plan says first what that is. */
+static void receive_plan(struct launch *l)
+{
+	static unsigned char promise[PACKET_MAX + 1], packet[PACKET_MAX];
+	int fds[PACKET_FDS], count = PACKET_FDS;
+	long length = packet_receive(l->control, packet, sizeof packet, fds, &count);
+	uint32_t words[3];
+	unsigned char *plan;
+
+	memcpy(words, packet, sizeof *words);
+	if (length >= (long)sizeof *words && words[0] == MESSAGE_UNDO) {
+		memcpy(promise, packet + sizeof *words, (size_t)length - sizeof *words);
+		count = PACKET_FDS;
+		length = packet_receive(l->control, packet, sizeof packet, fds, &count);
+	}
+	if (length <= 0)
+		undo((const char *)promise);
+	if (length < (long)sizeof words)
+		leave(length == 0 ? 0 : 3);
+	memcpy(words, packet, sizeof words);
+	l->doing = "receive plan";
+	if (words[0] != MESSAGE_PLAN || words[1] > PLAN_MAX || words[1] < (size_t)length - sizeof words ||
+	    words[2] != (uint32_t)count)
+		fail(l, -E_PROTO);
+	plan = receive_bytes(l, packet + sizeof words, (size_t)length - sizeof words, words[1]);
+	if (!plan)
+		undo((const char *)promise);
+	if (!plan || !plan_decode(&l->plan, plan, words[1]) || header(l, HEADER_SLOTS) < (uint64_t)count)
+		fail(l, -E_PROTO);
+	for (uint32_t i = 0; i < SLOTS_MAX; i++)
+		l->plan.slots[i] = i < (uint32_t)count ? fds[i] : -1;
+}
+
+/* ---- giving up, with a launch under way ---- */
+
 static void end_process(int pidfd)
 {
 	struct poll_entry dead = { pidfd, POLL_IN, 0 };
@@ -100,11 +120,9 @@ static void end_process(int pidfd)
 /* Ends the init process, if there is one, and removes what was made for it. */
 _Noreturn static void give_up(struct launch *l, int init_pidfd)
 {
-	const struct argument *undo = &l->plan.header[HEADER_UNDO];
 	if (init_pidfd >= 0)
 		end_process(init_pidfd);
-	for (uint32_t at = 0; at < undo->length; at += (uint32_t)strlen(undo->s + at) + 1)
-		undo_one(undo->s + at);
+	undo(l->plan.header[HEADER_UNDO].s);
 	leave(1);
 }
 

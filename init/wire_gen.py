@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+LINE_MAX = 110
 SIGNATURE = {"u": "u", "s": "s", "b": "b", "f": "f"}
 
 
@@ -83,7 +84,11 @@ def python_module(wire: Wire) -> str:
         signature = "".join(kind for kind, _ in arguments)
         names = "".join(f'"{arg}", ' for _, arg in arguments)
         names = "(" + (names if len(arguments) == 1 else names.removesuffix(", ")).strip() + ")"
-        out.append(f'    "{name}": ({number}, "{signature}", {names}, "{manual}"),')
+        items = (str(number), f'"{signature}"', names, f'"{manual}"')
+        line = f'    "{name}": ({", ".join(items)}),'
+        if len(line) > LINE_MAX:  # as the formatter has it
+            line = "\n".join([f'    "{name}": (', *(f"        {item}," for item in items), "    ),"])
+        out.append(line)
     return "\n".join([*out, "}", ""])
 
 

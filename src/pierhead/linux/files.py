@@ -16,6 +16,11 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errn
 """What a path gives that leads to no file, or is exchanged while it is walked."""
 
 
+def temporary_name(name: str) -> str:
+    """Where ``replace_file`` of this process prepares a file of this name."""
+    return f".{name}.{os.getpid()}"
+
+
 def replace_file(
     directory_fd: int, name: str, data: bytes, *, mode: int = 0o600, durable: bool = False
 ) -> None:
@@ -28,7 +33,7 @@ def replace_file(
         mode: permission bits of a new file.
         durable: also after a power cut; costs a disk flush.
     """
-    temporary = f".{name}.{os.getpid()}"
+    temporary = temporary_name(name)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode, dir_fd=directory_fd)
     try:
         try:

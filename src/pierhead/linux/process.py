@@ -270,6 +270,15 @@ def reap(pid: int) -> int | None:
         return None
 
 
+def reap_if_ended(pid: int) -> int | None:
+    """The wait status of a child of ours that has ended; None when it runs on or is not our child."""
+    try:
+        found, wait_status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return wait_status if found == pid else None
+
+
 _unreaped: list[int] = []
 
 

@@ -13,7 +13,7 @@ from pierhead.runtime.config import Config, ProcessSpec, config_from_document, c
 from pierhead.runtime.handshake import LaunchFailed, describe_failure, perform_on_host, receive
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
-from pierhead.runtime.process import ExitStatus, Process
+from pierhead.runtime.process import ExitStatus, Process, check_signal, collect_children
 from pierhead.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
@@ -222,25 +222,44 @@ class Container:
         with self._exclusive() as directory:
             now = self.status
             if now != "created":
-                what = "has stopped" if now == "stopped" else "already running"
-                raise Conflict(f"cannot start container {self.id}: it {what}", code="not-created")
+                what = {"stopped": "it has stopped", "paused": "it is paused"}.get(
+                    now, "it is already running"
+                )
+                raise Conflict(f"cannot start container {self.id}: {what}", code="not-created")
             self._open_gate(directory)
         self._run_poststart()
         return self.init
 
     def _open_gate(self, directory: "StateDirectory") -> None:
-        gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        gate = self._say_go(directory)
         try:
-            gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
-            gate.send(wire_table.MESSAGE_GO.to_bytes(4, "little"), _socket.MSG_NOSIGNAL)
             packet, _ = receive(gate)
             while packet and wire.words(packet)[0] == wire_table.MESSAGE_TRACE:
+                _, index, nanoseconds = wire.words(packet)
+                self.trace[index] = nanoseconds
                 packet, _ = receive(gate)
         finally:
             gate.close()
         files.remove_if_there(state.GATE, directory.fd)
         if packet:
             raise self._start_failure(packet)
+
+    def start_frozen(self) -> None:
+        """The first process, which is frozen at its gate, runs its program as soon as it is thawed."""
+        with self._exclusive() as directory:
+            self._say_go(directory).close()
+            files.remove_if_there(state.GATE, directory.fd)
+
+    def _say_go(self, directory: "StateDirectory") -> _socket.socket:
+        """The connection to the gate, on which an error would come."""
+        gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
+            gate.send(wire_table.MESSAGE_GO.to_bytes(4, "little"), _socket.MSG_NOSIGNAL)
+        except BaseException:
+            gate.close()
+            raise
+        return gate
 
     def _start_failure(self, packet: bytes) -> LaunchFailed:
         failure = wire.decode_failure(packet)
@@ -348,11 +367,20 @@ class Container:
             Conflict: there is no process to send it to.
         """
         self._check_exists()
+        check_signal(signal)
         if all:
             self._kill_all(signal)
             return
         self._need_running()
         self.init.signal(signal)
+        if signal == _SIGKILL and self._known.cgroup.trees:
+            self._thaw_dying()
+
+    def _thaw_dying(self) -> None:
+        """On v1 a frozen process dies when it is thawed, not before."""
+        cgroups = self._cgroups()
+        if cgroups.freeze_state() != "thawed":
+            cgroups.thaw()
 
     def _kill_all(self, signal: int) -> None:
         """Also of a container whose first process has ended: others may live if it shares its pid
@@ -463,11 +491,20 @@ class Container:
             self.init.terminate()
         if self._known.cgroup.trees:
             self._cgroups().kill(_SIGKILL)
-        if self.init.pidfd >= 0 and not process.wait_pidfd(self.init.pidfd, _DEATH_S):
-            raise OperationFailed(
-                f"container {self.id}: process {self._known.init_pid} does not die", code="undead"
-            )
+        if self.init.pidfd >= 0:
+            self._await_death()
         self.init.reap()
+
+    def _await_death(self) -> None:
+        """Children of ours in its pid namespace that nobody has reaped would keep it from dying."""
+        pause = 0.002
+        while not process.wait_pidfd(self.init.pidfd, pause):
+            if pause > _DEATH_S:
+                raise OperationFailed(
+                    f"container {self.id}: process {self._known.init_pid} does not die", code="undead"
+                )
+            collect_children()
+            pause *= 4
 
     def _detach_links(self) -> None:
         """Links in a namespace of the container's own vanish with it; those in a shared one are removed."""

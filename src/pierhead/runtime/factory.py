@@ -11,6 +11,7 @@ time.
 
 import os
 
+from pierhead.errors import Unsupported
 from pierhead.linux import cgroupfs, files
 from pierhead.runtime import idmaps, launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
@@ -130,7 +131,7 @@ def plan(
     """What ``create`` would do, without doing it: for reading, and for tests."""
     recipe = recipe_for(config)
     hierarchies = cgroupfs.discover()
-    cgroups = launcher.new_manager(recipe.config, container_id, hierarchies)
+    cgroups = launcher.new_manager(recipe.config, state.directory_name(container_id), hierarchies)
     request = Request(terminal=recipe.process.terminal)
     return recipe.plan(_view(os.path.abspath(root), recipe.config, request, cgroups, hierarchies, gate=gate))
 
@@ -157,14 +158,20 @@ def _view(
 
 def _launch(root: str, container_id: str, config: Config, request: Request, *, gate: bool) -> Container:
     recipe = recipe_for(config)
+    frozen = config.freezer_state == "frozen"
+    if frozen and config.cgroup_manager == "disabled":
+        raise Unsupported("$.freezer_state: a container without a cgroup cannot be frozen", code="no-cgroup")
     directory = claim(root, container_id)
     try:
         with Handshake() as handshake:
-            return _Creation(directory, recipe, request, handshake, gate=gate).perform()
+            made = _Creation(directory, recipe, request, handshake, gate=gate or frozen).perform()
     except BaseException as error:
         launcher.attach_failure(error, directory.remove)
         directory.close()
         raise
+    if frozen:
+        _freeze(made, start=not gate)
+    return made
 
 
 class _Creation:
@@ -189,8 +196,10 @@ class _Creation:
         try:
             launched = self._launch()
         except BaseException as error:
+            self._handshake.give_up()
             if self._steps is not None and self._steps.host_links:
                 launcher.attach_failure(error, self._detach)
+            launcher.attach_failure(error, lambda: launcher.end_processes(self._cgroups))
             launcher.attach_failure(error, self._cgroups.remove)
             raise
         finally:
@@ -201,6 +210,8 @@ class _Creation:
     def _launch(self) -> "Launched":
         resources = self._config.resources.replace(devices=device_rules(self._config))
         if not self._cgroups.needs_pid:
+            made = launcher.missing_directories(self._cgroups.state)
+            self._handshake.promise(launcher.undo_list(made, self._directory.path))
             self._cgroups.create(resources)
             self._cgroups.apply(resources)
         view = _view(
@@ -236,9 +247,7 @@ class _Creation:
         header["id"] = self._directory.id
         header["state"] = "state directory"
         given["state directory"] = self._directory.fd
-        header["undo"] = launcher.undo_list(
-            tuple(self._cgroups.state.made), self._directory.path, state.NAMES
-        )
+        header["undo"] = launcher.undo_list(tuple(self._cgroups.state.made), self._directory.path)
         if self._gate:
             given["gate"] = self._open(status.make_gate(self._directory))
         if self._request.supervise:
@@ -296,3 +305,14 @@ class _Creation:
     def _finish(self, launched: "Launched") -> Container:
         assert self._state is not None
         return Container(self._directory, self._state, launched=launched, config=self._config)
+
+
+def _freeze(container: Container, *, start: bool) -> None:
+    """The container is paused; with ``start`` its gate is open too, so that it runs when it is resumed."""
+    try:
+        container.pause()
+        if start:
+            container.start_frozen()
+    except BaseException as error:
+        launcher.attach_failure(error, lambda: container.delete(force=True))
+        raise

@@ -115,6 +115,10 @@ class Handshake:
         self._channel, channel = socket_pair()
         try:
             self.stage_pid = process.spawn_helper(control.fileno(), channel.fileno())
+        except BaseException:
+            self._control.close()
+            self._channel.close()
+            raise
         finally:
             control.close()
             channel.close()
@@ -127,6 +131,10 @@ class Handshake:
             self.give_up()
 
     # sending
+
+    def promise(self, undo: bytes) -> None:
+        """Said before anything is made: the helper removes it if we end before there is a plan."""
+        self._send(wire_table.MESSAGE_UNDO.to_bytes(_INT, "little") + undo)
 
     def send(self, plan: LaunchPlan, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
         """The helper has its plan and begins.
@@ -331,6 +339,8 @@ class Handshake:
 
     def give_up(self) -> None:
         """Nothing is left of the launch: the stage undoes it when our end closes."""
+        if self._committed:
+            return
         self._committed = True
         self._channel.close()
         self._control.shutdown(_socket.SHUT_WR)
@@ -368,7 +378,8 @@ def _open_slot(name: str, path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise OperationFailed(
-            f"cannot open {path} for the {name}: {os.strerror(error.errno or 0)}", errno=error.errno or 0
+            f"cannot open {path} for the {name}: {os.strerror(error.errno or 0).lower()}",
+            errno=error.errno or 0,
         ) from None
 
 
@@ -422,6 +433,8 @@ def _subject(operation: wire.Operation) -> str:
         return f"cannot mount {named['type']} on {named['target']}"
     if operation.name == "bind":
         return f"cannot bind {named['source']} to {named['target']}"
+    if operation.name == "setns":
+        return f"cannot join the {named['namespace']}"
     if operation.name == "execute":
         return f'exec: "{named["arguments"]}"'
     if operation.name == "hook":

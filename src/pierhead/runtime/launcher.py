@@ -11,7 +11,7 @@ import os
 
 from pierhead.errors import OperationFailed, PierheadError
 from pierhead.linux import cgroupfs, files, process
-from pierhead.runtime import hooks, idmaps, resolve, wire_table
+from pierhead.runtime import hooks, idmaps, resolve, state, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
 from pierhead.runtime.handshake import Handshake
 from pierhead.runtime.plan.launch import LaunchView
@@ -128,6 +128,7 @@ def make_view(
         launcher_places=placed.launcher_places,
         into_cgroup=bool(placed.into_directory),
         device_slot=DEVICE_SLOT if gate_devices(tree, cgroups) else "",
+        user_first=os.geteuid() != 0,
         parent_mount=_parent_mount(config),
         scratch=scratch,
         gate=gate,
@@ -312,11 +313,39 @@ def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, i
     return given, header
 
 
-def undo_list(directories: "tuple[str, ...]", state_path: str, names: "tuple[str, ...]") -> bytes:
+def undo_list(directories: "tuple[str, ...]", state_path: str) -> bytes:
     """What the stage removes when the launch is given up and we are not there to do it."""
+    names = (*state.NAMES, files.temporary_name(state.STATE_FILE))
     entries = [f"d{directory}" for directory in reversed(directories)]
     entries += [f"f{state_path}/{name}" for name in names]
     return b"".join(entry.encode() + b"\0" for entry in (*entries, f"d{state_path}"))
+
+
+def missing_directories(cgroups: CgroupState) -> tuple[str, ...]:
+    """What making the cgroup will add to its hierarchies, outermost first."""
+    missing: list[str] = []
+    for tree in cgroups.trees:
+        chain = []
+        directory = tree.directory()
+        while len(directory) > len(tree.mountpoint) and not os.path.exists(directory):
+            chain.append(directory)
+            directory = os.path.dirname(directory)
+        missing += reversed(chain)
+    return tuple(missing)
+
+
+def end_processes(cgroups: CgroupManager) -> None:
+    """No process is in a cgroup that was made for a launch that failed.
+
+    The launcher does not know them all: the helper may have been killed before it could say whom it cloned.
+    """
+    if not cgroups.state.made:
+        return
+    left = cgroups.procs()
+    if left:
+        cgroups.kill()
+        for pid in left:
+            process.reap(pid)
 
 
 def new_manager(config: "Config", container_id: str, hierarchies: cgroupfs.Hierarchies) -> CgroupManager:

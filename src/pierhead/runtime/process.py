@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
+from _weakref import ref
 
-from pierhead.errors import Conflict, TimedOut, Unsupported
+from pierhead.errors import Conflict, InvalidInput, TimedOut, Unsupported
 from pierhead.linux import process
 from pierhead.runtime import wire, wire_table
 from pierhead.values import Value
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pierhead.runtime.exitrecord import ExitRecord
 
 _SIGKILL = 9
+_SIGNAL_MAX = 64
 _RECORD_WAIT_S = 5.0
 
 
@@ -36,10 +39,37 @@ class ExitStatus(Value):
         return self.code if self.code is not None else 128 + (self.signal or 0)
 
 
+def check_signal(number: int) -> None:
+    """The number can be sent: 1 to 64, or 0, which only asks whether there is a process.
+
+    Raises:
+        InvalidInput: it is no signal.
+    """
+    if not 0 <= number <= _SIGNAL_MAX:
+        raise InvalidInput(f"there is no signal {number}", code="bad-signal")
+
+
 def status_of_wait(wait_status: int) -> ExitStatus:
     """From what wait(2) gave."""
     code = os.waitstatus_to_exitcode(wait_status)
     return ExitStatus(code=code) if code >= 0 else ExitStatus(code=None, signal=-code)
+
+
+_children: dict[int, ref[Process]] = {}
+
+
+def collect_children() -> None:
+    """Processes of containers that are children of ours and have ended are reaped; their statuses are kept.
+
+    A child that nobody has waited for yet keeps the pid namespace that it was in from ending.
+    """
+    for pid, reference in list(_children.items()):
+        child = reference()
+        if child is None:
+            _children.pop(pid, None)  # it is reaped later, as linux.process was told
+        else:
+            child.collect()
+    process.reap_ended()
 
 
 class Process:
@@ -74,6 +104,9 @@ class Process:
         self._monitor_pid = monitor_pid
         self._is_child = is_child
         self._status: ExitStatus | None = None
+        self._lock = allocate_lock()
+        if is_child:
+            _children[pid] = ref(self)
 
     def __repr__(self) -> str:
         return f"Process(pid={self.pid})"
@@ -86,6 +119,7 @@ class Process:
         if self._is_child and self._status is None:
             process.reap_later(self.pid)
             self._is_child = False
+            _children.pop(self.pid, None)
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
@@ -117,13 +151,21 @@ class Process:
             raise TimedOut(f"process {self.pid} did not end within {timeout_s} s")
         if self._read_record is not None:
             return self._await_record()
-        wait_status = process.reap(self.pid)
-        if wait_status is None:
+        self.collect()
+        if self._status is None:
             raise Unsupported(
                 f"how process {self.pid} ended is known to its parent only",
                 hint="launch the container with supervise=True to have it recorded",
             )
-        return status_of_wait(wait_status)
+        return self._status
+
+    def collect(self) -> None:
+        """If it is a child of ours and has ended, it is no zombie any more, and its status is known."""
+        with self._lock:
+            wait_status = process.reap_if_ended(self.pid)
+            if wait_status is not None:
+                self._status = status_of_wait(wait_status)
+                _children.pop(self.pid, None)
 
     def _await_monitor(self, timeout_s: float | None) -> ExitStatus:
         from pierhead.runtime.handshake import receive
@@ -155,8 +197,8 @@ class Process:
 
     def reap(self) -> None:
         """The process, which has ended, is no zombie if it was our child; ``wait`` still tells how it ended."""
-        if self._is_child and self._status is None:
-            self.wait(0)
+        if self._is_child:
+            self.collect()
         process.reap_ended()
 
     def signal(self, number: int) -> None:
@@ -164,7 +206,9 @@ class Process:
 
         Raises:
             Conflict: the process has ended.
+            InvalidInput: there is no such signal.
         """
+        check_signal(number)
         if self.pidfd < 0 or not process.kill_pidfd(self.pidfd, number):
             raise Conflict(f"process {self.pid} has ended: process already finished", code="process-finished")
 

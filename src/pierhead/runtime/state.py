@@ -31,9 +31,10 @@ STATE_FILE = "state.json"
 GATE = "gate"
 ATTACH = "attach"
 EXIT_RECORD = "exit.json"
-NAMES = (STATE_FILE, f".{STATE_FILE}", GATE, ATTACH, EXIT_RECORD)
+NAMES = (STATE_FILE, GATE, ATTACH, EXIT_RECORD)
 _NAME_MAX = 200
 _CUT = "~"
+_TRIES = 100
 
 
 class ContainerState(Value):
@@ -72,10 +73,10 @@ class StateDirectory:
         name: of the directory, and of the container's cgroup.
     """
 
-    def __init__(self, root: str, container_id: str, fd: int) -> None:
+    def __init__(self, root: str, container_id: str, fd: int, name: str = "") -> None:
         self.root = root
         self.id = container_id
-        self.name = directory_name(container_id)
+        self.name = name or directory_name(container_id)
         self.path = f"{root}/{self.name}"
         self.fd = fd
 
@@ -179,13 +180,14 @@ def missing(container_id: str) -> NotFound:
     )
 
 
-def _open(root: str, container_id: str) -> StateDirectory:
+def _open(root: str, container_id: str, name: str = "") -> StateDirectory:
+    """Args: name is the directory's, where it is known already."""
     try:
-        path = f"{root}/{directory_name(container_id)}"
+        path = f"{root}/{name or directory_name(container_id)}"
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise missing(container_id) from None
-    return StateDirectory(root, container_id, fd)
+    return StateDirectory(root, container_id, fd, name)
 
 
 def open_state(root: str, container_id: str) -> StateDirectory:
@@ -208,28 +210,33 @@ def claim(root: str, container_id: str) -> StateDirectory:
     """
     check_container_id(container_id)
     os.makedirs(root, mode=0o711, exist_ok=True)
-    for _ in range(3):
+    name = directory_name(container_id)
+    for _ in range(_TRIES):
         try:
-            os.mkdir(f"{root}/{directory_name(container_id)}", 0o711)
+            os.mkdir(f"{root}/{name}", 0o711)
         except FileExistsError:
-            if not _sweep(root, container_id):
+            if not _sweep(root, name):
                 raise Conflict(
                     f"container with given ID already exists: {container_id}", code="container-exists"
                 ) from None
             continue
-        directory = _open(root, container_id)
-        if directory.lock(wait=False) and directory.is_attached():
+        try:
+            directory = _open(root, container_id, name)
+        except NotFound:  # somebody who lists took it for debris
+            continue
+        directory.lock()
+        if directory.is_attached() and not directory.has(STATE_FILE):
             return directory
         directory.close()
     raise Conflict(f"container {container_id} is being created by somebody else", code="container-exists")
 
 
-def _sweep(root: str, container_id: str) -> bool:
-    """Removes what a killed launcher left under this id; False when there is a container, or one being
+def _sweep(root: str, name: str) -> bool:
+    """Removes what a killed launcher left in this directory; False when there is a container, or one being
     made.
     """
     try:
-        directory = _open(root, container_id)
+        directory = _open(root, name, name)
     except NotFound:
         return True
     with directory:
@@ -247,12 +254,21 @@ def list_ids(root: str) -> list[str]:
     except FileNotFoundError:
         return []
     found = []
-    for name in sorted(names):
+    for name in names:
         if os.path.exists(f"{root}/{name}/{STATE_FILE}"):
-            found.append(name)
+            found.append(_whole_id(root, name) if _CUT in name else name)
         elif os.path.isdir(f"{root}/{name}"):
             _sweep(root, name)
-    return found
+    return sorted(container_id for container_id in found if container_id)
+
+
+def _whole_id(root: str, name: str) -> str:
+    """The id that was too long for the directory's name; empty when the container has just gone."""
+    try:
+        text = files.read_file(f"{root}/{name}/{STATE_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    return str(jsontext.parse(text)["id"])
 
 
 def timestamp(ns: int | None = None) -> str:

@@ -47,22 +47,23 @@ def observe_status(directory: StateDirectory, known: ContainerState, cgroups: Cg
     """The status at this moment."""
     if not init_lives(known):
         return "stopped"
-    if is_waiting(directory):
-        return "created"
     if known.cgroup.trees and cgroups.freeze_state() == "frozen":
         return "paused"
-    return "running"
+    return "created" if is_waiting(directory) else "running"
 
 
 def is_waiting(directory: StateDirectory) -> bool:
-    """Whether the init process waits at its gate: its socket is there and somebody accepts."""
+    """Whether the init process waits at its gate: its socket is there and somebody listens."""
     if not directory.has(state.GATE):
         return False
-    gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    gate = _socket.socket(_socket.AF_UNIX, kind)
     try:
         gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
     except (ConnectionRefusedError, FileNotFoundError):
         return False
+    except BlockingIOError:  # as many have asked as may wait in line: a stopped process answers none of them
+        return True
     finally:
         gate.close()
     return True

@@ -4,6 +4,7 @@ VERSION = 1
 
 MESSAGE_PLAN = 1
 MESSAGE_COMMIT = 2
+MESSAGE_UNDO = 3
 MESSAGE_CHILD = 16
 MESSAGE_ERROR = 17
 MESSAGE_TRACE = 18
@@ -94,7 +95,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "loopback_up": (11, "", (), "netdevice(7)"),
     "root_here": (12, "", (), "openat2(2)"),
     "propagation": (13, "su", ("path", "flags"), "mount_namespaces(7)"),
-    "root": (14, "s", ("path",), "mount(2), openat2(2)"),
+    "root": (14, "fs", ("tree", "path"), "open_tree(2), move_mount(2), openat2(2)"),
     "mount": (
         15,
         "ssbusuu",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pierhead.linux.cgroupfs import Hierarchies
-    from pierhead.oci.runtime import Capabilities, DeviceRule, Hook
+    from pierhead.oci.runtime import Capabilities, DeviceRule, Hook, IDMapping
     from pierhead.runtime.config import Config, ProcessSpec
 
 
@@ -37,6 +37,7 @@ class LaunchView(Value):
         launcher_places: the launcher puts it into its cgroup instead (systemd makes the cgroup around it).
         into_cgroup: it is cloned into its v2 cgroup.
         device_slot: given slot with the v2 cgroup that device rules are a program of; empty on v1.
+        user_first: whether a user namespace is joined before others: the launcher has rights nowhere else.
         parent_mount: where the mount stands that holds the rootfs.
         scratch: a directory of the host that a copy-on-write view may be built on.
         gate: whether the process waits for ``start`` before it runs.
@@ -55,6 +56,7 @@ class LaunchView(Value):
     launcher_places: bool = False
     into_cgroup: bool = False
     device_slot: str = ""
+    user_first: bool = False
     parent_mount: str = "/"
     scratch: str = ""
     gate: bool = True
@@ -79,6 +81,8 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         config.time_offsets,
         cgroups=view.cgroups,
         meet_launcher=view.launcher_places or process.oom_score_adj is not None,
+        user_first=view.user_first,
+        root=(_first_id(config.uid_mappings), _first_id(config.gid_mappings)),
     )
     if "mount" not in spaces.new:
         raise InvalidInput(
@@ -93,7 +97,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
             hierarchies=view.hierarchies,
             cgroup_directories=view.cgroup_directories,
             new_namespaces=spaces.new,
-            privileged="user" in spaces.new,
+            privileged=in_user_namespace,
         ),
     )
     operations = (
@@ -105,7 +109,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         Operation(name="umask", arguments=(0,), why="modes below are meant as they are written"),
         *plan_keyring(config, process),
         *_networks(config, spaces.new),
-        *mounts.plan_root(config, view.parent_mount, view.scratch),
+        *mounts.plan_root(config, view.parent_mount, view.scratch, privileged=in_user_namespace),
         *mount_plan.init,
         *devices.plan_devices(config, bind=in_user_namespace),
         *plan_terminal_or_streams(process, view, new_root=True),
@@ -129,6 +133,12 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         trace=view.trace,
     )
     return assemble(plan)
+
+
+def _first_id(mappings: tuple[IDMapping, ...]) -> int:
+    """Root, or where the maps leave that out the first id that they have."""
+    has_root = any(item.container_id == 0 for item in mappings)
+    return 0 if has_root or not mappings else mappings[0].container_id
 
 
 def list_slots(view: LaunchView, *more: Slot) -> tuple[Slot, ...]:

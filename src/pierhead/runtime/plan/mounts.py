@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pierhead.runtime.config import Config, Mount
 
 _NEVER_THROUGH_LINKS = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"))
+_RECURSIVE = 0x8000  # AT_RECURSIVE
 _RECURSIVE_BITS = wire.BIND_ATTR_RECURSIVE
 
 
@@ -33,7 +34,7 @@ class MountView(Value):
         hierarchies: of the machine, for a ``cgroup`` mount.
         cgroup_directories: the container's own cgroup by hierarchy mount point; empty without cgroups.
         new_namespaces: by type.
-        privileged: whether binds are opened by the stage, with the host's rights (a new user namespace).
+        privileged: whether root and binds are opened by the stage, with the host's rights (a user namespace).
     """
 
     hierarchies: Hierarchies
@@ -50,13 +51,17 @@ class MountPlan(Value):
     slots: tuple[Slot, ...]
 
 
-def plan_root(config: Config, parent_mount: str, scratch: str) -> tuple[Operation, ...]:
+ROOT_SLOT = "root tree"
+
+
+def plan_root(config: Config, parent_mount: str, scratch: str, *, privileged: bool) -> tuple[Operation, ...]:
     """The root as a mount that can be pivoted into.
 
     Args:
         config: the configuration.
         parent_mount: where the mount stands that holds the rootfs; it may not be shared (pivot_root(2)).
         scratch: a directory of the host on which a copy-on-write view is built, in our mount namespace only.
+        privileged: whether ``plan_root_tree`` has it opened by the stage.
     """
     flags = mountoptions.PROPAGATION.get(config.rootfs_propagation or "rslave")
     if flags is None:
@@ -76,9 +81,16 @@ def plan_root(config: Config, parent_mount: str, scratch: str) -> tuple[Operatio
     if config.copy_on_write:
         operations += _copy_on_write(rootfs, scratch)
         rootfs = f"{scratch}/root"
+    tree = ROOT_SLOT if privileged and not config.copy_on_write else ""
     why = "the new root has to be a mount; from here on paths are resolved beneath it"
-    operations.append(Operation(name="root", arguments=(rootfs,), why=why))
+    operations.append(Operation(name="root", arguments=(tree, rootfs), why=why))
     return tuple(operations)
+
+
+def _plan_root_tree(config: Config) -> Operation:
+    why = "the directories above the root need not let the user namespace's root in"
+    arguments = (ROOT_SLOT, config.rootfs, _RECURSIVE, "", 0)
+    return Operation(name="open_tree", arguments=arguments, place=STAGE, why=why)
 
 
 def _copy_on_write(lower: str, scratch: str) -> Iterator[Operation]:
@@ -112,6 +124,9 @@ def plan_mounts(config: Config, view: MountView) -> MountPlan:
     stage: list[Operation] = []
     init: list[Operation] = []
     slots: list[Slot] = []
+    if view.privileged and not config.copy_on_write:
+        stage.append(_plan_root_tree(config))
+        slots.append(Slot(name=ROOT_SLOT, kind="made"))
     for number, mount in enumerate(config.mounts):
         path = f"$.mounts[{number}]"
         options = parse_options(mount.options, path=f"{path}.options")
@@ -222,7 +237,7 @@ def _plan_bind(number: int, mount: Mount, options: MountOptions, view: MountView
         if userns and userns != "own userns":
             slots.append(Slot(name=userns, kind="given"))
         why = "opened with the host's rights" + (", its owners mapped" if userns else "")
-        flags = 0x8000 if options.recursive else 0
+        flags = _RECURSIVE if options.recursive else 0
         idmap = wire.BIND_IDMAP_RECURSIVE if options.idmap == "ridmap" else 0
         arguments = (tree, mount.source, flags, userns if userns != "own userns" else "", idmap)
         stage.append(Operation(name="open_tree", arguments=arguments, place=STAGE, why=why))

@@ -17,7 +17,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pierhead.oci.runtime import Namespace, TimeOffset
 
@@ -33,7 +33,7 @@ PROC_NAMES = {
 }
 """Names below /proc/PID/ns by the specification's names."""
 
-_JOIN_ORDER = ("user", "ipc", "uts", "network", "pid", "cgroup", "time", "mount")
+_JOIN_ORDER = ("ipc", "uts", "network", "pid", "cgroup", "time", "mount")
 _WHY_NEW = {
     "pid": "its first process is number 1 and sees no other",
     "mount": "its mounts are its own and vanish with it",
@@ -68,6 +68,8 @@ def plan_namespaces(
     *,
     cgroups: tuple[str, ...] = (),
     meet_launcher: bool = False,
+    user_first: bool = False,
+    root: tuple[int, int] = (0, 0),
 ) -> NamespacePlan:
     """Clone flags, the joiner's operations and the init process's first ones.
 
@@ -76,6 +78,9 @@ def plan_namespaces(
         time_offsets: for a new time namespace.
         cgroups: names of the slots with the files by which the init process joins its cgroups.
         meet_launcher: the launcher has something to do for the process (id maps count without saying).
+        user_first: a user namespace is joined before the others: the launcher has rights only there.  A
+            privileged launcher joins it last: others may belong to namespaces above it.
+        root: user and group in a user namespace that set the container up.
     """
     joined = {item.type: item.path for item in namespaces if item.path}
     new = frozenset(item.type for item in namespaces if not item.path)
@@ -86,41 +91,45 @@ def plan_namespaces(
     flags = sum(NAMESPACES[kind] for kind in new if kind not in ("cgroup", "time"))
     joiner: list[Operation] = []
     if needs_joiner:
-        joiner = _joiner_operations(joined, new, time_offsets)
+        joiner = [*_joins(joined, user_first=user_first), *_made_by_joiner(joined, new, time_offsets, root)]
         flags &= ~NAMESPACES["user"]
     slots = tuple(Slot(name=f"{kind} namespace", kind="open", path=path) for kind, path in joined.items())
     return NamespacePlan(
         clone_flags=flags,
         slots=slots,
         joiner=tuple(joiner),
-        opening=_opening(new, made_by_joiner=needs_joiner, cgroups=cgroups, meet_launcher=meet_launcher),
+        opening=_opening(new, None if needs_joiner else root, cgroups=cgroups, meet_launcher=meet_launcher),
         new=new,
         joined=frozenset(joined),
     )
 
 
-def _joiner_operations(
+def _joins(joined: Mapping[str, str], *, user_first: bool) -> Iterator[Operation]:
+    order = ("user", *_JOIN_ORDER) if user_first else (*_JOIN_ORDER, "user")
+    for kind in order:
+        if kind in joined:
+            yield Operation(
+                name="setns",
+                arguments=(f"{kind} namespace", NAMESPACES[kind]),
+                place=JOINER,
+                why=f"share the {kind} namespace of {joined[kind]}",
+            )
+
+
+def _made_by_joiner(
     joined: Mapping[str, str],
     new: frozenset[str],
     time_offsets: Mapping[str, TimeOffset],
+    root: tuple[int, int],
 ) -> list[Operation]:
-    operations = [
-        Operation(
-            name="setns",
-            arguments=(f"{kind} namespace", NAMESPACES[kind]),
-            place=JOINER,
-            why=f"share the {kind} namespace of {joined[kind]}",
-        )
-        for kind in _JOIN_ORDER
-        if kind in joined
-    ]
+    operations = []
     if "user" in new:
         why = _WHY_NEW["user"]
         operations.append(Operation(name="unshare", arguments=(NAMESPACES["user"],), place=JOINER, why=why))
         operations.append(_sync(JOINER, "the launcher writes the id maps"))
-        operations.append(_become_root(JOINER))
+        operations.append(_become_root(JOINER, root))
     elif "user" in joined:
-        operations.append(_become_root(JOINER))
+        operations.append(_become_root(JOINER, (0, 0)))
     if "time" in new:
         why = _WHY_NEW["time"]
         operations.append(Operation(name="unshare", arguments=(NAMESPACES["time"],), place=JOINER, why=why))
@@ -139,23 +148,23 @@ def _sync(place: int, why: str) -> Operation:
     return Operation(name="sync", arguments=(wire_table.SYNC_MAPS,), place=place, why=why)
 
 
-def _become_root(place: int) -> Operation:
-    return Operation(
-        name="become_root", arguments=(0, 0), place=place, why="root of the user namespace, as mapped"
-    )
+def _become_root(place: int, root: tuple[int, int]) -> Operation:
+    why = "root of the user namespace, as mapped"
+    return Operation(name="become_root", arguments=root, place=place, why=why)
 
 
 def _opening(
-    new: frozenset[str], *, made_by_joiner: bool, cgroups: tuple[str, ...], meet_launcher: bool
+    new: frozenset[str], root: tuple[int, int] | None, *, cgroups: tuple[str, ...], meet_launcher: bool
 ) -> tuple[Operation, ...]:
+    """Args: root is None where the joiner has made the user namespace."""
     operations = [join_cgroup(name, INIT) for name in cgroups]
-    maps = "user" in new and not made_by_joiner
+    maps = "user" in new and root is not None
     if maps or meet_launcher:
         operations.append(
             _sync(INIT, "the launcher writes what needs its rights: id maps, cgroup, OOM score")
         )
-    if maps:
-        operations.append(_become_root(INIT))
+    if "user" in new and root is not None:
+        operations.append(_become_root(INIT, root))
     if "cgroup" in new:
         why = f"from inside our cgroup: {_WHY_NEW['cgroup']}"
         operations.append(Operation(name="unshare", arguments=(NAMESPACES["cgroup"],), why=why))
