@@ -37,6 +37,10 @@ class JournalLog:
         fields = {"PRIORITY": str(_SEVERITIES[level]), "SYSLOG_IDENTIFIER": self._name, "MESSAGE": message}
         self._socket.send(b"".join(_journal_field(name, text) for name, text in fields.items()))
 
+    def close(self) -> None:
+        """The connection is given up."""
+        self._socket.close()
+
 
 def _journal_field(name: str, text: str) -> bytes:
     """``NAME=text``, or, for text of several lines, name and length and bytes."""
@@ -58,3 +62,7 @@ class SyslogLog:
         """The daemon has the entry; a line break would end it."""
         text = f"<{_DAEMON | _SEVERITIES[level]}>{self._name}[{os.getpid()}]: {message}".replace("\n", " ")
         self._socket.send(text.encode(errors="surrogateescape"))
+
+    def close(self) -> None:
+        """The connection is given up."""
+        self._socket.close()

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
         def add(self, level: Level, message: str) -> None:
             """The entry is kept."""
 
+        def close(self) -> None:
+            """No more will be added."""
+
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _RED, _YELLOW, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
@@ -95,6 +98,12 @@ class Output:
             return os.get_terminal_size(STDOUT).columns or fallback
         except OSError:
             return fallback
+
+    def close(self) -> None:
+        """The log, if there is one, is given back."""
+        if self.log is not None:
+            self.log.close()
+            self.log = None
 
     def _keep(self, level: Level, message: str) -> None:
         assert self.log is not None
@@ -188,3 +197,7 @@ class FileLog:
     def add(self, level: Level, message: str) -> None:
         """The entry is at the file's end."""
         write_all(self._fd, format_entry(level, message, now(), json=self._json).encode())
+
+    def close(self) -> None:
+        """The descriptor is given back."""
+        os.close(self._fd)

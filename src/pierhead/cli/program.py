@@ -109,6 +109,8 @@ def run(program: Program, words: Sequence[str]) -> int:
         words_of_it = f"internal error: {type(error).__name__}: {error}"
         hint = "" if debug else "this is a bug; --debug before the verb shows where"
         _fail(output, verb, PierheadError(words_of_it, hint=hint), debug=debug)
+    finally:
+        output.close()
     return verb.error_status if verb is not None else 1
 
 
