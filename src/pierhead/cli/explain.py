@@ -29,8 +29,8 @@ _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _PLACES = {STAGE: "stage", JOINER: "joiner", INIT: "init"}
 _COLOURS = {"stage": "\x1b[33m", "joiner": "\x1b[35m", "init": "\x1b[36m"}
 _WHO = (
-    ("stage", "pier-init as it was started, in the caller's namespaces, with the caller's rights"),
-    ("joiner", "a process in between, which enters or makes what must exist before the process is cloned"),
+    ("stage", "pier-init as it was started, in the caller's namespaces, with its rights"),
+    ("joiner", "a process in between: enters or makes what must exist before the clone"),
     ("init", "the process that becomes the program"),
 )
 _BAR = 16
