@@ -278,6 +278,8 @@ _Noreturn void stage_main(int control, int channel)
 	l.control = l.report = control;
 	l.channel = channel;
 	l.root = l.null = l.proc = -1;
+	/* first: a SIGCHLD that the launcher ignores would have our children reaped behind our back */
+	reset_signals();
 	sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &every, NULL, 8);
 	sys(setsid);
 	receive_plan(&l);

@@ -183,23 +183,35 @@ class Process:
         return ExitStatus(code=code if signal == 0 else None, signal=signal or None, oom=bool(oom))
 
     def _await_record(self) -> ExitStatus:
-        """The monitor writes the record at once when its child has ended; it ends itself soon after."""
+        """The monitor writes the record as soon as its child has ended, however long it goes on itself."""
         record = self._read_record() if self._read_record else None
-        if record is None and self._monitor_pid:
-            monitor = process.open_pidfd(self._monitor_pid)
-            if monitor is not None:
-                process.wait_pidfd(monitor, _RECORD_WAIT_S)
-                os.close(monitor)
-            record = self._read_record() if self._read_record else None
+        if record is None and self._read_record and self._monitor_pid:
+            record = self._watch_for_record(self._read_record)
         if record is None:
             raise Unsupported(f"how process {self.pid} ended was not recorded: its monitor was killed")
         return ExitStatus(code=record.code, signal=record.signal, oom=record.oom)
 
-    def reap(self) -> None:
-        """The process, which has ended, is no zombie if it was our child; ``wait`` still tells how it ended."""
-        if self._is_child:
-            self.collect()
-        process.reap_ended()
+    def _watch_for_record(self, read_record: Callable[[], ExitRecord | None]) -> ExitRecord | None:
+        """The record, once it is renamed into place or the monitor is gone."""
+        import select
+
+        from pierhead.linux.inotify import DirectoryWatch
+
+        monitor = process.open_pidfd(self._monitor_pid)
+        if monitor is None:
+            return read_record()
+        poll = select.poll()
+        poll.register(monitor, select.POLLIN)
+        try:
+            with DirectoryWatch(os.path.dirname(self._attach_path)) as watch:
+                poll.register(watch.fileno(), select.POLLIN)
+                while True:
+                    record = read_record()
+                    if record is not None or monitor in dict(poll.poll(_RECORD_WAIT_S * 1000)):
+                        return record or read_record()
+                    watch.drain()
+        finally:
+            os.close(monitor)
 
     def signal(self, number: int) -> None:
         """The signal has been sent.

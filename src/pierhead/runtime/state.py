@@ -10,6 +10,7 @@ A directory without state.json whose lock is free is what a killed launcher left
 goes. Nothing here outlives the boot, so nothing is flushed to disk.
 """
 
+import errno
 import fcntl
 import os
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 STATE_FILE = "state.json"
 GATE = "gate"
 ATTACH = "attach"
+_REMOVE_TRIES = 8
 EXIT_RECORD = "exit.json"
 NAMES = (STATE_FILE, GATE, ATTACH, EXIT_RECORD)
 _NAME_MAX = 200
@@ -151,12 +153,17 @@ class StateDirectory:
 
     def remove(self) -> None:
         """The directory and everything in it are gone; what else is in there goes too."""
-        for name in os.listdir(self.fd):
-            files.remove_if_there(name, self.fd)
-        try:
-            os.rmdir(self.path)
-        except FileNotFoundError:
-            return
+        for attempt in range(_REMOVE_TRIES):
+            for name in os.listdir(self.fd):
+                files.remove_if_there(name, self.fd)
+            try:
+                os.rmdir(self.path)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                # a monitor has just written its record
+                if error.errno != errno.ENOTEMPTY or attempt == _REMOVE_TRIES - 1:
+                    raise
 
 
 def _host_link(document: object) -> "HostLink":
