@@ -115,7 +115,10 @@ class Process:
         self.close()
 
     def close(self) -> None:
-        """The descriptor is given back; the process goes on.  A child that nobody waited for is reaped later."""
+        """The descriptor is given back; the process goes on.
+
+        A child that nobody waited for is reaped later.
+        """
         if self._is_child and self._status is None:
             process.reap_later(self.pid)
             self._is_child = False
@@ -212,6 +215,15 @@ class Process:
                     watch.drain()
         finally:
             os.close(monitor)
+
+    def reap(self) -> None:
+        """The process, which has ended, is no zombie if it was our child.
+
+        ``wait`` still tells how it ended.
+        """
+        if self._is_child:
+            self.collect()
+        process.reap_ended()
 
     def signal(self, number: int) -> None:
         """The signal has been sent.
