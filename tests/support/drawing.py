@@ -1,7 +1,7 @@
 """Reads the dialogue that is drawn in ARCHITECTURE.md: the test's eyes for it.
 
-A line with an arrow of ``───`` or ``◀──`` is a packet: its message's name in init/wire.def, and for some a second
-word (who a child is, what a sync is about).  A message belongs to one of three conversations by its name.
+A line with an arrow of ``───`` or ``◀──`` is a packet: its message's name in init/wire.def, and for some
+a second word (who a child is, what a sync is about).  A message belongs to a conversation by its name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.support.repository import ROOT
 HEADING = "## The dialogue"
 _PACKET = re.compile(r"(◀──|───) ([a-z]+)(?: ([a-z]+))? ─+(▶)?")
 ANY_TIME = ("error", "trace")
-STAGE_SAYS = ("plan", "commit", "child", "exited")
+STAGE_SAYS = ("undo", "plan", "commit", "child", "exited")
 """What goes over the stage's own conversation; the rest goes over that of the launched process."""
 
 

@@ -13,9 +13,8 @@ _NOT_OURS = frozenset(("build", "dist", "bench-results", "__pycache__"))
 
 
 def files(*folders: str, endings: tuple[str, ...]) -> Iterator[Path]:
-    """Files below these folders ("" is the top itself) with such names; what was built or is hidden is passed over.
-
-    Where only the tests were taken along (the guest of make test-v2), folders may be missing.
+    """Files below these folders ("" is the top itself) with such names; what was built or is hidden is
+    passed over.
     """
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*") if folder else ROOT.iterdir()):
