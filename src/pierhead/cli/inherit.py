@@ -31,15 +31,21 @@ def passed_descriptors(preserve: int) -> tuple[int, int]:
         raise InvalidInput(f"--preserve-fds cannot be {preserve}", code="bad-usage")
     sockets = _listen_fds()
     for fd in range(_FIRST, _FIRST + sockets + preserve):
-        try:
-            os.set_inheritable(fd, False)  # what a process is to have, it is given by number
-        except OSError:
+        if not _is_given(fd):
             raise InvalidInput(
                 f"descriptor {fd} is to be passed to the container, but it is not open",
                 code="bad-descriptor",
                 hint=f"--preserve-fds {preserve} passes {preserve} descriptors, after any of LISTEN_FDS",
-            ) from None
+            )
     return sockets, sockets + preserve
+
+
+def _is_given(fd: int) -> bool:
+    """Whether we were started with the descriptor: what we have opened ourselves is closed by execve."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def _listen_fds() -> int:
