@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pierhead.errors import InvalidInput
 from pierhead.runtime import wire_table
 from pierhead.values import Value
 
@@ -78,7 +79,13 @@ class Stdio(Value):
         for name, wanted in (("input", self.input), ("output", self.output), ("error", self.error)):
             if isinstance(wanted, int):
                 given[name] = wanted
-            elif wanted == KEEP and supervise:
+            elif wanted == KEEP:
+                if not supervise:
+                    raise InvalidInput(
+                        f"standard {name} is to be kept by a monitor, and none was asked for",
+                        code="no-monitor",
+                        hint="supervise=True (for exec: an exec_id) makes one",
+                    )
                 theirs, ours = os.pipe2(os.O_CLOEXEC) if name == "input" else reversed(os.pipe2(os.O_CLOEXEC))
                 opened += [theirs, ours]
                 given[name], given[f"monitor {name}"] = theirs, ours

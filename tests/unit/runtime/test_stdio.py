@@ -1,0 +1,48 @@
+"""Where a process's standard streams come from and go to."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pierhead.errors import InvalidInput
+from pierhead.runtime import Stdio
+
+
+def opened_by(stdio: Stdio, *, supervise: bool) -> tuple[dict[str, int], dict[str, int | str | bytes]]:
+    """The descriptors and header fields of such streams; what was opened for them is closed again."""
+    given: dict[str, int] = {}
+    header: dict[str, int | str | bytes] = {}
+    opened: list[int] = []
+    stdio.open(given, header, opened, supervise=supervise)
+    for fd in opened:
+        os.close(fd)
+    return given, header
+
+
+def test_inherited_streams_are_passed_on() -> None:
+    """By default the process has the caller's own three streams."""
+    assert opened_by(Stdio(), supervise=False) == ({"input": 0, "output": 1, "error": 2}, {})
+
+
+def test_no_stream_is_the_null_device() -> None:
+    """None is a descriptor of its own for each stream."""
+    given, header = opened_by(Stdio.null(), supervise=False)
+    assert len(set(given.values())) == 3
+    assert not header
+
+
+def test_kept_streams_are_pipes() -> None:
+    """The monitor has the other end of what it keeps; standard input only where it was asked for."""
+    given, header = opened_by(Stdio.kept(), supervise=True)
+    assert {"output", "error"} == set(header)
+    assert {"monitor output", "monitor error", "input", "output", "error"} == set(given)
+    assert "input" in opened_by(Stdio.kept(stdin=True), supervise=True)[1]
+
+
+def test_nobody_keeps_streams_without_a_monitor() -> None:
+    """What a monitor was to keep is not lost silently where there is none."""
+    with pytest.raises(InvalidInput, match="standard output is to be kept by a monitor") as caught:
+        opened_by(Stdio.kept("/var/log/x"), supervise=False)
+    assert caught.value.code == "no-monitor"
