@@ -288,6 +288,10 @@ static long cover_directory(struct launch *l, int target, const char *path)
 	return 0;
 }
 
+/* The host's own device nodes that the container gets to see: writing through them is not held up by a read-only
+ * mount, but root of the container may not change the host's inode (its mode, owner, times). */
+enum { NODE_ATTRIBUTES = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC };
+
 /* A file is covered by the host's null device, opened before anything of the root was looked at (CVE-2025-31133). */
 long op_mask(struct launch *l, const struct argument *a)
 {
@@ -301,7 +305,7 @@ long op_mask(struct launch *l, const struct argument *a)
 	if (kind_of(target, &about) == KIND_DIRECTORY)
 		error = cover_directory(l, target, path);
 	else
-		error = cover(l, l->null, target, path, 0);
+		error = cover(l, l->null, target, path, NODE_ATTRIBUTES);
 	sys(close, target);
 	return error;
 }
@@ -393,7 +397,7 @@ long op_bind_node(struct launch *l, const struct argument *a)
 	target = root_target(l, path, TARGET_FILE);
 	if (target < 0)
 		return target;
-	error = cover(l, (int)source, target, path, 0);
+	error = cover(l, (int)source, target, path, NODE_ATTRIBUTES);
 	sys(close, source);
 	sys(close, target);
 	return error;
@@ -404,15 +408,20 @@ long op_bind_node(struct launch *l, const struct argument *a)
 long op_pivot_root(struct launch *l, const struct argument *a)
 {
 	const char *old = a[PIVOT_ROOT_ARG_OLD].s;
+	long host = STEP(l, "open", "/", sys(openat, FD_CWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC));
 
+	TRY(host);
 	TRY(STEP(l, "fchdir", "the new root", sys(fchdir, l->root)));
 	if (*old)
 		TRY(make_directories(l, old, 0700));
-	/* without a directory for it, the old root is stacked upon the new one and taken off from there */
+	/* without a directory for it, the old root is stacked upon the new one; the kernel refuses a place outside */
 	TRY(STEP(l, "pivot_root", *old ? old : ".", sys(pivot_root, ".", *old ? old : ".")));
-	/* the old root must not send unmounts back to the host */
-	TRY(STEP(l, "mount", "the old root", sys(mount, NULL, *old ? old : ".", NULL, MS_SLAVE | MS_REC, NULL)));
-	TRY(STEP(l, "umount2", "the old root", sys(umount2, *old ? old : ".", DETACH)));
+	/* from here on the old root is known by its descriptor alone: names may lead elsewhere by now */
+	TRY(STEP(l, "fchdir", "the old root", sys(fchdir, host)));
+	sys(close, host);
+	/* it must not send unmounts back to the host */
+	TRY(STEP(l, "mount", "the old root", sys(mount, NULL, ".", NULL, MS_SLAVE | MS_REC, NULL)));
+	TRY(STEP(l, "umount2", "the old root", sys(umount2, ".", DETACH)));
 	TRY(STEP(l, "chdir", "/", sys(chdir, "/")));
 	if (*old)
 		sys(unlinkat, FD_CWD, old, REMOVE_DIRECTORY);

@@ -125,16 +125,38 @@ static int make_file(struct launch *l, const char *path)
 
 	if (parent < 0)
 		return parent;
-	/* without O_EXCL a link that dangles would be followed: O_NOFOLLOW refuses it */
-	fd = sys(openat, parent, name, O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_RDONLY | O_NONBLOCK, 0644);
+	/* O_EXCL: a link that dangles is not followed, and nothing is opened that has come meanwhile */
+	fd = sys(openat, parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_RDONLY, 0644);
 	sys(close, parent);
 	if (fd < 0)
-		return (int)STEP(l, "create file", path, fd);
+		return fd == -E_EXIST ? 0 : (int)STEP(l, "create file", path, fd);
 	sys(close, fd);
 	return 0;
 }
 
-int root_target(struct launch *l, const char *path, uint64_t kind)
+static int is_procfs(int fd)
+{
+	struct statfs about;
+
+	return sys(fstatfs, fd, &about) == 0 && about.f_type == PROC_SUPER_MAGIC;
+}
+
+/* Python has seen to it that no destination is named below /proc but those that may; here, that no link leads there
+ * (CVE-2019-19921). */
+static int keep_out_of_proc(struct launch *l, const char *path, int fd)
+{
+	static const char proc[] = "/proc";
+	size_t same = 0;
+
+	while (same < sizeof proc - 1 && path[same] == proc[same])
+		same++;
+	if (fd < 0 || !is_procfs(fd) || (same == sizeof proc - 1 && (path[same] == '/' || !path[same])))
+		return fd;
+	sys(close, fd);
+	return (int)STEP(l, "find out where it leads", path, -E_XDEV);
+}
+
+static int find_target(struct launch *l, const char *path, uint64_t kind)
 {
 	uint64_t rules = kind & TARGET_REAL ? RESOLVE_NO_SYMLINKS : 0;
 	int fd = root_open(l, path, O_PATH, rules);
@@ -148,11 +170,9 @@ int root_target(struct launch *l, const char *path, uint64_t kind)
 	return root_open(l, path, O_PATH, rules);
 }
 
-static int is_procfs(int fd)
+int root_target(struct launch *l, const char *path, uint64_t kind)
 {
-	struct statfs about;
-
-	return sys(fstatfs, fd, &about) == 0 && about.f_type == PROC_SUPER_MAGIC;
+	return keep_out_of_proc(l, path, find_target(l, path, kind));
 }
 
 /* A detached procfs: no mount can have been put over any of its files.  In a user namespace where the kernel refuses

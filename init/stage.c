@@ -167,13 +167,29 @@ static void reset_signals(void)
 	sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, NULL, 8);
 }
 
+/* What the stage and the monitor need of the host, the launched process must not have: from inside, a directory of the
+ * host is a way out (CVE-2016-9962, CVE-2024-21626). */
+static void forget_host(struct launch *l)
+{
+	static const int fields[] = { HEADER_CGROUP, HEADER_STATE, HEADER_INPUT, HEADER_OUTPUT, HEADER_ERROR, HEADER_CONSOLE, HEADER_ATTACH };
+
+	sys(close, l->control);
+	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+		int fd = slot(l, &l->plan.header[fields[i]]);
+
+		if (fd < 0)
+			continue;
+		sys(close, fd);
+		l->plan.slots[l->plan.header[fields[i]].f] = -1;
+	}
+}
+
 _Noreturn static void init_main(struct launch *l)
 {
-	sys(close, l->control);
+	forget_host(l);
 	l->report = l->channel;
 	reset_signals();
-	/* with a user namespace the launcher must still reach our id maps: become_root does it then */
-	if (!(header(l, HEADER_CLONE_FLAGS) & CLONE_NEWUSER))
+	if (!(header(l, HEADER_CLONE_FLAGS) & CLONE_NEWUSER)) /* see stage_main */
 		sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
 	perform_all(l, PLACE_INIT);
 	leave(0);
@@ -282,6 +298,11 @@ _Noreturn void stage_main(int control, int channel)
 	reset_signals();
 	sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &every, NULL, 8);
 	sys(setsid);
+	/* everything that we need comes with the plan: what else the launcher had open does not come near a container */
+	sys(close_range, (channel > control ? channel : control) + 1, ~0U, 0);
+	/* Nobody may look into us.  A launcher without privileges must, to write the id maps: then become_root does this. */
+	if (sys(geteuid) == 0)
+		sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
 	receive_plan(&l);
 	perform_all(&l, PLACE_STAGE);
 	if (header(&l, HEADER_FLAGS) & LAUNCH_NOTHING)

@@ -64,6 +64,7 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f)
 #define E_ACCES 13
 #define E_BUSY 16
 #define E_EXIST 17
+#define E_XDEV 18
 #define E_NOTDIR 20
 #define E_ISDIR 21
 #define E_INVAL 22

@@ -149,6 +149,29 @@ long op_stdio(struct launch *l, const struct argument *a)
 	return 0;
 }
 
+static int is_null_device(int fd)
+{
+	struct statx about;
+
+	return sys(statx, fd, "", EMPTY_PATH, STATX_BASIC_STATS, &about) == 0 && (about.stx_mode & 0170000) == 0020000 &&
+	       about.stx_rdev_major == 1 && about.stx_rdev_minor == 3;
+}
+
+/* The container's null device, if it is one: we still have rights that the program is not to have, and what the image
+ * has in its place would be opened with them. */
+static long open_null(void)
+{
+	long fd = sys(openat, FD_CWD, "/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int good = fd >= 0 && is_null_device((int)fd);
+
+	sys(close, fd);
+	fd = good ? sys(openat, FD_CWD, "/dev/null", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+	if (fd < 0 || is_null_device((int)fd))
+		return fd;
+	sys(close, fd);
+	return -1;
+}
+
 /* Streams that are the host's null device become the container's own, so that the host's is not kept open. */
 long op_reopen_null(struct launch *l, const struct argument *a)
 {
@@ -156,13 +179,11 @@ long op_reopen_null(struct launch *l, const struct argument *a)
 	l->doing = "open";
 	l->about = "/dev/null";
 	for (int to = 0; to < 3; to++) {
-		struct statx about;
 		long fd;
 
-		if (sys(statx, to, "", EMPTY_PATH, STATX_BASIC_STATS, &about) < 0 || (about.stx_mode & 0170000) != 0020000 ||
-		    about.stx_rdev_major != 1 || about.stx_rdev_minor != 3)
+		if (!is_null_device(to))
 			continue;
-		fd = sys(openat, FD_CWD, "/dev/null", O_RDWR | O_CLOEXEC);
+		fd = open_null();
 		if (fd < 0)
 			continue; /* a root without devices: the host's null device does no harm */
 		TRY(sys(dup3, fd, to, 0));

@@ -9,17 +9,26 @@
 #include <linux/openat2.h>
 #include <linux/termios.h>
 
-static int open_master(struct launch *l)
+static int open_in_devpts(struct launch *l, uint64_t flags)
 {
 	struct statfs about;
-	int found = root_open(l, "/dev/pts/ptmx", O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+	int found = root_open(l, "/dev/pts/ptmx", flags, RESOLVE_NO_SYMLINKS);
 
 	TRY(found);
 	if (sys(fstatfs, found, &about) < 0 || about.f_type != DEVPTS_SUPER_MAGIC)
 		return (int)STEP(l, "check that it is devpts", "/dev/pts/ptmx", -E_INVAL);
-	sys(close, found);
-	found = root_open(l, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS);
 	return found;
+}
+
+/* Looked at first, because to open some other device would be to act on it; checked again, because it may have been
+ * exchanged in between. */
+static int open_master(struct launch *l)
+{
+	int found = open_in_devpts(l, O_PATH | O_NOFOLLOW);
+
+	TRY(found);
+	sys(close, found);
+	return open_in_devpts(l, O_RDWR | O_NOCTTY);
 }
 
 static long slave_onto_console(struct launch *l, int slave)

@@ -405,6 +405,8 @@ def describe_failure(failure: Failure, operation: wire.Operation | None) -> str:
     reason = os.strerror(failure.errno).lower() if failure.errno else "failed"
     if failure.errno == _ELOOP and failure.doing == "openat2":
         reason = "a symbolic link is in the way"
+    elif failure.errno == _EXDEV and failure.doing == "find out where it leads":
+        reason = "a symbolic link leads it into /proc"
     about = f" {failure.about}" if failure.about else ""
     at = f"{failure.doing}{about}: {reason}"
     if operation is None:
@@ -424,7 +426,7 @@ def _describe_executable(failure: Failure, name: str) -> str:
     return f'exec: "{name}": {os.strerror(failure.errno).lower()}'
 
 
-_ENOENT, _ELOOP = 2, 40
+_ENOENT, _EXDEV, _ELOOP = 2, 18, 40
 
 
 def _subject(operation: wire.Operation) -> str:
