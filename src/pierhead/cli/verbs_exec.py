@@ -19,6 +19,7 @@ from pierhead.cli.verbs_launch import (
 from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import Box, Capabilities, User
 from pierhead.runtime import ProcessSpec, Stdio, load
+from pierhead.runtime.validate import check_process_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def _exec(call: Call) -> int:
         wanted = wanted.replace(terminal=wanted.terminal or options.switch("tty"))
     else:
         wanted = process_from_options(container.config, command, options)
+    for warning in check_process_spec(wanted):
+        call.output.warn(warning)
     if options.switch("explain"):
         from pierhead.cli.explain import explain_launch
 
@@ -172,11 +175,11 @@ def capability_name(name: str) -> str:
 def _launch_detached(call: Call, container: Container, wanted: ProcessSpec) -> None:
     path = call.options.text("console-socket")
     if not path:
-        _launch(call, container, wanted, -1)
+        _launch(call, container, wanted, -1).disown()
         return
     console = connect(path, "console socket")
     try:
-        _launch(call, container, wanted, console.fileno())
+        _launch(call, container, wanted, console.fileno()).disown()
     finally:
         console.close()
 

@@ -77,7 +77,7 @@ def _create(call: Call) -> int:
     if call.options.switch("explain"):
         return _explain(call, config, gate=True)
     _check_console(call, config, detach=True)
-    _launch(call, config, gate=True)
+    _launch(call, config, gate=True).init.disown()
     return 0
 
 
@@ -88,7 +88,7 @@ def _run(call: Call) -> int:
     detach = call.options.switch("detach")
     _check_console(call, config, detach=detach)
     if detach:
-        _launch(call, config, gate=False)
+        _launch(call, config, gate=False).init.disown()
         return 0
     with SignalPipe() as signals:
         return _run_in_foreground(call, config, signals)

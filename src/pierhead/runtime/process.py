@@ -131,6 +131,11 @@ class Process:
             self._control = None
             process.reap_later(self._stage_pid)
 
+    def disown(self) -> None:
+        """The process is never reaped by us: its status is for whoever inherits it when we have ended."""
+        self._is_child = False
+        _children.pop(self.pid, None)
+
     @property
     def start_time(self) -> int | None:
         """When it started, in clock ticks since boot; None when it is gone."""
