@@ -18,7 +18,7 @@ files (``linux.cgroupfs``).
 import errno
 import os
 
-from pierhead.errors import Forbidden, InvalidInput, OperationFailed, PierheadError, Unsupported
+from pierhead.errors import Conflict, Forbidden, InvalidInput, OperationFailed, PierheadError, Unsupported
 from pierhead.linux import cgroupfs
 from pierhead.runtime.plan import cgroups as plan
 from pierhead.runtime.plan.cgroup_paths import resolve_cgroup_paths
@@ -220,9 +220,11 @@ class CgroupfsDriver:
         Raises:
             Unsupported: a limit whose controller is missing, or cannot be switched on at this place.
             Forbidden, OperationFailed: a directory cannot be made.
+            Conflict: the cgroup is there already and others are in it, who would be killed with the container.
         """
         writes = self._plan(resources, plan.NOTHING_KNOWN, [])
         self._make_directories(plan.unified_controllers(writes, self.controllers()))
+        self._leave_others_alone()
         if pid:
             self.join(pid)
 
@@ -244,6 +246,20 @@ class CgroupfsDriver:
         except BaseException:
             cgroupfs.remove_made(made)
             raise
+
+    def _leave_others_alone(self) -> None:
+        made = self._state.made
+        for tree in self._state.trees:
+            directory = tree.directory()
+            pids = () if directory in made else cgroupfs.procs(directory)
+            if pids:
+                cgroupfs.remove_made(made)
+                self._state = self._state.replace(trees=(), made=())  # nothing here is ours to remove
+                raise Conflict(
+                    f"cgroup {directory} is in use: it holds {len(pids)} processes, first {pids[0]}",
+                    code="cgroup-in-use",
+                    hint="choose another id or cgroups path",
+                )
 
     def _hand_over(self) -> None:
         """The cgroup2 directory belongs to the container's owner, and with it what delegation needs.
