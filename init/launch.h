@@ -58,6 +58,9 @@ long make_directories(struct launch *l, const char *path, uint64_t mode);
 int own_proc(struct launch *l);
 long write_file_at(struct launch *l, int directory, const char *path, const char *text, size_t length);
 
+/* copy.c: everything in one directory is in the other too, with its owner and mode */
+long copy_tree(struct launch *l, int from, int to);
+
 /* stage.c */
 _Noreturn void stage_main(int control, int channel);
 

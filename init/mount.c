@@ -192,6 +192,8 @@ long op_mount(struct launch *l, const struct argument *a)
 	made = make_file_system(l, a, target);
 	if (made < 0)
 		return made;
+	if (a[MOUNT_ARG_TARGET_KIND].u & TARGET_COPY_UP)
+		TRY(copy_tree(l, target, (int)made));
 	TRY(attach(l, (int)made, target, path));
 	TRY(set_propagation(l, (int)made, a[MOUNT_ARG_PROPAGATION].u));
 	sys(close, made);

@@ -5,7 +5,6 @@ Source: runtime-spec config.md "Linux mount options"; mount_setattr(2), fsconfig
 
 from __future__ import annotations
 
-from pierhead.errors import InvalidInput
 from pierhead.values import Value
 
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
@@ -68,6 +67,7 @@ class MountOptions(Value):
         propagation: mount(2) flags; 0 leaves it.
         bind, recursive: a bind mount, and whether with the mounts below the source.
         remount: change a mount that is there.
+        copy_up: a tmpfs begins with what the directory held that it covers.
         idmap: "" or ``idmap`` or ``ridmap``.
         data: the file system's own options, in order, ``key=value`` or ``key``.
     """
@@ -80,6 +80,7 @@ class MountOptions(Value):
     bind: bool = False
     recursive: bool = False
     remount: bool = False
+    copy_up: bool = False
     idmap: str = ""
     data: tuple[str, ...] = ()
 
@@ -92,15 +93,10 @@ class MountOptions(Value):
         return "".join(out).encode(errors="surrogateescape")
 
 
-def parse_options(options: tuple[str, ...], *, path: str = "") -> MountOptions:
-    """The options sorted; of two that exclude each other the last one holds, as in mount(8).
-
-    Args:
-        options: of one mount.
-        path: JSON path of the options, for the error.
-    """
+def parse_options(options: tuple[str, ...]) -> MountOptions:
+    """The options sorted; of two that exclude each other the last one holds, as in mount(8)."""
     found: dict[str, int] = {"set": 0, "clear": 0, "recursive_set": 0, "recursive_clear": 0, "propagation": 0}
-    bind = recursive = remount = False
+    bind = recursive = remount = copy_up = False
     idmap = ""
     data = []
     for option in options:
@@ -117,9 +113,7 @@ def parse_options(options: tuple[str, ...], *, path: str = "") -> MountOptions:
         elif option in ("idmap", "ridmap"):
             idmap = option
         elif option == "tmpcopyup":
-            raise InvalidInput(
-                "the option 'tmpcopyup' is not supported", path=path, hint="copy the files into a volume"
-            )
+            copy_up = True
         elif option not in _WITHOUT_EFFECT:
             data.append(option)
     return MountOptions(
@@ -131,6 +125,7 @@ def parse_options(options: tuple[str, ...], *, path: str = "") -> MountOptions:
         bind=bind,
         recursive=recursive,
         remount=remount,
+        copy_up=copy_up,
         idmap=idmap,
         data=tuple(data),
     )

@@ -129,7 +129,7 @@ def plan_mounts(config: Config, view: MountView) -> MountPlan:
         slots.append(Slot(name=ROOT_SLOT, kind="made"))
     for number, mount in enumerate(config.mounts):
         path = f"$.mounts[{number}]"
-        options = parse_options(mount.options, path=f"{path}.options")
+        options = parse_options(mount.options)
         if options.remount:
             init.append(_remount(mount, options))
         elif options.bind or mount.type == "bind":
@@ -179,6 +179,8 @@ def _file_system(mount: Mount, options: MountOptions, *, label: str = "") -> Ope
         kind |= wire.TARGET_REAL
     if mount.type == "tmpfs" and not any(option.startswith("mode=") for option in options.data):
         kind |= wire.TARGET_KEEP_MODE
+    if options.copy_up and mount.type == "tmpfs":
+        kind |= wire.TARGET_COPY_UP
     if label and mount.type not in ("proc", "sysfs", "mqueue", "cgroup"):
         options = options.replace(data=(*options.data, f"context={label}"))
     attributes = options.set | options.recursive_set
