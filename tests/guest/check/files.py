@@ -90,7 +90,7 @@ def _idmap_ext4() -> str:
 
 @fact("idmapped mounts: tmpfs")
 def _idmap_tmpfs() -> str:
-    return _idmap(b"/tmp")
+    return _idmap(b"/run")
 
 
 @fact("mqueue, devpts, proc, sysfs, cgroup2 in new namespaces")
@@ -104,7 +104,7 @@ def _own_mounts() -> str:
 
 @fact("extended attributes on tmpfs and ext4")
 def _xattr() -> str:
-    for directory in ("/tmp", "/var/tmp"):
+    for directory in ("/run", "/var/tmp"):
         with tempfile.NamedTemporaryFile(dir=directory) as file:
             for name in ("user.check", "security.check", "trusted.check"):
                 os.setxattr(file.name, name, b"1")
