@@ -138,6 +138,7 @@ def make_view(
         filter=resolve.Filters.compile,
         device_program=compile_devices,
         trace=request.trace,
+        rootless=os.geteuid() != 0,
     )
 
 

@@ -44,7 +44,7 @@ def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchP
         *plan_terminal_or_streams(process, view, new_root=False),
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *_final_affinity(process),
-        *plan_process(config, process, view, keep_groups=False),
+        *plan_process(config, process, view),
     )
     plan = LaunchPlan(
         operations=operations,

@@ -47,7 +47,7 @@ class LaunchView(Value):
         filter: compiles a seccomp profile; the launcher may cache.
         device_program: compiles device rules for v2.
         trace: report how long each operation took.
-        keyring_label: SELinux label for the session keyring; empty for none.
+        rootless: the stage has no rights over mounts on the host.
     """
 
     hierarchies: Hierarchies
@@ -66,6 +66,7 @@ class LaunchView(Value):
     filter: Callable[[Seccomp], tuple[bytes, int, bool]]
     device_program: Callable[[tuple[DeviceRule, ...]], bytes] | None = None
     trace: bool = False
+    rootless: bool = False
 
 
 def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchPlan:
@@ -91,13 +92,14 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
             code="no-mount-namespace",
         )
     in_user_namespace = "user" in spaces.new or "user" in spaces.joined
+    privileged = in_user_namespace and not view.rootless
     mount_plan = mounts.plan_mounts(
         config,
         mounts.MountView(
             hierarchies=view.hierarchies,
             cgroup_directories=view.cgroup_directories,
             new_namespaces=spaces.new,
-            privileged=in_user_namespace,
+            privileged=privileged,
         ),
     )
     operations = (
@@ -109,7 +111,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         Operation(name="umask", arguments=(0,), why="modes below are meant as they are written"),
         *plan_keyring(config, process),
         *_networks(config, spaces.new),
-        *mounts.plan_root(config, view.parent_mount, view.scratch, privileged=in_user_namespace),
+        *mounts.plan_root(config, view.parent_mount, view.scratch, privileged=privileged),
         *mount_plan.init,
         *devices.plan_devices(config, bind=in_user_namespace),
         *plan_terminal_or_streams(process, view, new_root=True),
@@ -119,7 +121,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         *mounts.plan_change_of_root(config),
         *_names(config),
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
-        *plan_process(config, process, view, keep_groups=False),
+        *plan_process(config, process, view),
     )
     plan = LaunchPlan(
         operations=operations,
@@ -231,9 +233,7 @@ def _names(config: Config) -> Iterable[Operation]:
 # The process
 
 
-def plan_process(
-    config: Config, process: ProcessSpec, view: LaunchView, *, keep_groups: bool
-) -> tuple[Operation, ...]:
+def plan_process(config: Config, process: ProcessSpec, view: LaunchView) -> tuple[Operation, ...]:
     """From "in place" to the program: settings, identity, gate, filter, execve."""
     capabilities = process.capabilities or config.capabilities
     return (
@@ -255,7 +255,7 @@ def plan_process(
             why="every descriptor that was not asked for closes when the program starts",
         ),
         credentials.plan_bounding(capabilities),
-        *_identity_gate_filter(config, process, view, capabilities, keep_groups=keep_groups),
+        *_identity_gate_filter(config, process, view, capabilities),
         Operation(name="execute", arguments=(strings(process.args), strings(process.env)), why="the program"),
     )
 
@@ -294,13 +294,14 @@ def _search_path(env: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _identity_gate_filter(
-    config: Config, process: ProcessSpec, view: LaunchView, capabilities: Capabilities, *, keep_groups: bool
+    config: Config, process: ProcessSpec, view: LaunchView, capabilities: Capabilities
 ) -> Iterable[Operation]:
     user = process.user if isinstance(process.user, User) else User()
-    groups = tuple(group for group in process.additional_groups or () if isinstance(group, int))
+    named = tuple(group for group in process.additional_groups or () if isinstance(group, int))
+    groups = (*user.additional_gids, *named)
     identity = (
         credentials.plan_identity(
-            user.uid, user.gid, (*user.additional_gids, *groups), keep_groups=keep_groups
+            user.uid, user.gid, groups, keep_groups=_has_fixed_groups(config, view, groups)
         ),
         *credentials.plan_capabilities(capabilities),
         Operation(
@@ -317,6 +318,20 @@ def _identity_gate_filter(
         identity = (*identity, Operation(name="no_new_privileges", why=why))
         return (*identity, *seccomp, *gate) if listens else (*identity, *gate, *seccomp)
     return (*seccomp, *gate, *identity) if listens else (*gate, *seccomp, *identity)
+
+
+def _has_fixed_groups(config: Config, view: LaunchView, wanted: tuple[int, ...]) -> bool:
+    """Whether setgroups(2) is denied: to a user who maps only itself (``idmaps``, CVE-2014-8989)."""
+    mappings = config.gid_mappings
+    fixed = view.rootless and len(mappings) == 1 and mappings[0].size == 1
+    if fixed and wanted:
+        raise InvalidInput(
+            "a user who maps only itself cannot give a process additional groups",
+            path="$.process.user.additionalGids",
+            code="groups-denied",
+            hint="map a range of groups (/etc/subgid)",
+        )
+    return fixed
 
 
 def _death_signal(config: Config) -> Iterable[Operation]:

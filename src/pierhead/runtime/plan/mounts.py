@@ -141,6 +141,8 @@ def plan_mounts(config: Config, view: MountView) -> MountPlan:
                 f"the mount on {mount.destination} has neither a type nor the option bind", path=path
             )
         else:
+            if mount.type == "devpts" and "user" in view.new_namespaces:
+                options = _with_mapped_group(options, config)
             init.append(_file_system(mount, options, label=mount.label or config.mount_label))
     return MountPlan(stage=tuple(stage), init=tuple(init), slots=tuple(slots))
 
@@ -209,6 +211,23 @@ _WHY_FILE_SYSTEM = {
     "tmpfs": "memory that vanishes with the container",
     "overlay": "a copy-on-write view",
 }
+
+
+def _with_mapped_group(options: MountOptions, config: Config) -> MountOptions:
+    """Without the group of terminals, where a user namespace has no such group: the kernel refuses it."""
+
+    def is_mapped(option: str) -> bool:
+        key, _, value = option.partition("=")
+        return (
+            key != "gid"
+            or not value.isdecimal()
+            or any(
+                each.container_id <= int(value) < each.container_id + each.size
+                for each in config.gid_mappings
+            )
+        )
+
+    return options.replace(data=tuple(option for option in options.data if is_mapped(option)))
 
 
 def _remount(mount: Mount, options: MountOptions) -> Operation:
