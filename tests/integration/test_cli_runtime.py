@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import time
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.bundles import make_bundle, standard_spec
-from tests.support.commands import Command
+from tests.support.commands import Command, Runtime
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -23,65 +22,14 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root", "busybox")
 
-_numbers = count()
 TRAP = 'trap "exit 3" TERM; echo ready; while :; do sleep 0.05; done'
-
-
-class Runtime(Command):
-    """pier-runtime with a state root, and bundles for it."""
-
-    def __init__(self, directory: Path, rootfs: Path) -> None:
-        super().__init__("pier-runtime", "--root", directory / "state")
-        self.directory = directory
-        self.rootfs = rootfs
-        self.root = directory / "state"
-
-    def bundle(self, *args: str, **changes: Any) -> str:
-        """A bundle whose process runs ``args``."""
-        made = make_bundle(
-            self.directory / f"bundle-{next(_numbers)}", args=args or ("true",), rootfs=self.rootfs, **changes
-        )
-        return str(made)
-
-    def id(self) -> str:
-        """An id that nobody else uses."""
-        return f"pierhead-cli-{os.getpid()}-{next(_numbers)}"
-
-    def run(
-        self, *args: str, flags: tuple[str, ...] = (), **changes: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """A finished ``run`` of a container."""
-        return self.result("run", *flags, "--bundle", self.bundle(*args, **changes), self.id())
-
-    def running(self, *args: str, flags: tuple[str, ...] = (), **changes: Any) -> str:
-        """The id of a container in the background; its process sleeps if it is not told otherwise."""
-        name = self.id()
-        bundle = self.bundle(*(args or ("sleep", "1000")), **changes)
-        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        words = ["run", "--detach", *flags, "--bundle", bundle, name]
-        subprocess.run([*self.words, *words], stdin=subprocess.DEVNULL, check=True, timeout=60, **streams)
-        return name
-
-    def state(self, name: str) -> dict[str, Any]:
-        """What ``state`` prints."""
-        document: dict[str, Any] = json.loads(self("state", name))
-        return document
-
-    def wait_for(self, name: str, status: str) -> None:
-        """The container has come to this status."""
-        deadline = time.monotonic() + 10
-        while self.state(name)["status"] != status:
-            assert time.monotonic() < deadline, f"{name} is {self.state(name)['status']}, not {status}"
-            time.sleep(0.02)
 
 
 @pytest.fixture
 def runtime(tmp_path: Path, shared_rootfs: Path) -> Iterator[Runtime]:
-    """The program; what is left of a test's containers is deleted."""
-    runtime = Runtime(tmp_path, shared_rootfs)
-    yield runtime
-    for name in runtime("list", "-q").split():
-        runtime("delete", "--force", name)
+    """The program, with a state root of the test's own."""
+    with Runtime(tmp_path, shared_rootfs) as runtime:
+        yield runtime
 
 
 # run, create, start -----------------------------------------------------------------------------------------

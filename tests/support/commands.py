@@ -11,6 +11,7 @@ with Screen([*runtime.words, "run", "box"], rows=24, columns=80) as screen:
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import signal
@@ -18,15 +19,18 @@ import subprocess
 import sys
 import termios
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pierhead
+from tests.support.bundles import make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PATIENCE_S = 20.0
+_numbers = count()
 _ENTRIES = {"pier-runtime": "pierhead.cli.runtime", "nsinit": "pierhead.cli.nsinit"}
 
 
@@ -45,13 +49,13 @@ class Command:
     """A program with its first words; call it with the rest."""
 
     def __init__(self, name: str, *words: str | os.PathLike[str]) -> None:
-        self.words = [*program(name), *map(os.fspath, words)]
+        self.words = [*program(name), *(os.fspath(word) for word in words)]
 
     def result(self, *words: str | os.PathLike[str], **popen: Any) -> subprocess.CompletedProcess[str]:
         """The finished call, whatever its status; output is text."""
         if "input" not in popen:
             popen.setdefault("stdin", subprocess.DEVNULL)
-        command = [*self.words, *map(os.fspath, words)]
+        command = [*self.words, *(os.fspath(word) for word in words)]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **popen)
 
     def __call__(self, *words: str | os.PathLike[str], **popen: Any) -> str:
@@ -65,7 +69,64 @@ class Command:
         """The call, running, with its streams piped."""
         for stream in ("stdin", "stdout", "stderr"):
             popen.setdefault(stream, subprocess.PIPE)
-        return subprocess.Popen([*self.words, *map(os.fspath, words)], text=True, **popen)
+        return subprocess.Popen([*self.words, *(os.fspath(word) for word in words)], text=True, **popen)
+
+
+class Runtime(Command):
+    """pier-runtime with a state root, and bundles for it."""
+
+    def __init__(self, directory: Path, rootfs: Path) -> None:
+        """Args: directory is the test's own; rootfs is shared by all tests."""
+        super().__init__("pier-runtime", "--root", directory / "state")
+        self.directory = directory
+        self.rootfs = rootfs
+        self.root = directory / "state"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What is left of the test's containers is deleted."""
+        for name in self("list", "-q").split():
+            self("delete", "--force", name)
+
+    def bundle(self, *args: str, **changes: Any) -> str:
+        """A bundle whose process runs ``args``."""
+        made = make_bundle(
+            self.directory / f"bundle-{next(_numbers)}", args=args or ("true",), rootfs=self.rootfs, **changes
+        )
+        return str(made)
+
+    def id(self) -> str:
+        """An id that nobody else uses."""
+        return f"pierhead-cli-{os.getpid()}-{next(_numbers)}"
+
+    def run(
+        self, *args: str, flags: tuple[str, ...] = (), **changes: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """A finished ``run`` of a container."""
+        return self.result("run", *flags, "--bundle", self.bundle(*args, **changes), self.id())
+
+    def running(self, *args: str, flags: tuple[str, ...] = (), **changes: Any) -> str:
+        """The id of a container in the background; its process sleeps if it is not told otherwise."""
+        name = self.id()
+        bundle = self.bundle(*(args or ("sleep", "1000")), **changes)
+        command = [*self.words, "run", "--detach", *flags, "--bundle", bundle, name]
+        null = subprocess.DEVNULL
+        subprocess.run(command, stdin=null, stdout=null, stderr=null, check=True, timeout=60)
+        return name
+
+    def state(self, name: str) -> dict[str, Any]:
+        """What ``state`` prints."""
+        document: dict[str, Any] = json.loads(self("state", name))
+        return document
+
+    def wait_for(self, name: str, status: str) -> None:
+        """The container has come to this status."""
+        deadline = time.monotonic() + 10
+        while self.state(name)["status"] != status:
+            assert time.monotonic() < deadline, f"{name} is {self.state(name)['status']}, not {status}"
+            time.sleep(0.02)
 
 
 class Screen:
@@ -91,8 +152,14 @@ class Screen:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(_PATIENCE_S)
-        os.close(self._master)
+        self.hang_up()
         os.close(self._slave)
+
+    def hang_up(self) -> None:
+        """The terminal is gone, as when its window is closed."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
 
     def resize(self, rows: int, columns: int) -> None:
         """The terminal has this size, and whoever is on it is told."""

@@ -12,6 +12,7 @@ from pierhead.cli.verbs_launch import EXPLAIN, TRACE, clock_ns, with_own_size
 from pierhead.errors import NotFound
 from pierhead.runtime import Config, ProcessSpec, load, run
 from pierhead.runtime.config import DEFAULT_ENV
+from pierhead.runtime.validate import check_process_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def _exec_in_present(call: Call, container: Container) -> int:
     if call.options.given("config"):
         call.output.warn(f"container {container.id} exists: --config is ignored")
     wanted = _process(call, container.config.process)
+    check_process_spec(wanted)
     if call.options.switch("explain"):
         from pierhead.cli.explain import explain_launch
 

@@ -89,6 +89,7 @@ class Terminal:
         self._pending = b""
         self._input_open = True
         self._output_open = True
+        self._watched = True
         self._armed: dict[int, int] = {}
         self._saved: tuple[int, list[Any]] | None = None
 
@@ -102,8 +103,7 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         if self._saved is not None:
-            fd, attributes = self._saved
-            termios.tcsetattr(fd, termios.TCSADRAIN, attributes)
+            _restore(*self._saved)
         os.close(self._master)
 
     def match_size(self) -> None:
@@ -151,8 +151,9 @@ class Terminal:
             if error.errno != errno.EIO:  # EIO: every process has closed its side
                 raise
             data = b""
-        write_all(STDOUT, data)
         self._output_open = bool(data)
+        if self._watched:
+            self._watched = _write_to_reader(data)
         return self._output_open
 
     def _read_keys(self) -> None:
@@ -174,3 +175,23 @@ class Terminal:
             self._pending, self._input_open = b"", False
             return
         self._pending = self._pending[sent:]
+
+
+def _restore(fd: int, attributes: list[Any]) -> None:
+    """Our terminal has its settings back, if it is still there."""
+    try:
+        termios.tcsetattr(fd, termios.TCSADRAIN, attributes)
+    except termios.error as error:
+        if error.args[0] != errno.EIO:
+            raise
+
+
+def _write_to_reader(data: bytes) -> bool:
+    """Whether somebody is there who reads what we print; what nobody reads must not stop the process."""
+    try:
+        write_all(STDOUT, data)
+    except OSError as error:
+        if error.errno not in (errno.EIO, errno.EPIPE):
+            raise
+        return False
+    return True
