@@ -4,7 +4,7 @@
 
 A test compares the pages with what this would write.
 """
-# ruff: noqa: E501, INP001 - rows of a Markdown table are one line each
+# ruff: noqa: E501 - rows of a Markdown table are one line each
 
 from __future__ import annotations
 

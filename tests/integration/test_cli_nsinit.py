@@ -91,7 +91,7 @@ def test_a_container_with_visitors(nsinit: Command, identity: str, shared_rootfs
         assert (state["id"], state["status"]) == (identity, "running")
         assert os.path.exists(state["namespace_paths"]["network"])
         assert state["config"]["rootfs"] == str(shared_rootfs)
-        result = nsinit.result(*words, "sh", "-c", "pgrep -x cat | wc -l; exit 5")
+        result = nsinit.result(*words, "sh", "-c", "grep -c ready /proc/1/cmdline; exit 5")
         assert (result.returncode, result.stdout) == (5, "1\n")
         assert json.loads(nsinit("stats", identity))["pids"]["current"] >= 1
         nsinit("pause", "--id", identity)
