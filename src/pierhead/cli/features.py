@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-_MOUNT_WORDS = ("bind", "rbind", "remount", "idmap", "ridmap", "defaults", "silent", "loud", "noiversion")
+_MOUNT_WORDS = (
+    "bind",
+    "rbind",
+    "remount",
+    "idmap",
+    "ridmap",
+    "defaults",
+    "silent",
+    "loud",
+    "noiversion",
+    "tmpcopyup",
+)
 # The kernel that first had each flag of seccomp(2).
 _FLAG_KERNELS = {
     "SECCOMP_FILTER_FLAG_TSYNC": (3, 17),
