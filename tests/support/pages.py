@@ -99,6 +99,7 @@ def perform(command: Sequence[str], rootfs: Path, directory: Path) -> tuple[int,
         "PYTHONPATH": str(ROOT / "src"),
         "HOME": "/root",
         "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",  # what the page's program and its containers print comes in their order
         "LC_ALL": "C.UTF-8",
     }
     staged = ("sh", "-c", _STAGE.format(rootfs=ROOTFS), "sh", str(rootfs), *command)
