@@ -99,12 +99,10 @@ def measure_footprints(workload: Workload, *, count: int) -> list[Footprint]:
         ("conmon", _conmon),
         ("containerd-shim-runc-v2", _shims),
     ):
-        before = set(_pids())
-        with containers(workload, count) as command:
+        with containers(workload, count) as monitors:
             time.sleep(1)
-            pids = [pid for pid in _pids() if pid not in before and _is_monitor(pid, command)]
-            if pids:
-                footprints.append(_footprint(name, count, pids))
+            if monitors:
+                footprints.append(_footprint(name, count, monitors))
     return footprints
 
 
@@ -159,27 +157,30 @@ def plot_growth(growth: Growth, path: Path) -> None:
 
 
 @contextmanager
-def _monitored(workload: Workload, count: int) -> Iterator[str]:
+def _monitored(workload: Workload, count: int) -> Iterator[list[int]]:
     library = Library(workload)
     config = library.config("idle", IDLE)
+    monitors = []
     with ExitStack() as stack:
         for number in range(count):
             own = config.replace(cgroup_path=cgroup_path(f"idle/{number}"))
             container = library.start_idle(f"idle-{number}", own, supervise=True)
             stack.callback(container.delete, force=True)
-        yield "pier-init"
+            monitors.append(container.state.monitor_pid)
+        yield monitors
     _remove_parents(cgroup_path("idle"))
 
 
 @contextmanager
-def _conmon(workload: Workload, count: int) -> Iterator[str]:
+def _conmon(workload: Workload, count: int) -> Iterator[list[int]]:
     """Containers of runc under conmon, called as Podman calls it."""
     conmon, runc = find_program("conmon"), find_program("runc")
     if conmon is None or runc is None:
-        yield ""
+        yield []
         return
     home = workload.state_directory("conmon")
     client = Client([runc, "--root", home / "state"])
+    monitors = []
     with ExitStack() as stack:
         for number in range(count):
             name = f"conmon-{number}"
@@ -193,15 +194,16 @@ def _conmon(workload: Workload, count: int) -> Iterator[str]:
             stack.callback(client.result, "delete", "-f", name)
             while client.result("start", name).returncode != 0:  # until conmon has created it
                 time.sleep(0.01)
-        yield "conmon"
+            monitors.append(int((bundle / "conmon").read_text()))
+        yield monitors
 
 
 @contextmanager
-def _shims(workload: Workload, count: int) -> Iterator[str]:
+def _shims(workload: Workload, count: int) -> Iterator[list[int]]:
     """Containers of containerd, each behind its own runc shim."""
     containerd, ctr = find_program("containerd"), find_program("ctr")
     if containerd is None or ctr is None:
-        yield ""
+        yield []
         return
     home = workload.state_directory("containerd")
     (home / "config.toml").write_text(_CONTAINERD_CONFIG.format(home=home))
@@ -216,7 +218,7 @@ def _shims(workload: Workload, count: int) -> Iterator[str]:
         for number in range(count):
             place = ["--rootfs", "--cgroup", cgroup_path(f"shim/{number}")]
             client("run", "-d", *place, str(workload.rootfs), f"shim-{number}", *IDLE)
-        yield "containerd-shim"
+        yield [shim for shim in _pids() if os.fsencode(home) in _command_line(shim) and shim != pid]
         for number in range(count):
             client.result("task", "kill", "-s", "SIGKILL", f"shim-{number}")
         for number in range(count):
@@ -245,13 +247,11 @@ def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
 
 
-def _is_monitor(pid: int, command: str) -> bool:
+def _command_line(pid: int) -> bytes:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return False
-    return bool(command) and (name.startswith(command[:15]) or words[0].endswith(command.encode()))
+        return b""
 
 
 def _remove_parents(path: str) -> None:
