@@ -333,7 +333,7 @@ class Config(Value):
         systemd_properties: further properties of the systemd scope, values in GVariant text: ``uint64 5``.
         freezer_state: ``frozen`` or ``thawed``; empty says nothing and leaves a container as it is on
             update.
-        intel_rdt: share of cache and memory bandwidth; None for none.
+        intel_rdt: share of cache and memory bandwidth, which is refused so far; None for none.
         memory_policy: NUMA policy of the first process (set_mempolicy(2)).
 
     Every process of the container, where ``ProcessSpec`` does not say otherwise:
@@ -347,7 +347,7 @@ class Config(Value):
             none (prctl(2), PR_SET_PDEATHSIG).
 
     The rest:
-        process: the first process; None makes a container whose process is given at its start.
+        process: the first process; None in a configuration that is kept for ``replace``.
         hooks: programs run at points of its life, with the container's state on stdin.
         annotations: for whoever reads them.
         bundle: absolute path of the OCI bundle it came from; empty for none.

@@ -2,8 +2,7 @@
 of it.
 
 A program that starts many containers gives the same ``Config`` again and again. Only what can change in
-between is
-looked at each time: where the rootfs really is, and what its passwd file says of the user.
+between is looked at each time: where the rootfs really is, and what its passwd file says of the user.
 """
 
 import os
@@ -40,7 +39,7 @@ class Recipe:
         self.rootfs = rootfs
         self.process = process
         self.warnings = warnings
-        _check_namespaces(source)
+        _check_support(source)
         self.config = resolve.resolve_seccomp(source.replace(rootfs=rootfs, process=process), process)
         self.document = jsontext.format_compact(config_to_document(self.config))
         self._plans: list[tuple[LaunchView, LaunchPlan]] = []
@@ -55,7 +54,12 @@ class Recipe:
         return made
 
 
-def _check_namespaces(config: Config) -> None:
+def _check_support(config: Config) -> None:
+    if config.intel_rdt is not None:
+        raise Unsupported(
+            "$.linux.intelRdt: sharing of cache and memory bandwidth (Intel RDT) is not supported",
+            code="no-intel-rdt",
+        )
     supported = facts.namespace_types()
     for number, namespace in enumerate(config.namespaces):
         if namespace.type not in supported:
