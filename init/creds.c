@@ -46,13 +46,9 @@ long op_identity(struct launch *l, const struct argument *a)
 {
 	const struct argument *groups = &a[IDENTITY_ARG_GROUPS];
 	uint64_t uid = a[IDENTITY_ARG_UID].u, gid = a[IDENTITY_ARG_GID].u, flags = a[IDENTITY_ARG_FLAGS].u;
-	uint32_t list[256], count = groups->length / 4;
 
-	if (count > 256)
-		return STEP(l, "setgroups", "more than 256 groups", -E_INVAL);
-	memcpy(list, groups->s, (size_t)count * 4);
 	if (!(flags & IDENTITY_KEEP_GROUPS))
-		TRY(STEP(l, "setgroups", NULL, sys(setgroups, count, list)));
+		TRY(STEP(l, "setgroups", NULL, sys(setgroups, groups->length / 4, groups->s)));
 	if (flags & IDENTITY_KEEP_CAPS)
 		TRY(STEP(l, "prctl PR_SET_KEEPCAPS", NULL, sys(prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0)));
 	TRY(STEP(l, "setresgid", NULL, sys(setresgid, gid, gid, gid)));

@@ -184,12 +184,11 @@ int own_proc(struct launch *l)
 	if (l->proc >= 0)
 		return l->proc;
 	context = STEP(l, "fsopen", "proc", sys(fsopen, "proc", FSOPEN_CLOEXEC));
-	if (context < 0)
-		return (int)context;
-	fd = sys(fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	fd = context < 0 ? context : sys(fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 	if (fd >= 0)
 		fd = sys(fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-	sys(close, context);
+	if (context >= 0)
+		sys(close, context);
 	if (fd < 0) {
 		fd = sys(openat, FD_CWD, "/proc", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd >= 0 && !is_procfs((int)fd)) {

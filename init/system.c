@@ -1,6 +1,7 @@
 /* The rest of what a process is given: namespaces by name, limits, scheduling, kernel parameters, descriptors. */
 #include "launch.h"
 
+#include <linux/prctl.h>
 #include <linux/sched.h>
 
 enum { GET_INTERFACE_FLAGS = 0x8913, SET_INTERFACE_FLAGS = 0x8914, INTERFACE_UP = 1 };
@@ -35,12 +36,16 @@ long op_timens_offsets(struct launch *l, const struct argument *a)
 {
 	LINE(path, 64);
 	int proc = own_proc(l);
+	long error;
 
 	TRY(proc);
 	line_number(&path, sys(getpid));
 	line_text(&path, "/timens_offsets");
-	return write_file_at(l, proc, line_end(&path), a[TIMENS_OFFSETS_ARG_TEXT].s,
-			     a[TIMENS_OFFSETS_ARG_TEXT].length);
+	/* who is not dumpable has files that belong to the host's root alone, and we may be another user by now */
+	sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+	error = write_file_at(l, proc, line_end(&path), a[TIMENS_OFFSETS_ARG_TEXT].s, a[TIMENS_OFFSETS_ARG_TEXT].length);
+	sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+	return error;
 }
 
 /* A socket belongs to the network namespace that it was opened in: Python configures ours through this one. */

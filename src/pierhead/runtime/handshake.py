@@ -13,6 +13,7 @@ import select
 
 from pierhead.errors import OperationFailed
 from pierhead.linux import process
+from pierhead.oci.numbers import RLIMITS
 from pierhead.runtime import wire, wire_table
 from pierhead.runtime.plan.launchplan import HEADER_SLOTS, LaunchPlan, Slot, assemble
 from pierhead.values import Value
@@ -435,6 +436,14 @@ def _subject(operation: wire.Operation) -> str:
         return f"cannot mount {named['type']} on {named['target']}"
     if operation.name == "bind":
         return f"cannot bind {named['source']} to {named['target']}"
+    if operation.name == "label":
+        field = "apparmorProfile" if named["attribute"].startswith("apparmor") else "selinuxLabel"
+        return f"cannot apply {field} {named['value'].removeprefix('exec ')}"
+    if operation.name == "rlimit":
+        limit = next(kind for kind, number in RLIMITS.items() if str(number) == named["resource"])
+        return f"cannot set {limit} to {named['soft']}:{named['hard']}"
+    if operation.name == "keyring" and named["label"]:
+        return f"cannot apply selinuxLabel {named['label']} to the session keyring"
     if operation.name == "setns":
         return f"cannot join the {named['namespace']}"
     if operation.name == "execute":

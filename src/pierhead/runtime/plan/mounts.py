@@ -67,6 +67,8 @@ def plan_root(config: Config, parent_mount: str, scratch: str, *, privileged: bo
     if flags is None:
         message = f"there is no propagation {config.rootfs_propagation!r}"
         raise InvalidInput(message, path="$.linux.rootfsPropagation")
+    if flags & mountoptions.MS_UNBINDABLE:  # the root itself has to be bound yet
+        flags = mountoptions.MS_PRIVATE
     why = (
         "what we mount does not reach the host"
         if not flags & mountoptions.MS_SHARED

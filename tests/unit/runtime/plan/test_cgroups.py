@@ -507,6 +507,60 @@ def test_networks_classes_and_priorities() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("denied", "allowed", "fits"),
+    [
+        (
+            DeviceRule(allow=False, type="c", major=1, minor=3),
+            DeviceRule(allow=True, type="c", major=1),
+            False,
+        ),
+        (
+            DeviceRule(allow=False, type="c", major=1, minor=3),
+            DeviceRule(allow=True, type="a", major=1),
+            False,
+        ),
+        (
+            DeviceRule(allow=False, type="a", major=1),
+            DeviceRule(allow=True, type="c", major=1, minor=3),
+            False,
+        ),
+        (DeviceRule(allow=False, type="c", major=1), DeviceRule(allow=True, type="c", major=1), True),
+        (
+            DeviceRule(allow=False, type="c", major=1, minor=3),
+            DeviceRule(allow=True, type="c", major=2),
+            True,
+        ),
+        (
+            DeviceRule(allow=False, type="b", major=1, minor=3),
+            DeviceRule(allow=True, type="c", major=1),
+            True,
+        ),
+        (
+            DeviceRule(allow=False, type="c", major=1, minor=3),
+            DeviceRule(allow=True, type="c", access="m"),
+            False,
+        ),
+        (
+            DeviceRule(allow=False, type="c", major=1, minor=3, access="w"),
+            DeviceRule(allow=True, type="c", access="m"),
+            True,
+        ),
+    ],
+)
+def test_a_denial_that_v1_would_pass_over_is_refused(
+    denied: DeviceRule, allowed: DeviceRule, *, fits: bool
+) -> None:
+    """The kernel keeps a wildcard whole: a rule that takes a part of it away cannot be kept there."""
+    rules = (DeviceRule(allow=False, access="rwm"), allowed, denied)
+    if fits:
+        assert len(table(Resources(devices=rules), V1)) >= 3
+    else:
+        with pytest.raises(Unsupported, match=r"devices\[2\]: cgroup v1 cannot deny a part"):
+            table(Resources(devices=rules), V1)
+    assert table(Resources(devices=rules), V2) == []
+
+
 def test_devices_are_written_for_v1_only() -> None:
     """A rule that denies all begins, then come the exceptions; cgroup2 gets a program instead."""
     rules = (
