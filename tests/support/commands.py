@@ -97,6 +97,11 @@ class Runtime(Command):
         )
         return str(made)
 
+    def quietly(self, *words: str) -> None:
+        """A successful call whose streams, which the container keeps, are nobody's."""
+        null = subprocess.DEVNULL
+        subprocess.run([*self.words, *words], stdin=null, stdout=null, stderr=null, check=True, timeout=60)
+
     def id(self) -> str:
         """An id that nobody else uses."""
         return f"pierhead-cli-{os.getpid()}-{next(_numbers)}"
@@ -111,9 +116,7 @@ class Runtime(Command):
         """The id of a container in the background; its process sleeps if it is not told otherwise."""
         name = self.id()
         bundle = self.bundle(*(args or ("sleep", "1000")), **changes)
-        command = [*self.words, "run", "--detach", *flags, "--bundle", bundle, name]
-        null = subprocess.DEVNULL
-        subprocess.run(command, stdin=null, stdout=null, stderr=null, check=True, timeout=60)
+        self.quietly("run", "--detach", *flags, "--bundle", bundle, name)
         return name
 
     def state(self, name: str) -> dict[str, Any]:

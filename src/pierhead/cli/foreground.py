@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Self, TypeAlias
 
+    from pierhead.cli.notify import NotifyProxy
     from pierhead.cli.terminal import Terminal
     from pierhead.runtime.process import ExitStatus, Process
 
@@ -94,16 +95,23 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """What a signal does by itself: its byte in the pipe does the rest."""
 
 
-def stand_in(launch: Callable[[int], Process], signals: SignalPipe, *, terminal: bool) -> int:
+def stand_in(
+    launch: Callable[[int], Process],
+    signals: SignalPipe,
+    *,
+    terminal: bool,
+    proxy: NotifyProxy | None = None,
+) -> int:
     """Launches a process, stands in for it until it has ended, and returns its exit status as a shell has it.
 
     Args:
         launch: launches it; is given the descriptor of the socket that gets its terminal's master, or -1.
         signals: catches from before; what comes early waits for the process.
         terminal: whether it has one, to be joined with ours.
+        proxy: passes on what the container tells systemd.
     """
     if not terminal:
-        return attend(launch(-1), signals).shell_code
+        return attend(launch(-1), signals, proxy=proxy).shell_code
     from pierhead.cli.terminal import Terminal, channel, receive_master
 
     ours, theirs = channel()
@@ -113,21 +121,29 @@ def stand_in(launch: Callable[[int], Process], signals: SignalPipe, *, terminal:
         theirs.close()
     with Terminal(receive_master(ours)) as joined:
         ours.close()
-        return attend(process, signals, joined).shell_code
+        return attend(process, signals, joined, proxy).shell_code
 
 
-def attend(process: Process, signals: SignalPipe, terminal: Terminal | None = None) -> ExitStatus:
+def attend(
+    process: Process,
+    signals: SignalPipe,
+    terminal: Terminal | None = None,
+    proxy: NotifyProxy | None = None,
+) -> ExitStatus:
     """Stands in for the process until it has ended.
 
     Args:
         process: a child of ours, or one with a monitor.
         signals: catches since before the process was made.
         terminal: ours and the process's, if it has one.
+        proxy: passes on what the container tells systemd.
     """
     poll = select.poll()
     poll.register(signals.fd, select.POLLIN)
     if process.pidfd >= 0:
         poll.register(process.pidfd, select.POLLIN)
+    if proxy is not None:
+        poll.register(proxy.fileno(), select.POLLIN)
     ended = process.pidfd < 0
     while not ended:
         if terminal is not None:
@@ -137,6 +153,8 @@ def attend(process: Process, signals: SignalPipe, terminal: Terminal | None = No
             _pass_on(signals.take(), process, terminal)
         if terminal is not None:
             terminal.move(ready)
+        if proxy is not None and proxy.fileno() in ready:
+            proxy.forward()
         ended = process.pidfd in ready
     if terminal is not None:
         terminal.drain()

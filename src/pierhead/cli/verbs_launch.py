@@ -21,7 +21,11 @@ from pierhead.runtime import Stdio, create, run
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.cli.call import Call
+    from pierhead.cli.notify import NotifyProxy
     from pierhead.runtime import Config, Container, Process
+
+NOTIFY_VARIABLE = "NOTIFY_SOCKET"
+"""sd_notify(3): set by systemd for services that tell when they are ready."""
 
 EXPLAIN = Flag(
     name="explain", kind="switch", about="print every step of the launch with its reason, and do none of them"
@@ -77,6 +81,13 @@ def _create(call: Call) -> int:
     if call.options.switch("explain"):
         return _explain(call, config, gate=True)
     _check_console(call, config, detach=True)
+    if NOTIFY_VARIABLE in os.environ:
+        from pierhead.cli.notify import notify_directory
+
+        with notify_directory(call.root, call.id) as directory:
+            _launch(call, directory.added_to(config), gate=True).init.disown()
+            directory.keep()
+        return 0
     _launch(call, config, gate=True).init.disown()
     return 0
 
@@ -87,11 +98,29 @@ def _run(call: Call) -> int:
         return _explain(call, config, gate=False)
     detach = call.options.switch("detach")
     _check_console(call, config, detach=detach)
+    if NOTIFY_VARIABLE in os.environ:
+        return _run_and_notify(call, config, detach=detach)
     if detach:
         _launch(call, config, gate=False).init.disown()
         return 0
     with SignalPipe() as signals:
         return _run_in_foreground(call, config, signals)
+
+
+def _run_and_notify(call: Call, config: Config, *, detach: bool) -> int:
+    """The same, and systemd learns from the container when it is ready."""
+    from pierhead.cli.notify import NotifyProxy, notify_directory
+
+    with notify_directory(call.root, call.id) as directory, NotifyProxy(directory.path) as proxy:
+        config = directory.added_to(config)
+        if not detach:
+            with SignalPipe() as signals:
+                return _run_in_foreground(call, config, signals, proxy)
+        container = _launch(call, config, gate=False)
+        proxy.await_ready(container.init)
+        container.init.disown()
+        directory.keep()
+        return 0
 
 
 def _configuration(call: Call) -> Config:
@@ -193,7 +222,9 @@ def _announce(call: Call, container: Container, took_ns: int, *, gate: bool) -> 
         call.output.remark(trace_table(performed, container.trace, took_ns, call.output))
 
 
-def _run_in_foreground(call: Call, config: Config, signals: SignalPipe) -> int:
+def _run_in_foreground(
+    call: Call, config: Config, signals: SignalPipe, proxy: NotifyProxy | None = None
+) -> int:
     made: list[Container] = []
 
     def launch(console: int) -> Process:
@@ -204,7 +235,7 @@ def _run_in_foreground(call: Call, config: Config, signals: SignalPipe) -> int:
     if terminal:
         config = with_own_size(config)
     try:
-        return stand_in(launch, signals, terminal=terminal)
+        return stand_in(launch, signals, terminal=terminal, proxy=proxy)
     finally:
         if made and not call.options.switch("keep"):
             made[0].delete(force=True)

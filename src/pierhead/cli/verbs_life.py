@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pierhead.cli.flags import Flag, Verb
 from pierhead.errors import Conflict, NotFound
 from pierhead.runtime import load
@@ -15,8 +17,21 @@ _NOT_RUNNING = ("not-running", "process-finished")
 
 
 def _start(call: Call) -> int:
-    load(call.root, call.id).start()
+    container = load(call.root, call.id)
+    if "NOTIFY_SOCKET" in os.environ and os.path.isdir(_notify_directory(call)):
+        from pierhead.cli.notify import NotifyProxy
+
+        with NotifyProxy(_notify_directory(call)) as proxy:
+            container.start()
+            proxy.await_ready(container.init)
+    else:
+        container.start()
     return 0
+
+
+def _notify_directory(call: Call) -> str:
+    """Where ``notify`` keeps what containers tell systemd through."""
+    return f"{call.root}-notify/{call.id}"
 
 
 def _state(call: Call) -> int:
@@ -90,6 +105,10 @@ def _delete(call: Call) -> int:
             return 0
         raise
     container.delete(force=force)
+    if os.path.isdir(_notify_directory(call)):
+        from pierhead.cli.notify import remove_directory
+
+        remove_directory(_notify_directory(call))
     return 0
 
 
