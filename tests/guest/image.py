@@ -1,9 +1,9 @@
 """The guest's kernel and root file system, made once from Debian's packages.
 
     CACHE/image-KEY/linux      the kernel of the package user-mode-linux, made to run with the loader beside it
-                    ld.so      a program loader and a C library of the kernel's own release of Debian,
-                    libc.so.6  newer than the host's
-                    root.ext4  sparse; never written to, each machine writes to its own copy-on-write file
+                    ld.so      loader and C library of the kernel's release
+                    libc.so.6  of Debian: newer than the host's
+                    root.ext4  sparse; never written to: each machine writes to a copy-on-write file
 
 The recipe is this file, packages.txt and the files under root/; when it changes, the image is made
 anew. Knows nothing of how a machine is run.
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 SUITE = "trixie"
-# Trixie's own user-mode-linux, 6.12, panics when a process is killed while it forks (its flush_tlb_mm walks into the
-# XA_ZERO_ENTRY that dup_mmap leaves in an unfinished mm), and has no time namespaces.
+# Trixie's own user-mode-linux, 6.12, panics when a process is killed while it forks (flush_tlb_mm walks into
+# the XA_ZERO_ENTRY that dup_mmap leaves in an unfinished mm), and has no time namespaces.
 KERNEL_SUITE = "forky"
 ROOT_SIZE = "4G"  # sparse: a machine may fill it, nothing is taken before
 _OURS = re.compile(r"image-[0-9a-f]{16}|new-\w+")

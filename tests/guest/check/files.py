@@ -21,6 +21,13 @@ MOUNT_ATTR_RDONLY = 1
 MOUNT_ATTR_IDMAP = 0x0010_0000
 
 
+@fact("the root mount is shared, as systemd makes it")
+def _shared() -> str:
+    (line,) = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " / / " in line]
+    assert " shared:" in line, line
+    return line.split(" - ")[0]
+
+
 OVERLAY = """
     mkdir lower upper work merged
     echo below >lower/file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import struct
 from pathlib import Path
@@ -57,6 +58,16 @@ def _apparmor() -> str:
     finally:
         output("apparmor_parser", "--remove", stdin=profile)
     return f"{own}; LSMs: {Path('/sys/kernel/security/lsm').read_text()}"
+
+
+@fact("system calls of the i386 ABI (int 0x80)", needed=False)
+def _i386() -> str:
+    # mov eax, 20 (getpid there, writev of x86_64); int 0x80; ret
+    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes.fromhex("b814000000cd80c3"))
+    result = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
+    assert result == os.getpid(), "taken for calls of x86_64"
+    return "getpid"
 
 
 @fact("Landlock", needed=False)
