@@ -101,6 +101,8 @@ def run(program: Program, words: Sequence[str]) -> int:
         return _perform(program, verb, rest[1:], options, output)
     except PierheadError as error:
         _fail(output, verb, error, debug=debug)
+    except BrokenPipeError:  # who read what we print has read enough
+        return 1
     except OSError as error:
         _fail(output, verb, _as_failure(error), debug=debug)
     except KeyboardInterrupt:

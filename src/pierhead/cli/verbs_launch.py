@@ -180,6 +180,8 @@ def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
     sockets, count = passed_descriptors(options.number("preserve-fds") or 0)
     assert config.process is not None
     config = config.replace(process=with_listen_variables(config.process, sockets))
+    if call.debug:
+        _tell_plan(call, config, gate=gate)
     begin_ns = clock_ns() if options.switch("trace") else 0
     container = (create if gate else run)(
         call.root,
@@ -197,6 +199,13 @@ def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
         container.delete(force=True)
         raise
     return container
+
+
+def _tell_plan(call: Call, config: Config, *, gate: bool) -> None:
+    from pierhead.cli.explain import explain
+    from pierhead.runtime.factory import plan
+
+    call.output.debug(explain(plan(call.root, call.id, config, gate=gate), f"container {call.id}").rstrip())
 
 
 def clock_ns() -> int:

@@ -218,3 +218,27 @@ def test_init_is_not_to_be_called(capfd: pytest.CaptureFixture[str]) -> None:
     """``nsinit init`` says what it is for."""
     assert nsinit.main(["init", "anything"]) == 1
     assert "not to be called" in capfd.readouterr().err
+
+
+def test_our_own_mistakes(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """A mistake in the program itself is an error like others, in the log too, and --debug shows its place."""
+    monkeypatch.setattr("pierhead.cli.runtime.default_root", lambda _: 1 / 0)
+    assert runtime.main(["list"]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("pier-runtime: internal error: ZeroDivisionError")
+    assert "hint: this is a bug" in told
+    assert runtime.main(["--debug", "list"]) == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_reader_that_has_read_enough(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is said when standard output is closed early, as by head."""
+
+    def closed(_fd: int, _data: bytes) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("pierhead.cli.output.write_all", closed)
+    assert runtime.main(["features"]) == 1
+    assert capfd.readouterr().err == ""
