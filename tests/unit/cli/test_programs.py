@@ -221,7 +221,7 @@ def test_init_is_not_to_be_called(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_our_own_mistakes(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """A mistake in the program itself is an error like others, in the log too, and --debug shows its place."""
+    """A mistake of ours is an error like others, in the log too, and --debug shows its place."""
     monkeypatch.setattr("pierhead.cli.runtime.default_root", lambda _: 1 / 0)
     assert runtime.main(["list"]) == 1
     told = capfd.readouterr().err
