@@ -7,8 +7,7 @@
 #include "wire.h"
 
 struct joined {
-	int32_t pid;   /* of the init process, as the joiner's clone returned it */
-	int32_t pidfd; /* in the descriptor table that the joiner shares with the stage */
+	int32_t pid; /* of the init process, as the joiner's clone gives it */
 };
 
 struct launch {

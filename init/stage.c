@@ -7,7 +7,7 @@
 #include <linux/prctl.h>
 #include <linux/sched.h>
 
-enum { PLAN_MAX = 4 << 20, SIGNAL_KILL = 9, UNDO_TRIES = 200, UNDO_WAIT_MS = 5, UNDO_DEATH_MS = 10000 };
+enum { PLAN_MAX = 4 << 20, JOINED_BYTES = 4096, SIGNAL_KILL = 9, UNDO_TRIES = 200, UNDO_WAIT_MS = 5, UNDO_DEATH_MS = 10000 };
 
 struct child {
 	int pid, pidfd;
@@ -139,9 +139,12 @@ static void await_commit(struct launch *l, const struct child *init)
 
 /* ---- cloning ---- */
 
-static long clone_process(uint64_t flags, int into, int *pidfd)
+/* Gives the child's number, and a descriptor of it or else the number at another place too. */
+static long clone_process(uint64_t flags, int into, int *pidfd, volatile int32_t *pid)
 {
-	struct clone_args args = { .flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd };
+	struct clone_args args = { .flags = flags | (pidfd ? CLONE_PIDFD : CLONE_PARENT_SETTID),
+				   .pidfd = (uint64_t)(uintptr_t)pidfd,
+				   .parent_tid = (uint64_t)(uintptr_t)pid };
 
 	if (!(flags & CLONE_PARENT))
 		args.exit_signal = 17; /* SIGCHLD */
@@ -173,7 +176,9 @@ static void forget_host(struct launch *l)
 {
 	static const int fields[] = { HEADER_CGROUP, HEADER_STATE, HEADER_INPUT, HEADER_OUTPUT, HEADER_ERROR, HEADER_CONSOLE, HEADER_ATTACH };
 
-	sys(close, l->control);
+	if (l->control >= 0)
+		sys(close, l->control);
+	l->control = -1;
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
 		int fd = slot(l, &l->plan.header[fields[i]]);
 
@@ -201,12 +206,13 @@ static uint64_t parenthood(const struct launch *l)
 }
 
 /* Clones the init process; only the parent returns. */
-static struct child clone_init(struct launch *l, uint64_t parent, int cgroup)
+static struct child clone_init(struct launch *l)
 {
 	struct child child = { 0, -1 };
 
 	l->doing = "clone3";
-	child.pid = (int)clone_process(header(l, HEADER_CLONE_FLAGS) | parent, cgroup, &child.pidfd);
+	child.pid = (int)clone_process(header(l, HEADER_CLONE_FLAGS) | parenthood(l),
+				       slot(l, &l->plan.header[HEADER_CGROUP]), &child.pidfd, NULL);
 	if (child.pid == 0)
 		init_main(l);
 	if (child.pid < 0)
@@ -221,25 +227,31 @@ static void tell_child(struct launch *l, int pid, int place, int pidfd)
 	packet_send_words(l->control, words, 3, pidfd);
 }
 
-/* The joiner: shares the stage's descriptor table, so that the init process's pidfd stays when it has gone. */
+/* The joiner: what it clones is among processes that may look into it from its first moment on, so it parts with
+ * everything of the host before: descriptors, and the memory that it shares with the stage. */
 _Noreturn static void joiner_main(struct launch *l)
 {
-	struct child init;
+	long pid;
 
 	tell_child(l, (int)sys(getpid), PLACE_JOINER, -1);
+	forget_host(l);
 	l->report = l->channel;
 	perform_all(l, PLACE_JOINER);
-	init = clone_init(l, CLONE_PARENT, -1);
-	l->joined->pid = init.pid;
-	l->joined->pidfd = init.pidfd;
+	l->doing = "clone3";
+	sys(madvise, l->joined, JOINED_BYTES, MADV_DONTFORK);
+	pid = clone_process(header(l, HEADER_CLONE_FLAGS) | CLONE_PARENT, -1, NULL, &l->joined->pid);
+	if (pid == 0)
+		init_main(l);
+	if (pid < 0)
+		fail(l, pid);
 	leave(0);
 }
 
 static struct child clone_through_joiner(struct launch *l)
 {
-	uint64_t flags = CLONE_VFORK | CLONE_FILES | parenthood(l);
+	uint64_t flags = CLONE_VFORK | parenthood(l);
 	int pidfd;
-	long pid, shared = sys(mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	long pid, shared = sys(mmap, 0, JOINED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct child_info info;
 
 	l->doing = "clone3 of the joiner";
@@ -247,7 +259,7 @@ static struct child clone_through_joiner(struct launch *l)
 		fail(l, shared);
 	l->joined = (volatile struct joined *)shared;
 	/* into the cgroup from here: from inside the container's namespaces the kernel would not let it in */
-	pid = clone_process(flags, slot(l, &l->plan.header[HEADER_CGROUP]), &pidfd);
+	pid = clone_process(flags, slot(l, &l->plan.header[HEADER_CGROUP]), &pidfd, NULL);
 	if (pid == 0)
 		joiner_main(l);
 	if (pid < 0)
@@ -256,7 +268,11 @@ static struct child clone_through_joiner(struct launch *l)
 	sys(close, pidfd);
 	if (l->joined->pid == 0) /* the joiner has said why, or was killed */
 		give_up(l, -1);
-	return (struct child){ l->joined->pid, l->joined->pidfd };
+	/* nobody but its parent, who learns its number from us, can make this another process's */
+	pid = sys(pidfd_open, l->joined->pid, 0);
+	if (pid < 0)
+		fail(l, pid);
+	return (struct child){ l->joined->pid, (int)pid };
 }
 
 /* ---- the whole ---- */
@@ -307,7 +323,7 @@ _Noreturn void stage_main(int control, int channel)
 	perform_all(&l, PLACE_STAGE);
 	if (header(&l, HEADER_FLAGS) & LAUNCH_NOTHING)
 		leave(0);
-	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l, parenthood(&l), slot(&l, &l.plan.header[HEADER_CGROUP]));
+	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l);
 	sys(close, channel);
 	tell_child(&l, init.pid, PLACE_INIT, init.pidfd);
 	await_commit(&l, &init);

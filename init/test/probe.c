@@ -9,7 +9,8 @@
  *   stat=PATH          kind, device, mode, file system   list=DIRECTORY     names in it
  *   try=CALL           one harmless call of that name, see `attempts`
  *   hunt=SECONDS       look into every process that is not ours and say what could be opened
- *   leave              chroot out by an open descriptor and "..", then say whether MARK of the host is in sight: leave=MARK
+ *   trace=WORD         trace every other process that has an argument beginning so, and neglect it for ever
+ *   leave=MARK         chroot out by an open descriptor and "..", then say whether MARK of the host is in sight
  *   exchange=A=B       rename A and B into each other's place, for ever
  *   sleep=SECONDS      0: until killed
  *
@@ -654,6 +655,13 @@ static void hunt_program(int pid)
 	snprintf(path, sizeof path, "/proc/%d/exe", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
+		char target[256] = "";
+
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof target - 1) < 0 || !strstr(target, "memfd:")) {
+			close(fd);
+			return;
+		}
 		hunted.exe++;
 		remember(path);
 		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -671,19 +679,58 @@ static void hunt_program(int pid)
 	}
 }
 
+/* Whether the process has become one of ours meanwhile: what we then got hold of is not the runtime's. */
+static bool became_ours(int pid)
+{
+	char path[64], target[256];
+	ssize_t length;
+
+	snprintf(path, sizeof path, "/proc/%d/exe", pid);
+	length = readlink(path, target, sizeof target - 1);
+	if (length < 0)
+		return errno == ENOENT || errno == ESRCH;
+	target[length] = 0;
+	return is_ours(strrchr(target, '/') + 1);
+}
+
 static void hunt_one(int pid, const char *comm)
 {
+	long fds = hunted.fd, directories = hunted.directory;
+
 	if (is_ours(comm))
 		return;
 	hunted.seen++;
 	hunt_program(pid);
 	hunt_descriptors(pid);
-	hunted.mem += open_of(pid, "mem", O_RDWR) == 0;
-	hunted.environ += open_of(pid, "environ", O_RDONLY) == 0;
+	if (became_ours(pid)) {
+		hunted.fd = fds;
+		hunted.directory = directories;
+		return;
+	}
+	hunted.mem += open_of(pid, "mem", O_RDWR) == 0 && !became_ours(pid);
+	hunted.environ += open_of(pid, "environ", O_RDONLY) == 0 && !became_ours(pid);
 	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0) {
-		hunted.attach++;
+		hunted.attach += !became_ours(pid);
+		ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
+		waitpid(pid, NULL, __WALL);
 		ptrace(PTRACE_DETACH, pid, NULL, NULL);
 	}
+}
+
+static const char *victims;
+static int traced;
+
+static void trace_one(int pid, const char *comm)
+{
+	char path[64], words[256] = "";
+	const char *argument;
+
+	(void)comm;
+	snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+	slurp(path, words, sizeof words);
+	argument = words + strlen(words) + 1;
+	if (pid != getpid() && !strncmp(argument, victims, strlen(victims)))
+		traced += ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
 }
 
 static double clock_s(void)
@@ -810,6 +857,17 @@ _Noreturn static void exchange(const char *one, const char *other)
 		syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 2 /* RENAME_EXCHANGE */);
 }
 
+_Noreturn static void trace_and_neglect(const char *word, const char *name)
+{
+	victims = word;
+	each_process(trace_one);
+	begin(name);
+	number("traced", traced);
+	end();
+	for (;;)
+		pause();
+}
+
 static void doze(const char *seconds)
 {
 	if (atoi(seconds) == 0)
@@ -865,6 +923,8 @@ static bool perform(char *word)
 		doze(argument);
 		return true;
 	}
+	if (!strcmp(word, "trace"))
+		trace_and_neglect(argument, name);
 	if (!strcmp(word, "hunt")) {
 		hunt(argument);
 		return true;

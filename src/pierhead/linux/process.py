@@ -23,7 +23,13 @@ else:
 
 _MFD_EXEC = 0x10
 _F_ADD_SEALS = 1033
-_SEALS = 0xF  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
+_SEALS = 0xE  # F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
+_SEAL_EXEC = 0x20
+_SPOILT = (errno.EACCES, errno.ETXTBSY)
+"""What starting our copy gives when somebody in a container has got hold of it: no right to execute it (before
+Linux 6.3), or open for writing, which the seals make useless but the kernel takes for a reason not to execute it.
+"""
+_SEAL_SEAL = 0x1
 _FIRST_FREE_FD = 5
 _CONTROL_FD, _CHANNEL_FD = 3, 4
 _START_TIME_FIELD = 22 - 3
@@ -63,10 +69,24 @@ def _copy_sealed(path: str) -> int:
         copied = 0
         while copied < size:
             copied += os.sendfile(fd, source, copied, size - copied)
-        fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+        _seal(fd)
     finally:
         os.close(source)
     return fd
+
+
+def _seal(fd: int) -> None:
+    """Nobody can change the file, nor take the right to execute it away, and nobody but us may open it: root of a
+    container that gets hold of it could else keep us from starting anything.
+    """
+    os.fchmod(fd, 0o500)
+    fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+    try:
+        fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a kernel before 6.3: see _SPOILT
+            raise
+    fcntl.fcntl(fd, _F_ADD_SEALS, _SEAL_SEAL)
 
 
 def _memory_file() -> int:
@@ -99,9 +119,18 @@ def spawn_helper(control_fd: int, channel_fd: int) -> int:
         channel_fd: the launched process's conversation, 5 or higher; stays the caller's.
     """
     actions = [(os.POSIX_SPAWN_DUP2, control_fd, _CONTROL_FD), (os.POSIX_SPAWN_DUP2, channel_fd, _CHANNEL_FD)]
-    path = f"/proc/self/fd/{_sealed_helper()}"
+    helper_fd = _sealed_helper()
+    path = f"/proc/self/fd/{helper_fd}"
     try:
-        return os.posix_spawn(path, ("pier-init",), {}, file_actions=actions)
+        try:
+            return os.posix_spawn(path, ("pier-init",), {}, file_actions=actions)
+        except OSError as error:
+            if error.errno not in _SPOILT:
+                raise
+            fresh = _copy_sealed(helper_path())
+            os.dup2(fresh, helper_fd, inheritable=False)
+            os.close(fresh)
+            return os.posix_spawn(path, ("pier-init",), {}, file_actions=actions)
     except OSError as error:
         raise OperationFailed(f"cannot start pier-init: {error.strerror}", errno=error.errno or 0) from error
 

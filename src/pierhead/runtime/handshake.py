@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _PACKET_MAX = 65536
 _RIGHTS_MAX = 64
 _INT = 4
+_DEATH_S = 10.0
 
 
 _NOTHING = LaunchPlan(operations=())
@@ -351,13 +352,14 @@ class Handshake:
             os.close(fd)
         if self.stage_pid:
             process.reap(self.stage_pid)
-        if self.init_pidfd >= 0:  # the stage has done this, unless it was killed itself
-            process.kill_pidfd(self.init_pidfd)
+        self._reap_joiner()
+        if self.init_pidfd >= 0:
+            process.kill_pidfd(self.init_pidfd)  # the stage has done this, unless it was killed itself
+            process.wait_pidfd(self.init_pidfd, _DEATH_S)
             os.close(self.init_pidfd)
             self.init_pidfd = -1
-        for place in (wire.JOINER, wire.INIT):
-            if place in self._pids:
-                process.reap(self._pids[place])
+        if wire.INIT in self._pids:  # not awaited: a container that was allowed to trace it could hold us up
+            process.reap_later(self._pids[wire.INIT])
 
     def _hear_out(self) -> None:
         """Reads what the stage had still to say: the init process may have failed before we knew its number."""

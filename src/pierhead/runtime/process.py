@@ -26,7 +26,11 @@ _RECORD_WAIT_S = 5.0
 class ExitStatus(Value):
     """How a process ended: by ``exit`` with a code, or by a signal.
 
-    ``oom``: whether the kernel killed something of the container for want of memory meanwhile.
+    Fields:
+        code: what it exited with; None if a signal ended it.
+        signal: number of the signal that ended it; None if it exited.
+        oom: whether the kernel killed something of the container for want of memory meanwhile; known of
+            processes that have a monitor.
     """
 
     code: int | None
@@ -160,12 +164,25 @@ class Process:
         if self._read_record is not None:
             return self._await_record()
         self.collect()
+        if self._status is None and self._is_child:
+            self._await_tracer(timeout_s)
         if self._status is None:
             raise Unsupported(
                 f"how process {self.pid} ended is known to its parent only",
                 hint="launch the container with supervise=True to have it recorded",
             )
         return self._status
+
+    def _await_tracer(self, timeout_s: float | None) -> None:
+        """A process of the container that traces this one learns of its end first, and we when it likes."""
+        import time
+
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._status is None and process.is_zombie(self.pid):
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimedOut(f"process {self.pid} has ended, and its tracer did not let go in {timeout_s} s")
+            time.sleep(0.005)
+            self.collect()
 
     def collect(self) -> None:
         """If it is a child of ours and has ended, it is no zombie any more, and its status is known."""
