@@ -6,6 +6,7 @@
 #   make test      everything CI runs, and the set-up that it needs
 #   make test-v2   the runtime's tests on cgroup v2 with systemd and AppArmor, in a virtual machine
 #   make bench     speed and memory beside other runtimes; writes bench-results/
+#   make reference the pages in docs/reference that are made of the code
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,6 +59,11 @@ test-v2: $(VENV)/tools
 bench: $(VENV)/tools packages
 	$(BIN)/python -m tests.bench
 
+# Reference pages that are made of docstrings and tables of flags.
+reference: $(VENV)/tools
+	$(BIN)/python tools/gen_reference.py
+	$(BIN)/python tools/gen_library.py
+
 format: $(VENV)/tools
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -67,4 +73,4 @@ clean:
 	rm -f src/pierhead/_libexec/pier-init
 	$(MAKE) --no-print-directory -C init clean
 
-.PHONY: all run check packages test test-v2 bench format clean
+.PHONY: all run check packages test test-v2 bench reference format clean

@@ -12,7 +12,6 @@ The C preprocessor evaluates the numbers, so this needs a C compiler.  The kerne
 newer headers only add names.  They matter only to profiles that name the newest calls, for a call that no
 profile names needs no entry; see "Newer than the profile" in ``pierhead/runtime/plan/seccomp.py``.
 """
-# ruff: noqa: INP001
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class Network(Value):
         tx_queue_len: packets, for both ends; 0 leaves it to the kernel.
         hairpin_mode: whether the bridge may send a frame back through the port it came from, so that a
             container reaches its own published ports.
-        host_interface_name: of the outer end; empty makes a name from the container's id.
+        host_interface_name: of the outer end; empty is ``veth`` and seven random digits.
 
     Source: veth(4), rtnetlink(7); bridge(8) for hairpin.
     """
@@ -254,7 +254,7 @@ class ProcessSpec(Value):
             /etc/group.
         additional_groups: ids, or names from the container's /etc/group, beside ``user.additional_gids``.
         terminal: whether stdio is a new pseudo-terminal of the container.
-        console_size: the terminal's first size in characters; None is the caller's terminal's, else 0 x 0.
+        console_size: the terminal's first size in characters; None is 0 x 0, or what a command's caller has.
         capabilities: the five sets; what is not listed is dropped.
         rlimits: limits for this process alone.
         no_new_privileges: whether execve may not gain privileges (prctl(2), PR_SET_NO_NEW_PRIVS).
@@ -339,8 +339,10 @@ class Config(Value):
     Every process of the container, where ``ProcessSpec`` does not say otherwise:
         capabilities: the five sets; what is not listed is dropped.
         seccomp: a filter, or ``default`` for Docker's profile, or ``unconfined``.
-        no_new_privileges, apparmor_profile, process_label, rlimits, additional_groups, oom_score_adj,
-            io_priority, scheduler, exec_cpu_affinity: see ``ProcessSpec``; None leaves the caller's.
+        no_new_privileges, apparmor_profile, process_label, rlimits, additional_groups: see
+            ``ProcessSpec``.
+        oom_score_adj, io_priority, scheduler, exec_cpu_affinity: see ``ProcessSpec``; None leaves the
+            caller's.
         umask: of a process whose user says none.
         no_new_keyring: join the caller's session keyring instead of a new one (keyrings(7)).
         parent_death_signal: number of the signal that the first process gets when its parent dies; 0 for
