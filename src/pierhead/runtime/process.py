@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pierhead.runtime.exitrecord import ExitRecord
 
 _SIGKILL = 9
+_TRACED_S = 0.005
+_NEWCOMERS_S = 1.0
+"""How long a child may wait that another thread has launched since a wait began."""
 _SIGNAL_MAX = 64
 _RECORD_WAIT_S = 5.0
 
@@ -74,6 +77,34 @@ def collect_children() -> None:
         else:
             child.collect()
     process.reap_ended()
+
+
+def _wait_readable(fd: int, timeout_s: float | None) -> bool:
+    """Whether the descriptor tells of an end within the time; meanwhile our children that end are reaped.
+
+    The first process of a pid namespace ends only when every other one there has been reaped, and further
+    processes that we put there are ours to reap (pid_namespaces(7)).
+    """
+    import select
+    import time
+
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        for reference in list(_children.values()):
+            child = reference()
+            if child is not None and child.pidfd >= 0 and child._status is None:
+                poll.register(child.pidfd, select.POLLIN)
+        left = _NEWCOMERS_S if deadline is None else min(_NEWCOMERS_S, max(0.0, deadline - time.monotonic()))
+        ready = [number for number, _ in poll.poll(left * 1000)]
+        if fd in ready:
+            return True
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+        collect_children()
+        if ready:
+            time.sleep(_TRACED_S)  # one that a tracer holds stays ready
 
 
 class Process:
@@ -159,7 +190,7 @@ class Process:
     def _await(self, timeout_s: float | None) -> ExitStatus:
         if self._control is not None:
             return self._await_monitor(timeout_s)
-        if self.pidfd >= 0 and not process.wait_pidfd(self.pidfd, timeout_s):
+        if self.pidfd >= 0 and not _wait_readable(self.pidfd, timeout_s):
             raise TimedOut(f"process {self.pid} did not end within {timeout_s} s")
         if self._read_record is not None:
             return self._await_record()
@@ -180,8 +211,8 @@ class Process:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while self._status is None and process.is_zombie(self.pid):
             if deadline is not None and time.monotonic() > deadline:
-                raise TimedOut(f"process {self.pid} has ended, and its tracer did not let go in {timeout_s} s")
-            time.sleep(0.005)
+                raise TimedOut(f"process {self.pid} has ended, and its tracer kept it {timeout_s} s")
+            time.sleep(_TRACED_S)
             self.collect()
 
     def collect(self) -> None:
@@ -190,13 +221,16 @@ class Process:
             wait_status = process.reap_if_ended(self.pid)
             if wait_status is not None:
                 self._status = status_of_wait(wait_status)
-                _children.pop(self.pid, None)
+                reference = _children.pop(self.pid, None)
+                launched = reference() if reference else None
+                if launched is not None:
+                    launched._status = self._status
 
     def _await_monitor(self, timeout_s: float | None) -> ExitStatus:
         from pierhead.runtime.handshake import receive
 
         assert self._control is not None
-        if not process.wait_pidfd(self._control.fileno(), timeout_s):
+        if not _wait_readable(self._control.fileno(), timeout_s):
             raise TimedOut(f"process {self.pid} did not end within {timeout_s} s")
         packet, _ = receive(self._control)
         self._control.close()
