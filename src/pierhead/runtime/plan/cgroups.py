@@ -10,6 +10,7 @@ follows runc, whose callers rely on it: 0 is "not given" but for pids, burst, id
 """
 
 from pierhead.errors import Conflict, InvalidInput, Unsupported
+from pierhead.runtime.plan.devices import check_denials, device_lines
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -559,58 +560,12 @@ def _plan_devices(plan: _Plan, rules: "tuple[oci.DeviceRule, ...]") -> None:
         if not any(not rule.allow for rule in rules):
             return
         plan.version("devices", "devices")
-    _check_denials(rules)
+    check_denials(rules, path=f"{_ROOT}.devices")
     for index, rule in enumerate(rules):
         file = "devices.allow" if rule.allow else "devices.deny"
         why = f"{'allow' if rule.allow else 'deny'} {rule.access or 'rwm'}"
         for line in device_lines(rule):
             plan.add(file, line, f"devices[{index}]", why)
-
-
-def _check_denials(rules: "tuple[oci.DeviceRule, ...]") -> None:
-    """A denial takes an earlier permission away only if it is of the very same devices.
-
-    Of one that names more the kernel keeps the part too, and says nothing.  Source: security/device_cgroup.c.
-    """
-    allowed: list[oci.DeviceRule] = []
-    all_denied = False
-    for index, rule in enumerate(rules):
-        if device_lines(rule) == ("a",):
-            all_denied, allowed = not rule.allow, []
-        elif rule.allow:
-            allowed.append(rule)
-        elif all_denied and any(_is_part(rule, earlier) for earlier in allowed):
-            raise Unsupported(
-                f"{_ROOT}.devices[{index}]: cgroup v1 cannot deny a part of what an earlier rule allows",
-                code="device-rule-unsupported",
-                hint="name the allowed devices one by one, or use cgroup v2",
-            )
-
-
-def _is_part(rule: "oci.DeviceRule", earlier: "oci.DeviceRule") -> bool:
-    """Whether the two have devices and access in common, and are not of the same devices."""
-    pairs = [(rule.major, earlier.major), (rule.minor, earlier.minor)]
-    numbers = [tuple(-1 if number is None else number for number in pair) for pair in pairs]
-    types = {"a" if each.type in ("", "a") else each.type.replace("u", "c") for each in (rule, earlier)}
-    common = all(-1 in pair or pair[0] == pair[1] for pair in numbers) and ("a" in types or len(types) == 1)
-    same = all(pair[0] == pair[1] for pair in numbers) and len(types) == 1
-    return common and not same and bool(set(rule.access or "rwm") & set(earlier.access or "rwm"))
-
-
-def device_lines(rule: "oci.DeviceRule") -> tuple[str, ...]:
-    """The rule as lines like ``c 1:3 rwm``; ``a`` alone stands for everything there is.
-
-    The kernel takes no access letters with ``a``, so a rule for all types with only some becomes two.
-    """
-    major = "*" if rule.major in (None, -1) else rule.major
-    minor = "*" if rule.minor in (None, -1) else rule.minor
-    access = rule.access or "rwm"
-    kind = {"": "a", "u": "c"}.get(rule.type, rule.type)
-    if kind != "a":
-        return (f"{kind} {major}:{minor} {access}",)
-    if (major, minor) == ("*", "*") and set(access) == {"r", "w", "m"}:
-        return ("a",)
-    return tuple(f"{each} {major}:{minor} {access}" for each in ("b", "c"))
 
 
 def _plan_unified(plan: _Plan, unified: dict[str, str]) -> None:

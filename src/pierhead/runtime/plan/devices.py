@@ -5,7 +5,7 @@ Source: runtime-spec config-linux.md "Default Devices"; runtime-linux.md "Dev sy
 
 from __future__ import annotations
 
-from pierhead.errors import InvalidInput
+from pierhead.errors import InvalidInput, Unsupported
 from pierhead.oci.runtime import DeviceRule
 from pierhead.runtime.config import Device
 from pierhead.runtime.wire import Operation
@@ -71,6 +71,59 @@ def device_rules(config: Config) -> tuple[DeviceRule, ...]:
 
 def _rule_type(device: Device) -> str:
     return "b" if device.type == "b" else "c"
+
+
+def check_denials(rules: tuple[DeviceRule, ...], *, path: str) -> None:
+    """Cgroup v1 can keep the rules: it takes a permission away only by a denial of the very same devices.
+
+    Of one that names more the kernel keeps the part too, and says nothing.  Source: security/device_cgroup.c.
+
+    Args:
+        rules: in their order.
+        path: JSON path of the rules, for the error.
+
+    Raises:
+        Unsupported: it cannot.
+    """
+    allowed: list[DeviceRule] = []
+    all_denied = False
+    for index, rule in enumerate(rules):
+        if device_lines(rule) == ("a",):
+            all_denied, allowed = not rule.allow, []
+        elif rule.allow:
+            allowed.append(rule)
+        elif all_denied and any(_is_part(rule, earlier) for earlier in allowed):
+            raise Unsupported(
+                f"{path}[{index}]: cgroup v1 cannot deny a part of what an earlier rule allows",
+                code="device-rule-unsupported",
+                hint="name the allowed devices one by one, or use cgroup v2",
+            )
+
+
+def _is_part(rule: DeviceRule, earlier: DeviceRule) -> bool:
+    """Whether the two have devices and access in common, and are not of the same devices."""
+    pairs = [(rule.major, earlier.major), (rule.minor, earlier.minor)]
+    numbers = [tuple(-1 if number is None else number for number in pair) for pair in pairs]
+    types = {"a" if each.type in ("", "a") else each.type.replace("u", "c") for each in (rule, earlier)}
+    common = all(-1 in pair or pair[0] == pair[1] for pair in numbers) and ("a" in types or len(types) == 1)
+    same = all(pair[0] == pair[1] for pair in numbers) and len(types) == 1
+    return common and not same and bool(set(rule.access or "rwm") & set(earlier.access or "rwm"))
+
+
+def device_lines(rule: DeviceRule) -> tuple[str, ...]:
+    """The rule as lines like ``c 1:3 rwm``; ``a`` alone stands for everything there is.
+
+    The kernel takes no access letters with ``a``, so a rule for all types with only some becomes two.
+    """
+    major = "*" if rule.major in (None, -1) else rule.major
+    minor = "*" if rule.minor in (None, -1) else rule.minor
+    access = rule.access or "rwm"
+    kind = {"": "a", "u": "c"}.get(rule.type, rule.type)
+    if kind != "a":
+        return (f"{kind} {major}:{minor} {access}",)
+    if (major, minor) == ("*", "*") and set(access) == {"r", "w", "m"}:
+        return ("a",)
+    return tuple(f"{each} {major}:{minor} {access}" for each in ("b", "c"))
 
 
 def needs_device_setup(config: Config) -> bool:

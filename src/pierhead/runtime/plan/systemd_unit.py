@@ -10,7 +10,7 @@ Sources: systemd.resource-control(5), org.freedesktop.systemd1(5).
 from __future__ import annotations
 
 from pierhead.errors import InvalidInput
-from pierhead.runtime.plan.cgroups import device_lines
+from pierhead.runtime.plan.devices import device_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
