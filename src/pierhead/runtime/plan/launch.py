@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import Seccomp, User
+from pierhead.oci.validate_linux import sysctl_path
 from pierhead.runtime import wire_table as wire
 from pierhead.runtime.plan import credentials, devices, mounts, namespaces
 from pierhead.runtime.plan.launchplan import LaunchPlan, Slot, assemble
@@ -201,7 +202,7 @@ def plan_terminal_or_streams(
 
 def _sysctls(config: Config) -> Iterable[Operation]:
     for name, value in config.sysctl.items():
-        path = "sys/" + name.replace(".", "/")
+        path = "sys/" + sysctl_path(name)
         yield Operation(
             name="sysctl", arguments=(path, value), why=f"{name} of the container's own namespace"
         )
