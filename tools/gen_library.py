@@ -22,7 +22,19 @@ from pierhead import errors  # noqa: E402 - found by the line above
 from pierhead.oci import runtime as oci  # noqa: E402
 from pierhead.oci.document import decode, encode  # noqa: E402
 from pierhead.oci.validate import check_spec  # noqa: E402
-from pierhead.runtime import attach, config, container, factory, hostroot, logs, process, stats, stdio, wire  # noqa: E402
+from pierhead.runtime import (
+    attach,
+    config,
+    container,
+    factory,
+    hostroot,
+    logs,
+    lookup,
+    process,
+    stats,
+    stdio,
+    wire,
+)  # noqa: E402
 from pierhead.runtime.plan import launchplan  # noqa: E402
 from pierhead.values import Value  # noqa: E402
 from tools.docstrings import one_line, read  # noqa: E402
@@ -199,9 +211,9 @@ print(status.code)
     for function in (
         factory.create,
         factory.run,
-        factory.load,
-        factory.list_ids,
-        factory.plan,
+        lookup.load,
+        lookup.list_ids,
+        factory.plan_launch,
         hostroot.host_rootfs,
         config.config_from_spec,
     ):

@@ -15,7 +15,7 @@ import os
 import select
 
 from pierhead.errors import OperationFailed
-from pierhead.oci.validate import check_container_id
+from pierhead.ids import check_container_id
 from pierhead.runtime.config import Mount
 
 TYPE_CHECKING = False

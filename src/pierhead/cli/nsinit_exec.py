@@ -99,10 +99,12 @@ def _exec_in_new(call: Call, identity: str) -> int:
     config = config.replace(process=_process(call, config.process))
     if call.options.switch("explain"):
         from pierhead.cli.explain import explain_launch
-        from pierhead.runtime.factory import plan
+        from pierhead.runtime.factory import plan_launch
 
         title = f"container {identity} with root {config.rootfs}"
-        call.output.print(explain_launch(plan(call.root, identity, config, gate=False), title, call.output))
+        call.output.print(
+            explain_launch(plan_launch(call.root, identity, config, gate=False), title, call.output)
+        )
         return 0
     if call.options.switch("tty"):
         config = with_own_size(config)
@@ -126,9 +128,9 @@ def _tell_trace(call: Call, container: Container, took_ns: int) -> None:
     if not call.options.switch("trace"):
         return
     from pierhead.cli.explain import trace_table
-    from pierhead.runtime.factory import plan
+    from pierhead.runtime.factory import plan_launch
 
-    performed = plan(call.root, container.id, container.config, gate=False)
+    performed = plan_launch(call.root, container.id, container.config, gate=False)
     call.output.remark(trace_table(performed, container.trace, took_ns, call.output))
 
 

@@ -135,10 +135,10 @@ def _configuration(call: Call) -> Config:
 
 def _explain(call: Call, config: Config, *, gate: bool) -> int:
     from pierhead.cli.explain import explain_launch
-    from pierhead.runtime.factory import plan
+    from pierhead.runtime.factory import plan_launch
 
     title = f"container {call.id} from {config.bundle}"
-    call.output.print(explain_launch(plan(call.root, call.id, config, gate=gate), title, call.output))
+    call.output.print(explain_launch(plan_launch(call.root, call.id, config, gate=gate), title, call.output))
     return 0
 
 
@@ -203,9 +203,11 @@ def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
 
 def _tell_plan(call: Call, config: Config, *, gate: bool) -> None:
     from pierhead.cli.explain import explain
-    from pierhead.runtime.factory import plan
+    from pierhead.runtime.factory import plan_launch
 
-    call.output.debug(explain(plan(call.root, call.id, config, gate=gate), f"container {call.id}").rstrip())
+    call.output.debug(
+        explain(plan_launch(call.root, call.id, config, gate=gate), f"container {call.id}").rstrip()
+    )
 
 
 def clock_ns() -> int:
@@ -225,9 +227,9 @@ def _announce(call: Call, container: Container, took_ns: int, *, gate: bool) -> 
         write_pid_file(options.text("pid-file"), container.init.pid)
     if options.switch("trace"):
         from pierhead.cli.explain import trace_table
-        from pierhead.runtime.factory import plan
+        from pierhead.runtime.factory import plan_launch
 
-        performed = plan(call.root, call.id, container.config, gate=gate)
+        performed = plan_launch(call.root, call.id, container.config, gate=gate)
         call.output.remark(trace_table(performed, container.trace, took_ns, call.output))
 
 

@@ -26,8 +26,9 @@ _F_ADD_SEALS = 1033
 _SEALS = 0xE  # F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
 _SEAL_EXEC = 0x20
 _SPOILT = (errno.EACCES, errno.ETXTBSY)
-"""What starting our copy gives when somebody in a container has got hold of it: no right to execute it (before
-Linux 6.3), or open for writing, which the seals make useless but the kernel takes for a reason not to execute it.
+"""What starting our copy gives when somebody in a container has got hold of it: no right to execute it
+(before Linux 6.3), or open for writing, which the seals make useless but the kernel takes for a reason not to
+execute it.
 """
 _SEAL_SEAL = 0x1
 _FIRST_FREE_FD = 5
@@ -76,8 +77,8 @@ def _copy_sealed(path: str) -> int:
 
 
 def _seal(fd: int) -> None:
-    """Nobody can change the file, nor take the right to execute it away, and nobody but us may open it: root of a
-    container that gets hold of it could else keep us from starting anything.
+    """Nobody can change the file, nor take the right to execute it away, and nobody but us may open it: root
+    of a container that gets hold of it could else keep us from starting anything.
     """
     os.fchmod(fd, 0o500)
     fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)

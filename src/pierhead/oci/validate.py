@@ -10,7 +10,6 @@ Pure: whether a file exists or the kernel can do what is asked shows when it is 
 
 from __future__ import annotations
 
-from pierhead.errors import InvalidInput
 from pierhead.oci.numbers import (
     CAPABILITY_NUMBERS,
     IO_PRIORITY_CLASSES,
@@ -59,8 +58,6 @@ _NO_ID = 2**32 - 1  # (uid_t) -1 means "no change" to setresuid(2) and is never 
 _HOST_NAME_MAX = 64  # __NEW_UTS_LEN, uname(2)
 _MAX_MAPPINGS = 340  # user_namespaces(7)
 _NANOSECONDS = 10**9
-_CONTAINER_ID_MAX = 1024
-_CONTAINER_ID_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 
 # What may be mounted below /proc: files that tools like lxcfs provide.  Everything else there could
 # redirect what the runtime itself writes to /proc (CVE-2019-16884, CVE-2019-19921).  The list is runc's.
@@ -79,23 +76,6 @@ _PROC_ALLOWED = frozenset(
         "/proc/uptime",
     )
 )
-
-
-def check_container_id(container_id: str) -> None:
-    """The id can name a container: 1 to 1024 characters of ``A-Z a-z 0-9 _ + . -``, but not ``.``, ``..``.
-
-    Raises:
-        InvalidInput: it cannot; ids become names of directories and cgroups.
-    """
-    shown = repr(container_id if len(container_id) <= 80 else container_id[:77] + "...")
-    if not container_id:
-        raise InvalidInput("a container's id cannot be empty", code="invalid-id")
-    if len(container_id) > _CONTAINER_ID_MAX:
-        message = f"container id {shown} is longer than {_CONTAINER_ID_MAX} characters"
-        raise InvalidInput(message, code="invalid-id")
-    if container_id in (".", "..") or not _CONTAINER_ID_LETTERS.issuperset(container_id):
-        hint = "use letters, digits and the characters _ + . -"
-        raise InvalidInput(f"invalid container id {shown}", code="invalid-id", hint=hint)
 
 
 def check_spec(spec: Spec) -> list[str]:

@@ -14,8 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.runtime.config import Config, Device, Mount, Network, ProcessSpec, Route, config_from_spec
     from pierhead.runtime.container import Container
-    from pierhead.runtime.factory import create, list_ids, load, plan, run
+    from pierhead.runtime.factory import create, plan_launch, run
     from pierhead.runtime.hostroot import host_rootfs
+    from pierhead.runtime.lookup import list_ids, load
     from pierhead.runtime.process import ExitStatus, Process
     from pierhead.runtime.stdio import Stdio
 
@@ -33,9 +34,9 @@ _HOMES = {
     "config_from_spec": "config",
     "create": "factory",
     "host_rootfs": "hostroot",
-    "list_ids": "factory",
-    "load": "factory",
-    "plan": "factory",
+    "list_ids": "lookup",
+    "load": "lookup",
+    "plan_launch": "factory",
     "run": "factory",
 }
 
@@ -55,7 +56,7 @@ __all__ = [
     "host_rootfs",
     "list_ids",
     "load",
-    "plan",
+    "plan_launch",
     "run",
 ]
 

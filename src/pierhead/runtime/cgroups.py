@@ -220,7 +220,8 @@ class CgroupfsDriver:
         Raises:
             Unsupported: a limit whose controller is missing, or cannot be switched on at this place.
             Forbidden, OperationFailed: a directory cannot be made.
-            Conflict: the cgroup is there already and others are in it, who would be killed with the container.
+            Conflict: the cgroup is there already and others are in it, who would be killed with the
+                container.
         """
         writes = self._plan(resources, plan.NOTHING_KNOWN, [])
         self._make_directories(plan.unified_controllers(writes, self.controllers()))

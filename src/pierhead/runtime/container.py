@@ -1,18 +1,20 @@
-"""A container that exists. Every method asks the kernel and the state directory first: another process may
-have changed
-or deleted the container since."""
+"""A container that exists.
+
+Every method asks the kernel and the state directory first: another process may have changed or deleted the
+container since.  What launches is imported by the methods that launch: to look at a container, or to end it,
+is quick.
+"""
+
+from __future__ import annotations
 
 import _socket
 import os
 
 from pierhead.errors import Conflict, OperationFailed, PierheadError, Unsupported
 from pierhead.linux import files, process
-from pierhead.runtime import hooks, launcher, state, status, wire, wire_table
+from pierhead.runtime import hooks, state, status, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, load_cgroups, paths_by_controller
-from pierhead.runtime.config import Config, ProcessSpec, config_from_document, config_to_document
-from pierhead.runtime.handshake import LaunchFailed, describe_failure, perform_on_host, receive
-from pierhead.runtime.launcher import Request
-from pierhead.runtime.plan.devices import device_rules
+from pierhead.runtime.packets import receive
 from pierhead.runtime.process import ExitStatus, Process, check_signal, collect_children
 from pierhead.runtime.stdio import Stdio
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pierhead.oci.runtime import Resources
+    from pierhead.runtime.config import Config, ProcessSpec
     from pierhead.runtime.exitrecord import ExitRecord
+    from pierhead.runtime.handshake import LaunchFailed
     from pierhead.runtime.joining import Joining
     from pierhead.runtime.launcher import Launched
     from pierhead.runtime.oom import OomEvents
@@ -47,10 +51,10 @@ class Container:
 
     def __init__(
         self,
-        directory: "StateDirectory",
-        known: "ContainerState",
+        directory: StateDirectory,
+        known: ContainerState,
         *,
-        launched: "Launched | None" = None,
+        launched: Launched | None = None,
         config: Config | None = None,
     ) -> None:
         """Args: directory becomes the container's; launched and config only where it was just made."""
@@ -61,7 +65,7 @@ class Container:
         self.trace = launched.trace if launched else {}
         self.init = self._init_process(launched)
 
-    def _init_process(self, launched: "Launched | None") -> Process:
+    def _init_process(self, launched: Launched | None) -> Process:
         known = self._known
         if launched is not None:
             pidfd, stage_pid, control = launched.pidfd, launched.stage_pid, launched.control
@@ -79,7 +83,7 @@ class Container:
             is_child=launched is not None and not supervised,
         )
 
-    def _read_exit_record(self) -> "ExitRecord | None":
+    def _read_exit_record(self) -> ExitRecord | None:
         from pierhead.runtime.exitrecord import read_exit_record
 
         return read_exit_record(f"{self._directory.path}/{state.EXIT_RECORD}")
@@ -87,7 +91,7 @@ class Container:
     def __repr__(self) -> str:
         return f"Container({self.id!r}, root={self.root!r})"
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,6 +118,8 @@ class Container:
     def config(self) -> Config:
         """What it was made from, with every choice made."""
         if self._config is None:
+            from pierhead.runtime.config import config_from_document
+
             self._config = config_from_document(self._document)
         return self._config
 
@@ -152,7 +158,7 @@ class Container:
         return paths_by_controller(self._known.cgroup)
 
     @property
-    def status(self) -> "Status":
+    def status(self) -> Status:
         """Its status at this moment: creating, created, running, paused or stopped.
 
         Raises:
@@ -162,7 +168,7 @@ class Container:
         return status.observe_status(self._directory, self._known, self._cgroups())
 
     @property
-    def state(self) -> "ContainerState":
+    def state(self) -> ContainerState:
         """What its state file holds."""
         return self._known
 
@@ -192,7 +198,7 @@ class Container:
     def _cgroups(self) -> CgroupManager:
         return load_cgroups(self._known.cgroup)
 
-    def _exclusive(self) -> "StateDirectory":
+    def _exclusive(self) -> StateDirectory:
         """A locked second descriptor of the state directory, to be used as a context manager."""
         directory = state.open_state(self.root, self.id)
         directory.lock()
@@ -230,7 +236,7 @@ class Container:
         self._run_poststart()
         return self.init
 
-    def _open_gate(self, directory: "StateDirectory") -> None:
+    def _open_gate(self, directory: StateDirectory) -> None:
         gate = self._say_go(directory)
         try:
             packet, _ = receive(gate)
@@ -250,7 +256,7 @@ class Container:
             self._say_go(directory).close()
             files.remove_if_there(state.GATE, directory.fd)
 
-    def _say_go(self, directory: "StateDirectory") -> _socket.socket:
+    def _say_go(self, directory: StateDirectory) -> _socket.socket:
         """The connection to the gate, on which an error would come."""
         gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
@@ -262,20 +268,26 @@ class Container:
         return gate
 
     def _start_failure(self, packet: bytes) -> LaunchFailed:
+        from pierhead.runtime.handshake import LaunchFailed, describe_failure
+
         failure = wire.decode_failure(packet)
         operation = self.plan_again().operations[failure.index]
         return LaunchFailed(describe_failure(failure, operation), failure=failure, operation=operation)
 
-    def plan_again(self) -> "LaunchPlan":
+    def plan_again(self) -> LaunchPlan:
         """The plan that its first process was launched by."""
-        from pierhead.runtime.factory import plan
+        from pierhead.runtime.factory import plan_launch
 
-        return plan(self.root, self.id, self.config)
+        return plan_launch(self.root, self.id, self.config)
+
+    def _has_hooks(self) -> bool:
+        """Known without reading the whole configuration."""
+        return self._config is not None or bool(self._document.get("hooks"))
 
     def _run_poststart(self) -> None:
-        chosen = self.config.hooks.poststart
-        if chosen:
-            document = launcher.document(self.config, self.id, "running", self._known.init_pid)
+        if self._has_hooks() and self.config.hooks.poststart:
+            chosen = self.config.hooks.poststart
+            document = hooks.state_document(self.config, self.id, "running", self._known.init_pid)
             hooks.run_all("poststart", chosen, document)
 
     def exec(
@@ -309,6 +321,8 @@ class Container:
         """
         self._check_exists()
         self._need_running(paused_ok=ignore_paused)
+        from pierhead.runtime.launcher import Request
+
         request = Request(
             stdio=stdio,
             terminal=wanted.terminal,
@@ -320,11 +334,13 @@ class Container:
         process, self.trace = self._joining().launch(wanted, request, exec_id=exec_id, cgroup=cgroup)
         return process
 
-    def plan_exec(self, wanted: ProcessSpec) -> "LaunchPlan":
+    def plan_exec(self, wanted: ProcessSpec) -> LaunchPlan:
         """What ``exec`` would do, without doing it."""
+        from pierhead.runtime.launcher import Request
+
         return self._joining().plan(wanted, Request(terminal=wanted.terminal))
 
-    def _joining(self) -> "Joining":
+    def _joining(self) -> Joining:
         from pierhead.runtime.joining import Joining
 
         return Joining(self._directory, self._known, self.config)
@@ -392,7 +408,7 @@ class Container:
             return
         self._cgroups().kill(signal)
 
-    def update(self, resources: "Resources") -> list[str]:
+    def update(self, resources: Resources) -> list[str]:
         """The limits that ``resources`` gives are in force; returns a sentence for each that has no effect.
 
         Raises:
@@ -407,10 +423,16 @@ class Container:
             self._config = self.config.replace(resources=merged)
             if resources.devices:
                 self._replace_device_program()
+            from pierhead.runtime.config import config_to_document
+
             directory.save(self._known.replace(config=config_to_document(self._config)))
             return warnings
 
     def _replace_device_program(self) -> None:
+        from pierhead.runtime import launcher
+        from pierhead.runtime.handshake import perform_on_host
+        from pierhead.runtime.plan.devices import device_rules
+
         tree = launcher.unified_tree(self._known.cgroup)
         if tree is None:
             return
@@ -438,7 +460,7 @@ class Container:
             return [self._known.init_pid] if self.init_pid else []
         return self._cgroups().procs()
 
-    def stats(self) -> "Stats":
+    def stats(self) -> Stats:
         """What the kernel counts for it: processor, memory, block I/O, processes, and its network
         interfaces.
         """
@@ -450,7 +472,7 @@ class Container:
             return counted
         return counted.replace(interfaces=interface_statistics(self._known.host_links))
 
-    def notify_oom(self) -> "OomEvents":
+    def notify_oom(self) -> OomEvents:
         """An iterator that gives an item whenever the kernel kills for memory in the container; close it
         when done.
         """
@@ -508,8 +530,9 @@ class Container:
 
     def _detach_links(self) -> None:
         """Links in a namespace of the container's own vanish with it; those in a shared one are removed."""
-        joined = any(item.type == "network" and item.path for item in self.config.namespaces)
-        if joined and self._known.host_links:
+        if not self._known.host_links:
+            return
+        if any(item.type == "network" and item.path for item in self.config.namespaces):
             from pierhead.linux.netlink import NetlinkSocket
             from pierhead.runtime.network import detach_networks
 
@@ -518,7 +541,9 @@ class Container:
 
     def _run_poststop(self) -> None:
         """The container is gone whatever these hooks say: a failure is told when all have run."""
-        document = launcher.document(self.config, self.id, "stopped", 0)
+        if not self._has_hooks():
+            return
+        document = hooks.state_document(self.config, self.id, "stopped", 0)
         failures: list[PierheadError] = []
         for number, hook in enumerate(self.config.hooks.poststop):
             try:
@@ -529,7 +554,7 @@ class Container:
             raise failures[0]
 
 
-def _merge(old: "Resources", new: "Resources") -> "Resources":
+def _merge(old: Resources, new: Resources) -> Resources:
     """The old limits with those that the new ones give."""
     changes = {}
     for name in new.fields:

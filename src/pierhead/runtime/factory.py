@@ -3,7 +3,7 @@
     container = create(root, "web", Config(rootfs="/srv/web", process=ProcessSpec(args=("/bin/httpd",))))
     container.start()
     ...
-    load(root, "web").delete(force=True)
+    pierhead.runtime.load(root, "web").delete(force=True)
 
 The *root* is a directory of state directories (see ``state``); several programs may work in one at the same
 time.
@@ -13,7 +13,7 @@ import os
 
 from pierhead.errors import Unsupported
 from pierhead.linux import cgroupfs, files
-from pierhead.runtime import idmaps, launcher, state, status
+from pierhead.runtime import hooks, idmaps, launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
 from pierhead.runtime.config import Config
 from pierhead.runtime.container import Container
@@ -102,26 +102,7 @@ def run(
     return _launch(os.path.abspath(root), container_id, config, request, gate=False)
 
 
-def load(root: "str | os.PathLike[str]", container_id: str) -> Container:
-    """The container of this id.
-
-    Raises:
-        NotFound: there is none.
-    """
-    directory = state.open_state(os.path.abspath(root), container_id)
-    try:
-        return Container(directory, directory.load())
-    except BaseException:
-        directory.close()
-        raise
-
-
-def list_ids(root: "str | os.PathLike[str]") -> list[str]:
-    """Ids of the containers under the root, sorted."""
-    return state.list_ids(os.fspath(root))
-
-
-def plan(
+def plan_launch(
     root: "str | os.PathLike[str]",
     container_id: str,
     config: Config,
@@ -230,7 +211,7 @@ class _Creation:
             plan,
             self._recipe.process,
             place=(lambda pid: self._place_by_pid(pid, resources)) if self._cgroups.needs_pid else None,
-            documents=lambda status, pid: launcher.document(self._config, self._directory.id, status, pid),
+            documents=lambda status, pid: hooks.state_document(self._config, self._directory.id, status, pid),
         )
         self._handshake.send(plan, header, given)
         return launcher.perform(

@@ -15,6 +15,7 @@ from pierhead.errors import OperationFailed
 from pierhead.linux import process
 from pierhead.oci.numbers import RLIMITS
 from pierhead.runtime import wire, wire_table
+from pierhead.runtime.packets import receive, socket_pair
 from pierhead.runtime.plan.launchplan import HEADER_SLOTS, LaunchPlan, Slot, assemble
 from pierhead.values import Value
 
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
             """The state documents for hooks: while creating, and when created."""
 
 
-_PACKET_MAX = 65536
-_RIGHTS_MAX = 64
 _INT = 4
 _DEATH_S = 10.0
 
@@ -84,17 +83,6 @@ class LaunchFailed(OperationFailed):
         super().__init__(message, errno=failure.errno if failure else 0)
         self.failure = failure
         self.operation = operation
-
-
-def socket_pair() -> tuple[_socket.socket, _socket.socket]:
-    """Two ends of a conversation that keeps packets apart; not inherited, numbered above the helper's own."""
-    left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    return _above(left), _above(right)
-
-
-def _above(socket: _socket.socket) -> _socket.socket:
-    fd = socket.detach()
-    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, process.above_standard(fd))
 
 
 class Handshake:
@@ -362,7 +350,10 @@ class Handshake:
             process.reap_later(self._pids[wire.INIT])
 
     def _hear_out(self) -> None:
-        """Reads what the stage had still to say: the init process may have failed before we knew its number."""
+        """Reads what the stage had still to say.
+
+        The init process may have failed before we knew its number.
+        """
         while True:
             packet, fds = receive(self._control)
             if not packet:
@@ -384,23 +375,6 @@ def _open_slot(name: str, path: str) -> int:
             f"cannot open {path} for the {name}: {os.strerror(error.errno or 0).lower()}",
             errno=error.errno or 0,
         ) from None
-
-
-def receive(socket: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
-    """One packet and its descriptors; empty at the end of the conversation."""
-    try:
-        packet, ancillary, _, _ = socket.recvmsg(
-            _PACKET_MAX, _socket.CMSG_SPACE(_RIGHTS_MAX * _INT), flags | _socket.MSG_CMSG_CLOEXEC
-        )
-    except ConnectionResetError:
-        return b"", []
-    fds = []
-    for level, kind, data in ancillary:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds += [
-                int.from_bytes(data[at : at + _INT], "little") for at in range(0, len(data) - _INT + 1, _INT)
-            ]
-    return packet, fds
 
 
 def describe_failure(failure: Failure, operation: wire.Operation | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pierhead import jsontext
 from pierhead.errors import OperationFailed, TimedOut
 from pierhead.linux import process
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pierhead.oci.runtime import Hook
+    from pierhead.runtime.config import Config
 
 
 def run_all(kind: str, hooks: Sequence[Hook], state: bytes) -> None:
@@ -44,3 +46,17 @@ def run_one(name: str, hook: Hook, state: bytes) -> None:
     if code != 0:
         how = f"exit status {code}" if code > 0 else f"signal {-code}"
         raise OperationFailed(f"{name} failed with {how}" + (f": {said}" if said else ""), code="hook-failed")
+
+
+def state_document(config: Config, container_id: str, status: str, pid: int) -> bytes:
+    """The state document that hooks read (runtime-spec, State)."""
+    about: dict[str, object] = {
+        "ociVersion": config.oci_version,
+        "id": container_id,
+        "status": status,
+        "pid": pid,
+        "bundle": config.bundle or os.path.dirname(config.rootfs),
+    }
+    if config.annotations:
+        about["annotations"] = dict(config.annotations)
+    return jsontext.format_compact(about).encode()

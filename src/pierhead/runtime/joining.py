@@ -58,10 +58,13 @@ class Joining:
 
     def _resolve(self, wanted: "ProcessSpec") -> "tuple[Config, ProcessSpec]":
         """The process by the container's own passwd file, which is found through its first process."""
+        from pierhead.runtime.validate import check_process_spec
+
+        check_process_spec(wanted)
         root = f"/proc/{self._known.init_pid}/root"
         try:
             root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             raise self._stopped() from None
         try:
             process = resolve.resolve_process(self._config, wanted, root_fd)
@@ -127,7 +130,7 @@ class Joining:
         """Files of a process with a monitor; returns the path of its exit record."""
         if not exec_id:
             return ""
-        from pierhead.oci.validate import check_container_id
+        from pierhead.ids import check_container_id
 
         check_container_id(exec_id)
         given["state directory"], header["state"] = self._directory.fd, "state directory"

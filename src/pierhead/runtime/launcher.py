@@ -386,7 +386,9 @@ def _owner(config: "Config") -> int | None:
 def mount_of(path: str, mountinfo: str) -> str:
     """Where the mount stands that holds the path.  Source: proc_pid_mountinfo(5)."""
     best = "/"
-    for line in filter(None, mountinfo.split("\n")):  # paths may hold what Python takes for other ends of lines
+    for line in filter(
+        None, mountinfo.split("\n")
+    ):  # paths may hold what Python takes for other ends of lines
         point = line.split(" ", 5)[4]
         if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
             best = point
@@ -431,22 +433,6 @@ def attach_failure(error: BaseException, undo: "Callable[[], None]") -> None:
         undo()
     except (PierheadError, OSError) as failure:
         error.add_note(f"and while cleaning up: {failure}")
-
-
-def document(config: "Config", container_id: str, status: str, pid: int) -> bytes:
-    """The state document that hooks read (runtime-spec, State)."""
-    from pierhead import jsontext
-
-    about: dict[str, object] = {
-        "ociVersion": config.oci_version,
-        "id": container_id,
-        "status": status,
-        "pid": pid,
-        "bundle": config.bundle or os.path.dirname(config.rootfs),
-    }
-    if config.annotations:
-        about["annotations"] = dict(config.annotations)
-    return jsontext.format_compact(about).encode()
 
 
 def read_start_time(pid: int) -> int:

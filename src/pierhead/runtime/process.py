@@ -227,7 +227,7 @@ class Process:
                     launched._status = self._status
 
     def _await_monitor(self, timeout_s: float | None) -> ExitStatus:
-        from pierhead.runtime.handshake import receive
+        from pierhead.runtime.packets import receive
 
         assert self._control is not None
         if not _wait_readable(self._control.fileno(), timeout_s):

@@ -16,9 +16,9 @@ import os
 
 from pierhead import jsontext
 from pierhead.errors import Conflict, NotFound
+from pierhead.ids import check_container_id
 from pierhead.linux import files
 from pierhead.oci.document import decode, empty, encode
-from pierhead.oci.validate import check_container_id
 from pierhead.runtime.cgroups import CgroupState
 from pierhead.values import Value
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pierhead.errors import InvalidInput
+from pierhead.ids import check_container_id
 from pierhead.oci.default import default_spec
 from pierhead.oci.document import decode, encode
 from pierhead.oci.numbers import CAPABILITIES, CAPABILITY_NUMBERS
 from pierhead.oci.runtime import Process, Spec
 from pierhead.oci.validate import (
     SPEC_CHECKS,
-    check_container_id,
     check_process,
     check_spec,
     normalize_guest_path,

@@ -1,0 +1,25 @@
+"""Finds containers that exist, whoever made them."""
+
+import os
+
+from pierhead.runtime import state
+from pierhead.runtime.container import Container
+
+
+def load(root: "str | os.PathLike[str]", container_id: str) -> Container:
+    """The container of this id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    directory = state.open_state(os.path.abspath(root), container_id)
+    try:
+        return Container(directory, directory.load())
+    except BaseException:
+        directory.close()
+        raise
+
+
+def list_ids(root: "str | os.PathLike[str]") -> list[str]:
+    """Ids of the containers under the root, sorted."""
+    return state.list_ids(os.fspath(root))
