@@ -222,3 +222,14 @@ def test_sysfs_shows_no_other_network(containers: Containers, probe_rootfs: Path
     sight = look(containers, "list=/sys/class/net", "make=/sys/kernel/x=y", rootfs=probe_rootfs)
     assert sight["list=/sys/class/net"]["names"] == ["lo"]
     assert sight["make=/sys/kernel/x=y"]["errno"] == errno.EROFS
+
+
+def test_names_of_parameters_may_have_slashes(containers: Containers, probe_rootfs: Path) -> None:
+    """Both forms of sysctl(8) name the same file, and a dot that belongs to a name stays one."""
+    word = "read=/proc/sys/net/ipv4/conf/lo/forwarding"
+    for name in ("net.ipv4.conf.lo.forwarding", "net/ipv4/conf/lo/forwarding"):
+        assert look(containers, word, rootfs=probe_rootfs, sysctl={name: "1"})[word]["text"] == "1\n"
+    with pytest.raises(OperationFailed, match=r"net/ipv4/conf/eth0\.100/forwarding"):
+        containers.start(
+            args=(PROBE,), rootfs=str(probe_rootfs), sysctl={"net.ipv4.conf.eth0/100.forwarding": "1"}
+        )
