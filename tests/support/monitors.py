@@ -8,11 +8,13 @@ Knows the driver's arguments and what a monitor serves; asks nothing of the runt
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import struct
 import subprocess
+import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -21,10 +23,13 @@ from typing import TYPE_CHECKING
 from pierhead.runtime import wire_table
 from pierhead.runtime.attach import AttachClient
 from pierhead.runtime.exitrecord import ExitRecord, read_exit_record
+from pierhead.runtime.logs import read_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Self
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, Self
+
+    Monitor = Callable[..., "Monitored"]
 
 INIT = Path(__file__).parents[2] / "init"
 _FORMATS = {"": wire_table.LOG_NONE, "json": wire_table.LOG_JSON, "cri": wire_table.LOG_CRI}
@@ -155,3 +160,47 @@ class Monitored:
     def log_text(self) -> str:
         """The newest log file."""
         return self.log_path.read_text()
+
+
+# What a program gets to say things byte by byte.
+PRELUDE = """\
+import os, sys, time, signal
+def out(data, fd=1):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+"""
+
+
+def python(text: str) -> list[str]:
+    """A program."""
+    return [sys.executable, "-IS", "-c", PRELUDE + text]
+
+
+KINDS = ("monitor_driver", "monitor_driver_sanitized")
+
+
+@contextlib.contextmanager
+def monitors(kind: str, directory: Path) -> Iterator[Monitor]:
+    """Starts programs with monitors; all are gone at the end, and the sanitizers have said nothing."""
+    started: list[Monitored] = []
+
+    def start(command: list[str], **options: Any) -> Monitored:
+        own = options.pop("directory", None) or directory / str(len(started))
+        own.mkdir(exist_ok=True)
+        started.append(Monitored(kind, own, command, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.__exit__()
+
+
+def logged(monitored: Monitored) -> bytes:
+    """Everything that the log has, streams joined."""
+    return b"".join(entry.data for entry in read_log(monitored.log_path))
+
+
+def collect(client: AttachClient, into: list[bytes]) -> None:
+    """Everything that the client sees is appended."""
+    into.extend(data for _, data in client)
