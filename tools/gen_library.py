@@ -22,7 +22,7 @@ from pierhead import errors  # noqa: E402 - found by the line above
 from pierhead.oci import runtime as oci  # noqa: E402
 from pierhead.oci.document import decode, encode  # noqa: E402
 from pierhead.oci.validate import check_spec  # noqa: E402
-from pierhead.runtime import (
+from pierhead.runtime import (  # noqa: E402
     attach,
     config,
     container,
@@ -34,7 +34,7 @@ from pierhead.runtime import (
     stats,
     stdio,
     wire,
-)  # noqa: E402
+)
 from pierhead.runtime.plan import launchplan  # noqa: E402
 from pierhead.values import Value  # noqa: E402
 from tools.docstrings import one_line, read  # noqa: E402
@@ -177,11 +177,8 @@ def fields_table(cls: type[Value]) -> str:
     return "| field | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
 
 
-def library() -> str:
-    """library.md."""
-    text = f"{MADE}\n# The library\n\n"
-    text += """`pierhead.runtime` is the public face: `Config`, `Container`, `Device`, `ExitStatus`, `Mount`, `Network`, `Process`,
-`ProcessSpec`, `Route`, `Stdio`, `config_from_spec`, `create`, `host_rootfs`, `list_ids`, `load`, `plan`, `run`. Other
+_LIBRARY_INTRO = """`pierhead.runtime` is the public face: `Config`, `Container`, `Device`, `ExitStatus`, `Mount`, `Network`, `Process`,
+`ProcessSpec`, `Route`, `Stdio`, `config_from_spec`, `create`, `host_rootfs`, `list_ids`, `load`, `plan_launch`, `run`. Other
 modules are named where they are public. Values of limits, hooks and the like come from `pierhead.oci.runtime`; their fields
 are in [Configuration](configuration.md). Errors are in [Errors](errors.md).
 
@@ -208,6 +205,12 @@ print(status.code)
 ## Make and find containers
 
 """
+
+
+def library() -> str:
+    """library.md."""
+    text = f"{MADE}\n# The library\n\n"
+    text += _LIBRARY_INTRO
     for function in (
         factory.create,
         factory.run,
@@ -221,7 +224,7 @@ print(status.code)
     text += "".join(
         map(describe_class, (container.Container, process.Process, process.ExitStatus, stdio.Stdio))
     )
-    text += "## Plans\n\nWhat `plan`, `Container.plan_exec` and `--explain` show.\n\n"
+    text += "## Plans\n\nWhat `plan_launch`, `Container.plan_exec` and `--explain` show.\n\n"
     for plan_class in (launchplan.LaunchPlan, wire.Operation, launchplan.Slot):
         text += describe_class(plan_class, level=3)
     text += "## What a monitor keeps\n\nIn `pierhead.runtime.attach` and `pierhead.runtime.logs`.\n\n"
