@@ -24,8 +24,7 @@ struct launch {
 	const char *about;  /* its object; lives in the plan or in `note` */
 	char note[512];
 	char executable[4096];
-	struct argument states[2]; /* state documents that came with the last go */
-	unsigned char go[16384];
+	struct argument states[2]; /* state documents for hooks */
 	volatile struct joined *joined;
 };
 
@@ -45,6 +44,8 @@ typedef long perform_function(struct launch *l, const struct argument *a);
 _Noreturn void fail(struct launch *l, long error);
 void perform_all(struct launch *l, int place);
 long await_go(struct launch *l, uint32_t tag);
+/* NUL-terminated strings as execve wants them; NULL: there is no memory */
+const char **string_table(const struct argument *bytes);
 /* a file descriptor by its index in the table; -1 stays -1 */
 int slot(const struct launch *l, const struct argument *a);
 

@@ -1,6 +1,8 @@
 /* Walks through a plan's operations, reports the one that failed, and keeps step with Python. */
 #include "launch.h"
 
+enum { STATES_MAX = 16 << 20 };
+
 #define OP_ENTRY(NAME, name) [OP_##NAME] = op_##name,
 static perform_function *const functions[OP_COUNT] = { FOR_EACH_OP(OP_ENTRY) };
 
@@ -66,42 +68,54 @@ void perform_all(struct launch *l, int place)
 	}
 }
 
-/* Go: {go} then for each state document u32 length, bytes, NUL. */
-static long read_go(struct launch *l, long length)
+/* State documents: u32 length, bytes, NUL each. */
+static long read_states(struct launch *l, const unsigned char *at, const unsigned char *end)
 {
-	const unsigned char *at = l->go + 4, *end = l->go + length;
-
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2 && at < end; i++) {
 		uint32_t size;
 
-		l->states[i].length = 0;
-		if (end - at < 4)
-			continue;
+		if (end - at < 5)
+			return -E_PROTO;
 		memcpy(&size, at, 4);
-		if (size > (size_t)(end - at - 4))
+		if (size > (size_t)(end - at - 5))
 			return -E_PROTO;
 		l->states[i].s = (const char *)at + 4;
 		l->states[i].length = size;
-		at += 4 + size;
+		at += 5 + size;
 	}
 	return 0;
 }
 
+/* {go, u32 length}, then the documents */
+static long read_go(struct launch *l, const unsigned char *packet, long length)
+{
+	uint32_t words[2];
+	unsigned char *states;
+
+	if (length < (long)sizeof words)
+		return -E_PROTO;
+	memcpy(words, packet, sizeof words);
+	if (words[0] != MESSAGE_GO || words[1] > STATES_MAX || words[1] < (size_t)length - sizeof words)
+		return -E_PROTO;
+	if (words[1] == 0)
+		return 0;
+	states = packet_gather(l->channel, packet + sizeof words, (size_t)length - sizeof words, words[1]);
+	return states ? read_states(l, states, states + words[1]) : -E_PROTO;
+}
+
 long await_go(struct launch *l, uint32_t tag)
 {
+	static unsigned char packet[PACKET_MAX];
 	uint32_t words[2] = { MESSAGE_SYNC, tag };
 	long length;
 
 	l->doing = "wait for the launcher";
 	TRY(packet_send_words(l->channel, words, 2, -1));
-	length = packet_receive(l->channel, l->go, sizeof l->go, NULL, NULL);
+	length = packet_receive(l->channel, packet, sizeof packet, NULL, NULL);
 	if (length == 0) /* the launcher is gone: there is nobody to tell */
 		for (;;)
 			sys(exit_group, 1);
-	if (length < 4)
-		return length < 0 ? length : -E_PROTO;
-	memcpy(words, l->go, 4);
-	return words[0] == MESSAGE_GO ? read_go(l, length) : -E_PROTO;
+	return length < 0 ? length : read_go(l, packet, length);
 }
 
 long op_sync(struct launch *l, const struct argument *a)
@@ -153,7 +167,7 @@ static int strings(const struct argument *bytes, const char **out, int most)
 	return count;
 }
 
-static const char **string_table(const struct argument *bytes)
+const char **string_table(const struct argument *bytes)
 {
 	size_t count = 2;
 	long at;

@@ -53,23 +53,6 @@ static void undo(const char *entries)
 
 /* ---- receiving ---- */
 
-static unsigned char *receive_bytes(struct launch *l, const unsigned char *first, size_t have, size_t total)
-{
-	long at = sys(mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (at < 0 && at > -4096)
-		return NULL;
-	memcpy((void *)at, first, have);
-	while (have < total) {
-		long more = packet_receive(l->control, (char *)at + have, total - have, NULL, NULL);
-
-		if (more <= 0)
-			return NULL;
-		have += (size_t)more;
-	}
-	return (unsigned char *)at;
-}
-
 /* The first packet of a plan: {message, u32 length of the plan, u32 descriptors}, then the plan's beginning.  A launcher
  * who makes something before it has its plan says first what that is. */
 static void receive_plan(struct launch *l)
@@ -95,7 +78,7 @@ static void receive_plan(struct launch *l)
 	if (words[0] != MESSAGE_PLAN || words[1] > PLAN_MAX || words[1] < (size_t)length - sizeof words ||
 	    words[2] != (uint32_t)count)
 		fail(l, -E_PROTO);
-	plan = receive_bytes(l, packet + sizeof words, (size_t)length - sizeof words, words[1]);
+	plan = packet_gather(l->control, packet + sizeof words, (size_t)length - sizeof words, words[1]);
 	if (!plan)
 		undo((const char *)promise);
 	if (!plan || !plan_decode(&l->plan, plan, words[1]) || header(l, HEADER_SLOTS) < (uint64_t)count)

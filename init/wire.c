@@ -3,6 +3,8 @@
 #include "sys.h"
 #include "text.h"
 
+#include <linux/mman.h>
+
 static const char *const signatures[OP_COUNT] = OP_SIGNATURES;
 
 static bool take(struct cursor *c, void *to, size_t length)
@@ -119,6 +121,23 @@ long packet_receive(int socket, void *buffer, size_t size, int *fds, int *fd_cou
 	if (fd_count)
 		*fd_count = count < *fd_count ? count : *fd_count;
 	return length;
+}
+
+unsigned char *packet_gather(int socket, const unsigned char *first, size_t have, size_t total)
+{
+	long at = sys(mmap, 0, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at < 0 && at > -4096)
+		return NULL;
+	memcpy((void *)at, first, have);
+	while (have < total) {
+		long more = packet_receive(socket, (char *)at + have, total - have, NULL, NULL);
+
+		if (more <= 0)
+			return NULL;
+		have += (size_t)more;
+	}
+	return (unsigned char *)at;
 }
 
 long packet_send(int socket, const void *data, size_t length, const int *fds, int fd_count)

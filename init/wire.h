@@ -48,5 +48,7 @@ bool plan_next(struct cursor *cursor, int place, struct operation *operation);
 /* Packets.  Return a length, or -errno; 0 is the end of the conversation. */
 long packet_receive(int socket, void *buffer, size_t size, int *fds, int *fd_count);
 long packet_send(int socket, const void *data, size_t length, const int *fds, int fd_count);
+/* `total` bytes that come over several packets, of which the first `have` are there already; NULL: they do not come. */
+unsigned char *packet_gather(int socket, const unsigned char *first, size_t have, size_t total);
 /* {u32 message, u32 values...} */
 long packet_send_words(int socket, const uint32_t *words, int count, int fd);

@@ -15,7 +15,6 @@ from pierhead.errors import OperationFailed, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
     from collections.abc import Mapping
     from signal import pidfd_send_signal as _send
 else:
@@ -33,6 +32,9 @@ execute it.
 _SEAL_SEAL = 0x1
 _FIRST_FREE_FD = 5
 _CONTROL_FD, _CHANNEL_FD = 3, 4
+_STDERR = 2
+_SIGKILL = 9
+_SAID_MAX, _PIPE_BYTES = 4096, 65536
 _START_TIME_FIELD = 22 - 3
 _HELPER = "_libexec/pier-init"
 
@@ -158,58 +160,74 @@ def run_program(
         OSError: it cannot be started.
         TimeoutError: it took too long.
     """
-    import select
-
-    reading, input_fd = os.pipe2(os.O_CLOEXEC)
+    environment = dict(os.environ) if environment is None else environment
+    input_fd = _open_text(stdin)
     output_fd, writing = os.pipe2(os.O_CLOEXEC)
     try:
-        environment = dict(os.environ) if environment is None else environment
+        os.set_blocking(output_fd, False)
         actions = [
-            (os.POSIX_SPAWN_DUP2, reading, 0),
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
+            (os.POSIX_SPAWN_DUP2, input_fd, 0),
             (os.POSIX_SPAWN_DUP2, writing, 1),
             (os.POSIX_SPAWN_DUP2, writing, 2),
         ]
         start = os.posix_spawn if path else os.posix_spawnp
         pid = start(path or arguments[0], arguments, environment, file_actions=actions)
     except BaseException:
-        os.close(input_fd)
         os.close(output_fd)
         raise
     finally:
-        os.close(reading)
+        os.close(input_fd)
         os.close(writing)
-    pidfd = os.pidfd_open(pid)
     try:
-        _feed(input_fd, stdin)
-        said = _listen(output_fd, pidfd, timeout_s, select.poll())
+        pidfd = os.pidfd_open(pid)
+        try:
+            said = _listen(output_fd, pidfd, timeout_s)
+        finally:
+            os.close(pidfd)
     except BaseException:
-        kill_pidfd(pidfd)
+        os.kill(pid, _SIGKILL)
         os.waitpid(pid, 0)
         raise
     finally:
         os.close(output_fd)
-        os.close(pidfd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
 
 
-def _feed(fd: int, data: bytes) -> None:
-    """Writes to a program that may not read: what a pipe holds is enough for the state documents we send."""
+def _open_text(data: bytes) -> int:
+    """A file of this content, at its beginning: of any length, and nobody has to read it."""
+    fd = os.memfd_create("input", os.MFD_CLOEXEC)
     try:
-        os.set_blocking(fd, False)
-        if data:
-            os.write(fd, data)
-    except (BrokenPipeError, BlockingIOError):
-        return
-    finally:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
-def _listen(fd: int, pidfd: int, timeout_s: float | None, poll: select.poll) -> str:
+def _inherited() -> list[int]:
+    """Descriptors beyond the standard streams that a program started by us would get."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > _STDERR and os.get_inheritable(int(name)):
+                found.append(int(name))
+        except OSError:  # closed meanwhile, as the listing's own is
+            continue
+    return found
+
+
+def _listen(fd: int, pidfd: int, timeout_s: float | None) -> str:
+    """What a program says until it ends; one that it leaves behind may go on talking."""
+    import select
     import time
 
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
     said = b""
-    poll.register(fd, 1)
-    poll.register(pidfd, 1)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         left = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000))
@@ -217,11 +235,14 @@ def _listen(fd: int, pidfd: int, timeout_s: float | None, poll: select.poll) -> 
         if not ready:
             raise TimeoutError
         if fd in ready:
-            part = os.read(fd, 4096)
-            said = (said + part)[:4096]
+            try:
+                part = os.read(fd, _PIPE_BYTES)
+            except BlockingIOError:
+                part = b""
+            said = (said + part)[:_SAID_MAX]
             if not part:
                 poll.unregister(fd)
-        elif pidfd in ready:
+        if pidfd in ready:
             return said.decode(errors="replace").strip()
 
 

@@ -233,7 +233,7 @@ class Container:
                 )
                 raise Conflict(f"cannot start container {self.id}: {what}", code="not-created")
             self._open_gate(directory)
-        self._run_poststart()
+        self.run_poststart()
         return self.init
 
     def _open_gate(self, directory: StateDirectory) -> None:
@@ -284,11 +284,17 @@ class Container:
         """Known without reading the whole configuration."""
         return self._config is not None or bool(self._document.get("hooks"))
 
-    def _run_poststart(self) -> None:
-        if self._has_hooks() and self.config.hooks.poststart:
-            chosen = self.config.hooks.poststart
-            document = hooks.state_document(self.config, self.id, "running", self._known.init_pid)
+    def run_poststart(self) -> None:
+        """The hooks of a container that runs have run; if one fails, it is stopped, as runc does."""
+        if not (self._has_hooks() and self.config.hooks.poststart):
+            return
+        chosen = self.config.hooks.poststart
+        document = hooks.state_document(self.config, self.id, "running", self._known.init_pid)
+        try:
             hooks.run_all("poststart", chosen, document)
+        except BaseException:
+            self.init.terminate()
+            raise
 
     def exec(
         self,

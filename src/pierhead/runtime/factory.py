@@ -150,8 +150,14 @@ def _launch(root: str, container_id: str, config: Config, request: Request, *, g
         launcher.attach_failure(error, directory.remove)
         directory.close()
         raise
-    if frozen:
-        _freeze(made, start=not gate)
+    try:
+        if frozen:
+            _freeze(made, start=not gate)
+        if not gate:
+            made.run_poststart()
+    except BaseException as error:
+        launcher.attach_failure(error, lambda: made.delete(force=True))
+        raise
     return made
 
 
@@ -290,10 +296,6 @@ class _Creation:
 
 def _freeze(container: Container, *, start: bool) -> None:
     """The container is paused; with ``start`` its gate is open too, so that it runs when it is resumed."""
-    try:
-        container.pause()
-        if start:
-            container.start_frozen()
-    except BaseException as error:
-        launcher.attach_failure(error, lambda: container.delete(force=True))
-        raise
+    container.pause()
+    if start:
+        container.start_frozen()

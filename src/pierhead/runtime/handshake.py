@@ -274,9 +274,10 @@ class Handshake:
             if place == wire.JOINER:
                 self._joiner_syncs -= 1
             self._perform(steps, tag, self._pids[place])
-            go = wire.encode_go(steps.states())
+            states = steps.states() if tag == wire_table.SYNC_HOOKS else ()
             try:
-                self._channel.send(go, _socket.MSG_NOSIGNAL)
+                for packet in wire.go_packets(states):
+                    self._channel.send(packet, _socket.MSG_NOSIGNAL)
             except BrokenPipeError:
                 self._end_of_channel()
 
@@ -388,10 +389,22 @@ def describe_failure(failure: Failure, operation: wire.Operation | None) -> str:
     at = f"{failure.doing}{about}: {reason}"
     if operation is None:
         return at
+    if operation.name == "hook":
+        return _describe_hook(failure, operation, reason)
     if operation.name == "find_executable":
         return _describe_executable(failure, str(operation.arguments[0]))
     what = _subject(operation)
     return f"{what}: {at}" if what else at
+
+
+def _describe_hook(failure: Failure, operation: wire.Operation, reason: str) -> str:
+    kind, path = operation.why.partition(":")[0], str(operation.arguments[0])
+    name = f"{kind} hook ({path})"
+    if failure.doing == "hook failed":
+        return f"{name} failed with {failure.about}"
+    if failure.errno == _ETIMEDOUT:
+        return f"{name} did not end within {int(operation.arguments[3]) // 1000} s"
+    return f"{name} cannot be run: {reason}"
 
 
 def _describe_executable(failure: Failure, name: str) -> str:
@@ -403,7 +416,7 @@ def _describe_executable(failure: Failure, name: str) -> str:
     return f'exec: "{name}": {os.strerror(failure.errno).lower()}'
 
 
-_ENOENT, _EXDEV, _ELOOP = 2, 18, 40
+_ENOENT, _EXDEV, _ELOOP, _ETIMEDOUT = 2, 18, 40, 110
 
 
 def _subject(operation: wire.Operation) -> str:
@@ -424,8 +437,6 @@ def _subject(operation: wire.Operation) -> str:
         return f"cannot join the {named['namespace']}"
     if operation.name == "execute":
         return f'exec: "{named["arguments"]}"'
-    if operation.name == "hook":
-        return f"hook {named['path']}"
     for key in ("path", "target", "name", "source"):
         if key in named:
             return f"cannot perform {operation.name} {named[key]}"

@@ -122,11 +122,11 @@ def decode_failure(packet: bytes) -> Failure:
     )
 
 
-def encode_go(states: Iterable[bytes] = ()) -> bytes:
-    """The ``go`` packet, with the state documents that hooks read."""
-    parts = [wire_table.MESSAGE_GO.to_bytes(4, "little")]
-    parts += [len(state).to_bytes(4, "little") + state for state in states]
-    return b"".join(parts)
+def go_packets(states: Iterable[bytes] = ()) -> list[bytes]:
+    """The packets of ``go``, with the state documents that hooks read."""
+    documents = b"".join(len(state).to_bytes(4, "little") + state + b"\0" for state in states)
+    head = b"".join(number.to_bytes(4, "little") for number in (wire_table.MESSAGE_GO, len(documents)))
+    return _packets(head, documents)
 
 
 def plan_packets(plan: bytes, descriptors: int) -> list[bytes]:
@@ -134,6 +134,10 @@ def plan_packets(plan: bytes, descriptors: int) -> list[bytes]:
     head = b"".join(
         number.to_bytes(4, "little") for number in (wire_table.MESSAGE_PLAN, len(plan), descriptors)
     )
-    first = head + plan[: PACKET_BYTES - len(head)]
-    rest = plan[PACKET_BYTES - len(head) :]
+    return _packets(head, plan)
+
+
+def _packets(head: bytes, data: bytes) -> list[bytes]:
+    first = head + data[: PACKET_BYTES - len(head)]
+    rest = data[PACKET_BYTES - len(head) :]
     return [first, *(rest[at : at + PACKET_BYTES] for at in range(0, len(rest), PACKET_BYTES))]

@@ -215,8 +215,9 @@ def _hook(hook: Hook, state: int, why: str) -> Operation:
 
 
 def _hooks_before_pivot(config: Config) -> Iterable[Operation]:
-    if config.hooks.prestart or config.hooks.create_runtime:
-        why = "the launcher runs the prestart and createRuntime hooks in the host's namespaces"
+    chosen = config.hooks
+    if chosen.prestart or chosen.create_runtime or chosen.create_container or chosen.start_container:
+        why = "the launcher runs the hooks of the host's namespaces, and gives the state to those of ours"
         yield Operation(name="sync", arguments=(wire.SYNC_HOOKS,), why=why)
     for hook in config.hooks.create_container:
         yield _hook(
