@@ -328,7 +328,6 @@ def test_removal_goes_from_the_innermost_outwards(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
 def test_mounts_with_strange_names_confuse_nobody(end: str) -> None:
-    """A mount that some user of the machine made, whose name holds what Python takes for the end of a line, is one
-    line like the others."""
+    """A mount whose name holds what Python takes for the end of a line is one line like the others."""
     strange = f"99 22 0:99 / /home/user/a{end}b rw - fuse x{end}y rw\n"
     assert shape(UNIFIED + strange, UNIFIED_OWN + f"7:x:/a{end}b\n") == shape(UNIFIED, UNIFIED_OWN)
