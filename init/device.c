@@ -53,5 +53,7 @@ long op_device_program(struct launch *l, const struct argument *a)
 	TRY(STEP(l, "bpf BPF_PROG_QUERY", NULL, sys(bpf, BPF_PROG_QUERY, &old, sizeof old)));
 	TRY(STEP(l, "bpf BPF_PROG_ATTACH", NULL, change(BPF_PROG_ATTACH, cgroup, (int)program)));
 	detach_old(cgroup, ids, old.query.prog_cnt);
-	return sys(close, program);
+	sys(close, program);
+	l->plan.slots[a[DEVICE_PROGRAM_ARG_CGROUP].f] = -1; /* no directory of the host comes near the container */
+	return sys(close, cgroup);
 }

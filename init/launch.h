@@ -6,6 +6,9 @@
 #include "text.h"
 #include "wire.h"
 
+/* an error's index when no operation failed, but the launch itself */
+enum { NO_OPERATION = 0xffff };
+
 struct joined {
 	int32_t pid; /* of the init process, as the joiner's clone gives it */
 };

@@ -54,8 +54,18 @@ static long map_ids(int tree, int userns, uint64_t recursive)
 
 static long attach(struct launch *l, int tree, int target, const char *path)
 {
-	return STEP(l, "move_mount", path,
-		    sys(move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
+	long error = STEP(l, "move_mount", path,
+			  sys(move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
+	struct statx one, other;
+
+	if (error != -E_INVAL)
+		return error;
+	/* the kernel's word for many things; this is the one that people run into */
+	if (kind_of(tree, &one) == KIND_DIRECTORY && kind_of(target, &other) != KIND_DIRECTORY)
+		return -E_NOTDIR;
+	if (kind_of(tree, &one) != KIND_DIRECTORY && kind_of(target, &other) == KIND_DIRECTORY)
+		return -E_ISDIR;
+	return error;
 }
 
 long op_open_tree(struct launch *l, const struct argument *a)
@@ -89,6 +99,8 @@ long op_root(struct launch *l, const struct argument *a)
 	int tree = slot(l, &a[ROOT_ARG_TREE]);
 	struct statx about;
 
+	if (l->root >= 0) /* the host's, on which a view was built */
+		sys(close, l->root);
 	if (tree >= 0) {
 		TRY(STEP(l, "move_mount", path, sys(move_mount, tree, "", FD_CWD, "/", MOVE_MOUNT_F_EMPTY_PATH)));
 		l->root = tree;

@@ -123,13 +123,20 @@ long op_sync(struct launch *l, const struct argument *a)
 	return await_go(l, (uint32_t)a[SYNC_ARG_TAG].u);
 }
 
+/* The launcher answers when it has taken note of us: a process that nobody knows of must not wait at its gate. */
 long op_ready(struct launch *l, const struct argument *a)
 {
 	uint32_t word = MESSAGE_READY;
+	long length;
 
 	(void)a;
 	l->doing = "tell the launcher";
-	return packet_send_words(l->channel, &word, 1, -1);
+	TRY(packet_send_words(l->channel, &word, 1, -1));
+	length = packet_receive(l->channel, &word, sizeof word, NULL, NULL);
+	if (length == sizeof word && word == MESSAGE_GO)
+		return 0;
+	for (;;)
+		sys(exit_group, 1);
 }
 
 /* Waits for somebody to connect and say go; from then on errors go to that connection, and its end means "running". */

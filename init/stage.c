@@ -74,6 +74,7 @@ static void receive_plan(struct launch *l)
 	if (length < (long)sizeof words)
 		leave(length == 0 ? 0 : 3);
 	memcpy(words, packet, sizeof words);
+	l->index = NO_OPERATION;
 	l->doing = "receive plan";
 	if (words[0] != MESSAGE_PLAN || words[1] > PLAN_MAX || words[1] < (size_t)length - sizeof words ||
 	    words[2] != (uint32_t)count)
@@ -193,6 +194,7 @@ static struct child clone_init(struct launch *l)
 {
 	struct child child = { 0, -1 };
 
+	l->index = NO_OPERATION;
 	l->doing = "clone3";
 	child.pid = (int)clone_process(header(l, HEADER_CLONE_FLAGS) | parenthood(l),
 				       slot(l, &l->plan.header[HEADER_CGROUP]), &child.pidfd, NULL);
@@ -220,6 +222,7 @@ _Noreturn static void joiner_main(struct launch *l)
 	forget_host(l);
 	l->report = l->channel;
 	perform_all(l, PLACE_JOINER);
+	l->index = NO_OPERATION;
 	l->doing = "clone3";
 	sys(madvise, l->joined, JOINED_BYTES, MADV_DONTFORK);
 	pid = clone_process(header(l, HEADER_CLONE_FLAGS) | CLONE_PARENT, -1, NULL, &l->joined->pid);
@@ -237,7 +240,8 @@ static struct child clone_through_joiner(struct launch *l)
 	long pid, shared = sys(mmap, 0, JOINED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct child_info info;
 
-	l->doing = "clone3 of the joiner";
+	l->index = NO_OPERATION;
+	l->doing = "clone3";
 	if (shared < 0 && shared > -4096)
 		fail(l, shared);
 	l->joined = (volatile struct joined *)shared;
@@ -302,6 +306,9 @@ _Noreturn void stage_main(int control, int channel)
 	/* Nobody may look into us.  A launcher without privileges must, to write the id maps: then become_root does this. */
 	if (sys(geteuid) == 0)
 		sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+	for (int fd = 0; fd < 3; fd++) /* or what comes with the plan would take the place of a stream */
+		if (sys(fcntl, fd, F_GETFD) < 0)
+			sys(openat, FD_CWD, "/dev/null", O_RDWR);
 	receive_plan(&l);
 	perform_all(&l, PLACE_STAGE);
 	if (header(&l, HEADER_FLAGS) & LAUNCH_NOTHING)

@@ -209,7 +209,25 @@ static long move_up(int *fd, int floor)
 	return 0;
 }
 
-/* Kept descriptors become 3, 4, …; every other one closes with execve (CVE-2024-21626). */
+/* From 3 on only the kept descriptors, and the two that we still need, are open.  They are closed here and now, not by
+ * execve: the kernel looks the program's path up before execve closes anything, and a path through /proc/self/fd would
+ * lead out by a directory of the host (CVE-2024-21626). */
+static long close_others(int floor, int channel, int gate)
+{
+	int low = channel < gate ? channel : gate, high = channel < gate ? gate : channel;
+
+	if (low < floor)
+		low = high;
+	if (high < floor)
+		return sys(close_range, floor, ~0U, 0);
+	if (low > floor)
+		TRY(sys(close_range, floor, low - 1, 0));
+	if (high > low + 1)
+		TRY(sys(close_range, low + 1, high - 1, 0));
+	return sys(close_range, high + 1, ~0U, 0);
+}
+
+/* Kept descriptors become 3, 4, … */
 long op_own_descriptors(struct launch *l, const struct argument *a)
 {
 	int first = a[OWN_DESCRIPTORS_ARG_FIRST].f, count = (int)a[OWN_DESCRIPTORS_ARG_COUNT].u, floor = 3 + count;
@@ -219,13 +237,11 @@ long op_own_descriptors(struct launch *l, const struct argument *a)
 	l->doing = "fcntl F_DUPFD";
 	TRY(move_up(&l->channel, floor));
 	l->report = l->channel;
-	TRY(move_up(&l->root, floor));
-	TRY(move_up(&l->null, floor));
-	TRY(move_up(&l->proc, floor));
 	for (uint32_t i = 0; i < l->plan.header[HEADER_SLOTS].u; i++)
 		TRY(move_up(&l->plan.slots[i], floor));
 	l->doing = "dup3";
 	for (int i = 0; i < count; i++)
 		TRY(sys(dup3, l->plan.slots[first + i], 3 + i, 0));
-	return STEP(l, "close_range", NULL, sys(close_range, floor, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */));
+	l->root = l->null = l->proc = -1;
+	return STEP(l, "close_range", NULL, close_others(floor, l->channel, slot(l, &a[OWN_DESCRIPTORS_ARG_GATE])));
 }

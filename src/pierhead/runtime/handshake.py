@@ -308,6 +308,8 @@ class Handshake:
 
         Its end of the conversation stays for a monitor.
         """
+        if self._outcome == "ready":  # before the stage knows: of what waits at the gate somebody must know
+            self._channel.send(wire_table.MESSAGE_GO.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
         self._control.send(wire_table.MESSAGE_COMMIT.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
         self._committed = True
         self._channel.close()

@@ -77,10 +77,8 @@ def make_gate(directory: StateDirectory) -> int:
 def make_listener(directory: StateDirectory, name: str) -> int:
     """A listening packet socket in the state directory; its descriptor."""
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    old = os.umask(0o077)
-    try:
-        socket.bind(f"/proc/self/fd/{directory.fd}/{name}")
-    finally:
-        os.umask(old)
+    # the kernel gives the file the socket's mode; a umask would hold for every thread of the program
+    os.fchmod(socket.fileno(), 0o600)
+    socket.bind(f"/proc/self/fd/{directory.fd}/{name}")
     socket.listen(8)
     return socket.detach()

@@ -148,7 +148,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "no_new_privileges": (48, "", (), "PR_SET_NO_NEW_PRIVS(2const)"),
     "find_executable": (49, "sb", ("name", "directories"), "execve(2), path_resolution(7)"),
     "seccomp": (50, "buu", ("program", "flags", "listen"), "seccomp(2)"),
-    "own_descriptors": (51, "fu", ("first", "count"), "close_range(2)"),
+    "own_descriptors": (51, "fuf", ("first", "count", "gate"), "close_range(2)"),
     "ready": (52, "", (), "OCI runtime-spec, Lifecycle step 8"),
     "gate": (53, "f", ("listener",), "OCI runtime-spec, start"),
     "execute": (54, "bb", ("arguments", "environment"), "execve(2)"),

@@ -59,6 +59,15 @@ def plan_capabilities(capabilities: Capabilities) -> tuple[Operation, ...]:
     return tuple(operations)
 
 
+def plan_capabilities_for_filter(capabilities: Capabilities) -> Operation:
+    """The sets with CAP_SYS_ADMIN beside them, without which the kernel takes no filter (seccomp(2))."""
+    filtering = 1 << numbers.CAPABILITY_NUMBERS["CAP_SYS_ADMIN"]
+    masks = [capability_mask(names) for names in (capabilities.effective, capabilities.permitted)]
+    arguments = (masks[0] | filtering, masks[1] | filtering, capability_mask(capabilities.inheritable))
+    why = "what is not listed is dropped, but for the right to set a filter"
+    return Operation(name="capabilities", arguments=arguments, why=why)
+
+
 def _number(table: Mapping[str, int], name: str, what: str, path: str) -> int:
     if name not in table:
         raise InvalidInput(f"there is no {what} {name!r}", path=path)

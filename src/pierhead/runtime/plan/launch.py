@@ -253,7 +253,7 @@ def plan_process(config: Config, process: ProcessSpec, view: LaunchView) -> tupl
         ),
         Operation(
             name="own_descriptors",
-            arguments=("kept 0" if view.preserved else "", view.preserved),
+            arguments=("kept 0" if view.preserved else "", view.preserved, "gate" if view.gate else ""),
             why="every descriptor that was not asked for closes when the program starts",
         ),
         credentials.plan_bounding(capabilities),
@@ -301,11 +301,10 @@ def _identity_gate_filter(
     user = process.user if isinstance(process.user, User) else User()
     named = tuple(group for group in process.additional_groups or () if isinstance(group, int))
     groups = (*user.additional_gids, *named)
-    identity = (
-        credentials.plan_identity(
-            user.uid, user.gid, groups, keep_groups=_has_fixed_groups(config, view, groups)
-        ),
-        *credentials.plan_capabilities(capabilities),
+    identity = credentials.plan_identity(
+        user.uid, user.gid, groups, keep_groups=_has_fixed_groups(config, view, groups)
+    )
+    settled = (
         Operation(
             name="working_directory",
             arguments=(process.cwd, wire.DIRECTORY_AGAIN),
@@ -315,11 +314,17 @@ def _identity_gate_filter(
     )
     seccomp, listens = _filter(config, view)
     gate = tuple(_gate(config, view))
-    if process.no_new_privileges:
-        why = "no program gains privileges by execve"
-        identity = (*identity, Operation(name="no_new_privileges", why=why))
-        return (*identity, *seccomp, *gate) if listens else (*identity, *gate, *seccomp)
-    return (*seccomp, *gate, *identity) if listens else (*gate, *seccomp, *identity)
+    granted = credentials.plan_capabilities(capabilities)
+    if process.no_new_privileges or not seccomp:
+        if process.no_new_privileges:
+            why = "no program gains privileges by execve"
+            settled = (*settled, Operation(name="no_new_privileges", why=why))
+        ready = (identity, *granted, *settled)
+        return (*ready, *seccomp, *gate) if listens else (*ready, *gate, *seccomp)
+    # CAP_SYS_ADMIN is kept for the filter alone: what waits at the gate is the user, and no more
+    ready = (identity, credentials.plan_capabilities_for_filter(capabilities), *settled)
+    last = (*seccomp, *granted)
+    return (*ready, *last, *gate) if listens else (*ready, *gate, *last)
 
 
 def _has_fixed_groups(config: Config, view: LaunchView, wanted: tuple[int, ...]) -> bool:
