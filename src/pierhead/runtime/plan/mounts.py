@@ -187,6 +187,8 @@ def _file_system(mount: Mount, options: MountOptions, *, label: str = "") -> Ope
         kind |= wire.TARGET_COPY_UP
     if label and mount.type not in ("proc", "sysfs", "mqueue", "cgroup"):
         options = options.replace(data=(*options.data, f"context={label}"))
+    if mount.type == "overlay":
+        options = options.replace(data=tuple(_overlay_options(options.data)))
     attributes = options.set | options.recursive_set
     if not options.clear & mountoptions.ATIME_MASK:
         attributes |= mountoptions.RELATIME
@@ -203,6 +205,21 @@ def _file_system(mount: Mount, options: MountOptions, *, label: str = "") -> Ope
         ),
         why=_WHY_FILE_SYSTEM.get(mount.type, f"a {mount.type} of the configuration"),
     )
+
+
+_FSCONFIG_MAX = 255
+"""Bytes of one value in fsconfig(2)."""
+
+
+def _overlay_options(data: Iterable[str]) -> Iterator[str]:
+    """Many lower layers are longer than the kernel takes in one value: they go one by one (Linux 6.5)."""
+    for option in data:
+        key, _, value = option.partition("=")
+        if key == "lowerdir" and len(value.encode(errors="surrogateescape")) > _FSCONFIG_MAX:
+            for layer in value.replace("\\:", "\0").split(":"):
+                yield "lowerdir+=" + layer.replace("\0", ":").replace("\\\\", "\\")
+        else:
+            yield option
 
 
 _WHY_FILE_SYSTEM = {
