@@ -36,6 +36,7 @@ _STDERR = 2
 _SIGKILL = 9
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
 _START_TIME_FIELD = 22 - 3
+_CORE_DUMPED = 0x80
 _HELPER = "_libexec/pier-init"
 
 
@@ -321,13 +322,16 @@ def reap(pid: int) -> int | None:
         return None
 
 
-def reap_if_ended(pid: int) -> int | None:
+def reap_if_ended(pidfd: int) -> int | None:
     """The wait status of a child of ours that has ended; None when it runs on or is not our child."""
     try:
-        found, wait_status = os.waitpid(pid, os.WNOHANG)
+        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     except ChildProcessError:
         return None
-    return wait_status if found == pid else None
+    if ended is None:
+        return None
+    dumped = _CORE_DUMPED if ended.si_code == os.CLD_DUMPED else 0
+    return ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status | dumped
 
 
 _unreaped: list[int] = []
@@ -337,7 +341,12 @@ def reap_later(pid: int) -> None:
     """The child is reaped when it has ended, at one of the next calls here: nobody waits for it any more."""
     pidfd = open_pidfd(pid)  # by its number it could be taken for a later child
     if pidfd is not None:
-        _unreaped.append(pidfd)
+        reap_behind(pidfd)
+
+
+def reap_behind(pidfd: int) -> None:
+    """As ``reap_later``, for the child behind a descriptor, which becomes ours."""
+    _unreaped.append(pidfd)
     reap_ended()
 
 

@@ -11,7 +11,7 @@ import _socket
 import os
 
 from pierhead.errors import Conflict, OperationFailed, PierheadError, Unsupported
-from pierhead.linux import files, process
+from pierhead.linux import files
 from pierhead.runtime import hooks, state, status, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, load_cgroups, paths_by_controller
 from pierhead.runtime.packets import receive
@@ -515,18 +515,17 @@ class Container:
         self.close()
 
     def _end_processes(self) -> None:
-        if self.init.pidfd >= 0 and status.init_lives(self._known):
+        if status.init_lives(self._known):
             self.init.terminate()
         if self._known.cgroup.trees:
             self._cgroups().kill(_SIGKILL)
-        if self.init.pidfd >= 0:
-            self._await_death()
+        self._await_death()
         self.init.reap()
 
     def _await_death(self) -> None:
         """Children of ours in its pid namespace that nobody has reaped would keep it from dying."""
         pause = 0.002
-        while not process.wait_pidfd(self.init.pidfd, pause):
+        while not self.init.ends_within(pause):
             if pause > _DEATH_S:
                 raise OperationFailed(
                     f"container {self.id}: process {self._known.init_pid} does not die", code="undead"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import os
-from _thread import allocate_lock
+from _thread import RLock
 from _weakref import ref
 
 from pierhead.errors import Conflict, InvalidInput, TimedOut, Unsupported
@@ -13,7 +14,6 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
 
     from pierhead.runtime.exitrecord import ExitRecord
@@ -62,6 +62,10 @@ def status_of_wait(wait_status: int) -> ExitStatus:
     return ExitStatus(code=code) if code >= 0 else ExitStatus(code=None, signal=-code)
 
 
+_lock = RLock()
+"""Held while a descriptor of a Process is used or closed, and while a child is reaped; never while one waits.
+It may be taken again by its holder: an object that is collected meanwhile closes what it has.
+"""
 _children: dict[int, ref[Process]] = {}
 
 
@@ -94,8 +98,9 @@ def _wait_readable(fd: int, timeout_s: float | None) -> bool:
         poll.register(fd, select.POLLIN)
         for reference in list(_children.values()):
             child = reference()
-            if child is not None and child.pidfd >= 0 and child._status is None:
-                poll.register(child.pidfd, select.POLLIN)
+            with _lock:  # one that is closed from now on only wakes us in vain
+                if child is not None and child.pidfd >= 0 and child._status is None:
+                    poll.register(child.pidfd, select.POLLIN)
         left = _NEWCOMERS_S if deadline is None else min(_NEWCOMERS_S, max(0.0, deadline - time.monotonic()))
         ready = [number for number, _ in poll.poll(left * 1000)]
         if fd in ready:
@@ -108,7 +113,7 @@ def _wait_readable(fd: int, timeout_s: float | None) -> bool:
 
 
 class Process:
-    """A process in a container.  Thread-safe as far as the kernel's calls are.
+    """A process in a container.  Thread-safe: any number of threads may wait, signal and close at once.
 
     Attributes:
         pid: number in the caller's pid namespace.
@@ -139,9 +144,9 @@ class Process:
         self._monitor_pid = monitor_pid
         self._is_child = is_child
         self._status: ExitStatus | None = None
-        self._lock = allocate_lock()
+        self._reference = ref(self)
         if is_child:
-            _children[pid] = ref(self)
+            _children[pid] = self._reference
 
     def __repr__(self) -> str:
         return f"Process(pid={self.pid})"
@@ -154,22 +159,29 @@ class Process:
 
         A child that nobody waited for is reaped later.
         """
-        if self._is_child and self._status is None:
-            process.reap_later(self.pid)
-            self._is_child = False
-            _children.pop(self.pid, None)
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        with _lock:
+            pidfd, self.pidfd = self.pidfd, -1
+            orphaned = self._is_child and self._status is None
+            self.disown()
+            self._close_control()
+        if pidfd >= 0 and orphaned:
+            process.reap_behind(pidfd)
+        elif pidfd >= 0:
+            os.close(pidfd)
+
+    def _close_control(self) -> None:
+        """The monitor, which goes on, is reaped later; who waits on a copy of the conversation waits on."""
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
             process.reap_later(self._stage_pid)
 
     def disown(self) -> None:
         """The process is never reaped by us: its status is for whoever inherits it when we have ended."""
-        self._is_child = False
-        _children.pop(self.pid, None)
+        with _lock:
+            self._is_child = False
+            if _children.get(self.pid) is self._reference:
+                del _children[self.pid]
 
     @property
     def start_time(self) -> int | None:
@@ -184,14 +196,39 @@ class Process:
             Unsupported: the status cannot be known: it is neither our child nor has it a monitor.
         """
         if self._status is None:
-            self._status = self._await(timeout_s)
+            status = self._await(timeout_s)
+            with _lock:
+                self._status = self._status or status
         return self._status
 
+    def ends_within(self, timeout_s: float | None) -> bool:
+        """Whether the process has ended within the time; also when we have no descriptor of it."""
+        pidfd = self._copy_pidfd()
+        if pidfd < 0:
+            return True
+        try:
+            return _wait_readable(pidfd, timeout_s)
+        finally:
+            os.close(pidfd)
+
+    def _copy_pidfd(self) -> int:
+        """For a wait, during which another thread may close ours; -1 for none."""
+        with _lock:
+            return os.dup(self.pidfd) if self.pidfd >= 0 else -1
+
     def _await(self, timeout_s: float | None) -> ExitStatus:
-        if self._control is not None:
-            return self._await_monitor(timeout_s)
-        if self.pidfd >= 0 and not _wait_readable(self.pidfd, timeout_s):
+        with _lock:
+            control = os.dup(self._control.fileno()) if self._control is not None else -1
+        if control >= 0:
+            conversation = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, control)
+            try:
+                return self._await_monitor(conversation, timeout_s)
+            finally:
+                conversation.close()
+        if not self.ends_within(timeout_s):
             raise TimedOut(f"process {self.pid} did not end within {timeout_s} s")
+        if self._status is not None:
+            return self._status
         if self._read_record is not None:
             return self._await_record()
         self.collect()
@@ -216,9 +253,14 @@ class Process:
             self.collect()
 
     def collect(self) -> None:
-        """If it is a child of ours and has ended, it is no zombie any more, and its status is known."""
-        with self._lock:
-            wait_status = process.reap_if_ended(self.pid)
+        """If it is a child of ours and has ended, it is no zombie any more, and its status is known.
+
+        It is reaped by its descriptor: its number may have come to be that of another child of our program.
+        """
+        with _lock:
+            if self._status is not None or self.pidfd < 0:
+                return
+            wait_status = process.reap_if_ended(self.pidfd)
             if wait_status is not None:
                 self._status = status_of_wait(wait_status)
                 reference = _children.pop(self.pid, None)
@@ -226,20 +268,24 @@ class Process:
                 if launched is not None:
                     launched._status = self._status
 
-    def _await_monitor(self, timeout_s: float | None) -> ExitStatus:
+    def _await_monitor(self, conversation: _socket.socket, timeout_s: float | None) -> ExitStatus:
+        """One of those that wait reads what the monitor says, and wakes the others."""
         from pierhead.runtime.packets import receive
 
-        assert self._control is not None
-        if not _wait_readable(self._control.fileno(), timeout_s):
+        if not _wait_readable(conversation.fileno(), timeout_s):
             raise TimedOut(f"process {self.pid} did not end within {timeout_s} s")
-        packet, _ = receive(self._control)
-        self._control.close()
-        self._control = None
-        if not packet or wire.words(packet)[0] != wire_table.MESSAGE_EXITED:
-            return self._await_record()
-        process.reap_later(self._stage_pid)
-        _, code, signal, oom = wire.words(packet)
-        return ExitStatus(code=code if signal == 0 else None, signal=signal or None, oom=bool(oom))
+        with _lock:
+            if self._status is not None:
+                return self._status
+            packet, _ = receive(self._control or conversation)
+            self._close_control()
+            if packet and wire.words(packet)[0] == wire_table.MESSAGE_EXITED:
+                _, code, signal, oom = wire.words(packet)
+                status = ExitStatus(code=code if signal == 0 else None, signal=signal or None, oom=bool(oom))
+                self._status = status
+                conversation.shutdown(_socket.SHUT_RDWR)
+                return status
+        return self._await_record()
 
     def _await_record(self) -> ExitStatus:
         """The monitor writes the record as soon as its child has ended, however long it goes on itself."""
@@ -289,13 +335,16 @@ class Process:
             InvalidInput: there is no such signal.
         """
         check_signal(number)
-        if self.pidfd < 0 or not process.kill_pidfd(self.pidfd, number):
+        if not self._send(number):
             raise Conflict(f"process {self.pid} has ended: process already finished", code="process-finished")
 
     def terminate(self) -> None:
         """The process has been killed (SIGKILL); nothing happens if it had ended."""
-        if self.pidfd >= 0:
-            process.kill_pidfd(self.pidfd, _SIGKILL)
+        self._send(_SIGKILL)
+
+    def _send(self, number: int) -> bool:
+        with _lock:
+            return self.pidfd >= 0 and process.kill_pidfd(self.pidfd, number)
 
     def resize(self, rows: int, columns: int) -> None:
         """Its terminal, which the monitor keeps, has this size in characters.

@@ -93,9 +93,9 @@ class StateDirectory:
 
     def close(self) -> None:
         """The descriptor, and with it the lock, is given back."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def lock(self, *, wait: bool = True) -> bool:
         """Whether we are the only one who changes the container; held until ``close``."""
@@ -106,10 +106,14 @@ class StateDirectory:
         return True
 
     def is_attached(self) -> bool:
-        """Whether the directory still has its name: another process may have deleted the container."""
+        """Whether the directory still has its name: another process may have deleted the container, or
+        another thread have closed this.
+        """
         try:
-            return os.stat(self.path).st_ino == os.fstat(self.fd).st_ino
-        except FileNotFoundError:
+            return self.fd >= 0 and os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EBADF):
+                raise
             return False
 
     def has(self, name: str) -> bool:
@@ -156,6 +160,8 @@ class StateDirectory:
         for attempt in range(_REMOVE_TRIES):
             for name in os.listdir(self.fd):
                 files.remove_if_there(name, self.fd)
+            if not self.is_attached():  # its name may be that of somebody's new directory
+                return
             try:
                 os.rmdir(self.path)
             except FileNotFoundError:
@@ -182,9 +188,7 @@ def _plain(value: "Any") -> "Any":
 
 def missing(container_id: str) -> NotFound:
     """The error for a container that is not there; callers of runtimes know these words."""
-    return NotFound(
-        f"container {container_id} does not exist: container does not exist", code="container-not-found"
-    )
+    return NotFound(f"container does not exist: {container_id}", code="container-not-found")
 
 
 def _open(root: str, container_id: str, name: str = "") -> StateDirectory:
