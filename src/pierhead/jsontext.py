@@ -76,6 +76,8 @@ def _parse_carefully(text: str, name: str) -> Any:
         raise InvalidInput(f"{name} is not JSON: {error.msg} ({where})", code="not-json") from None
     except RecursionError:
         raise InvalidInput(f"{name} is not usable JSON: nested too deeply", code="not-json") from None
+    except ValueError:  # Python reads no number of more than 4300 digits
+        raise InvalidInput(f"{name} is not usable JSON: a number is too long", code="not-json") from None
 
 
 def format_compact(value: Any) -> str:

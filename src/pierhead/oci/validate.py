@@ -200,6 +200,8 @@ def check_restricted_paths(spec: Spec, _: list[str]) -> None:
             raise invalid("needs a mount namespace", path)
         for index, each in enumerate(paths):
             check_text(each, f"{path}[{index}]")
+            if not each.startswith("/") and path != "$.mounts":  # of which relative ones are taken leniently
+                raise invalid(f"expected an absolute path, found {each!r}", f"{path}[{index}]")
 
 
 def check_time_offsets(spec: Spec, _: list[str]) -> None:

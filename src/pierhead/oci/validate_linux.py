@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _MAX_ERRNO = 4095  # linux/err.h; the kernel cuts larger ones down to it
 _MAX_TRACE_DATA = 0xFFFF  # SECCOMP_RET_DATA
 _SYSCALL_ARGS = 6
+_MAJOR_MAX, _MINOR_MAX = 2**12 - 1, 2**20 - 1  # linux/kdev_t.h
 _INTERFACE_NAME_MAX = 15  # IFNAMSIZ with its NUL, netdevice(7)
 
 # Parameters that an IPC namespace has its own of (ipc_namespaces(7); runc's list).
@@ -253,6 +254,8 @@ def check_devices(devices: tuple[Device, ...], *, path: str = "$.linux.devices")
         seen.add(device.path)
         if device.type != "p" and (device.major < 0 or device.minor < 0):
             raise invalid(f"{device.path} needs a major and a minor number", here)
+        if device.type != "p" and (device.major > _MAJOR_MAX or device.minor > _MINOR_MAX):
+            raise invalid(f"there is no device {device.major}:{device.minor}", here)
 
 
 def check_net_devices(

@@ -17,7 +17,7 @@ from pierhead.runtime import hooks, idmaps, launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
 from pierhead.runtime.config import Config
 from pierhead.runtime.container import Container
-from pierhead.runtime.handshake import Handshake
+from pierhead.runtime.handshake import Handshake, LaunchFailed
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
 from pierhead.runtime.plan.launch import LaunchView
@@ -175,6 +175,7 @@ class _Creation:
         self._gate = gate
         self._hierarchies = cgroupfs.discover()
         self._cgroups = launcher.new_manager(recipe.config, directory.name, self._hierarchies)
+        self._has_cgroup = False
         self._opened: list[int] = []
         self._steps: launcher.Steps | None = None
         self._state: ContainerState | None = None
@@ -183,16 +184,28 @@ class _Creation:
         try:
             launched = self._launch()
         except BaseException as error:
+            self._note_lack_of_memory(error)
             self._handshake.give_up()
             if self._steps is not None and self._steps.host_links:
                 launcher.attach_failure(error, self._detach)
-            launcher.attach_failure(error, lambda: launcher.end_processes(self._cgroups))
-            launcher.attach_failure(error, self._cgroups.remove)
+            if self._has_cgroup:  # else it may be there, and somebody else's
+                launcher.attach_failure(error, lambda: launcher.end_processes(self._cgroups))
+                launcher.attach_failure(error, self._cgroups.remove)
             raise
         finally:
             files.close_all(self._opened)
             self._opened.clear()
         return self._finish(launched)
+
+    def _note_lack_of_memory(self, error: BaseException) -> None:
+        """A process that is killed without a word was killed by somebody, or by its own limit."""
+        if not (self._has_cgroup and isinstance(error, LaunchFailed) and error.failure is None):
+            return
+        from pierhead.runtime.oom import oom_kills
+
+        memory = self._config.resources.memory
+        if memory is not None and oom_kills(self._cgroups.state):
+            error.hint = f"it needs more memory than its limit of {memory.limit} bytes"
 
     def _launch(self) -> "Launched":
         resources = self._config.resources.replace(devices=device_rules(self._config))
@@ -200,6 +213,7 @@ class _Creation:
             made = launcher.missing_directories(self._cgroups.state)
             self._handshake.promise(launcher.undo_list(made, self._directory.path))
             self._cgroups.create(resources)
+            self._has_cgroup = True
             self._cgroups.apply(resources)
         view = _view(
             self._directory.root,
@@ -226,6 +240,7 @@ class _Creation:
 
     def _place_by_pid(self, pid: int, resources: object) -> None:
         self._cgroups.create(resources, pid=pid)  # type: ignore[arg-type]
+        self._has_cgroup = True
         self._cgroups.apply(resources)  # type: ignore[arg-type]
 
     def _add_own_descriptors(

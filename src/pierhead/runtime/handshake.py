@@ -11,9 +11,8 @@ import _socket
 import os
 import select
 
-from pierhead.errors import OperationFailed
+from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import process
-from pierhead.oci.numbers import RLIMITS
 from pierhead.runtime import wire, wire_table
 from pierhead.runtime.packets import receive, socket_pair
 from pierhead.runtime.plan.launchplan import HEADER_SLOTS, LaunchPlan, Slot, assemble
@@ -55,6 +54,8 @@ if TYPE_CHECKING:
 
 _INT = 4
 _DEATH_S = 10.0
+_DESCRIPTORS_MAX = 240
+"""The helper's limit, init/wire.h; the kernel's is 253."""
 
 
 _NOTHING = LaunchPlan(operations=())
@@ -146,6 +147,9 @@ class Handshake:
             size = len(plan.slots) + HEADER_SLOTS
             fields = {**header, "flags": flags, "clone_flags": plan.clone_flags, "slots": size}
             first, *rest = wire.plan_packets(wire.encode_plan(fields, plan.encoded, slots), len(fds))
+            if len(fds) > _DESCRIPTORS_MAX:
+                message = f"{len(fds)} descriptors are more than can be handed on at once"
+                raise InvalidInput(message, code="bad-descriptor")
             self._send(first, fds)
             for packet in rest:
                 self._send(packet)
@@ -176,6 +180,8 @@ class Handshake:
             self._control.sendmsg([packet], ancillary, _socket.MSG_NOSIGNAL)
         except BrokenPipeError:
             raise LaunchFailed("pier-init ended before it had its plan") from None
+        except OSError as error:
+            raise _bad_descriptors(error, fds or []) from None
 
     # keeping step
 
@@ -299,7 +305,14 @@ class Handshake:
         failure = wire.decode_failure(packet)
         operations = self._plan.operations
         operation = operations[failure.index] if failure.index < len(operations) else None
-        return LaunchFailed(describe_failure(failure, operation), failure=failure, operation=operation)
+        from pierhead.runtime.failures import describe_failure
+
+        words = describe_failure(failure, operation, self._paths())
+        return LaunchFailed(words, failure=failure, operation=operation)
+
+    def _paths(self) -> dict[str, str]:
+        """What the descriptors that were opened for the plan are, by their names there."""
+        return {slot.name: slot.path for slot in self._plan.slots if slot.kind == "open"}
 
     # the end
 
@@ -370,84 +383,31 @@ class Handshake:
                 os.close(fd)
 
 
+def _bad_descriptors(error: OSError, fds: list[int]) -> PierheadError:
+    """Why descriptors cannot be handed on."""
+    for fd in fds:
+        try:
+            os.fstat(fd)
+        except (OSError, OverflowError):
+            return InvalidInput(
+                f"descriptor {fd}, which the process is to have, is not open", code="bad-descriptor"
+            )
+    return OperationFailed(f"cannot hand the plan to pier-init: {error.strerror}", errno=error.errno or 0)
+
+
 def _open_slot(name: str, path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # a FIFO would else wait for somebody to write
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(
+            f"cannot join the {name} {path}: there is no such file", code="no-such-namespace"
+        ) from None
     except OSError as error:
         raise OperationFailed(
             f"cannot open {path} for the {name}: {os.strerror(error.errno or 0).lower()}",
             errno=error.errno or 0,
         ) from None
-
-
-def describe_failure(failure: Failure, operation: wire.Operation | None) -> str:
-    """One sentence about what failed, naming the operation's object."""
-    reason = os.strerror(failure.errno).lower() if failure.errno else "failed"
-    if failure.errno == _ELOOP and failure.doing == "openat2":
-        reason = "a symbolic link is in the way"
-    elif failure.errno == _EXDEV and failure.doing == "find out where it leads":
-        reason = "a symbolic link leads it into /proc"
-    about = f" {failure.about}" if failure.about else ""
-    at = f"{failure.doing}{about}: {reason}"
-    if operation is None:
-        return at
-    if operation.name == "hook":
-        return _describe_hook(failure, operation, reason)
-    if operation.name == "find_executable":
-        return _describe_executable(failure, str(operation.arguments[0]))
-    what = _subject(operation)
-    return f"{what}: {at}" if what else at
-
-
-def _describe_hook(failure: Failure, operation: wire.Operation, reason: str) -> str:
-    kind, path = operation.why.partition(":")[0], str(operation.arguments[0])
-    name = f"{kind} hook ({path})"
-    if failure.doing == "hook failed":
-        return f"{name} failed with {failure.about}"
-    if failure.errno == _ETIMEDOUT:
-        return f"{name} did not end within {int(operation.arguments[3]) // 1000} s"
-    return f"{name} cannot be run: {reason}"
-
-
-def _describe_executable(failure: Failure, name: str) -> str:
-    if failure.doing == "search the PATH":
-        found = "executable file not found in $PATH" if failure.errno == _ENOENT else "permission denied"
-        return f'exec: "{name}": {found}'
-    if failure.errno == _ENOENT:
-        return f'exec: "{name}": stat {failure.about}: no such file or directory'
-    return f'exec: "{name}": {os.strerror(failure.errno).lower()}'
-
-
-_ENOENT, _EXDEV, _ELOOP, _ETIMEDOUT = 2, 18, 40, 110
-
-
-def _subject(operation: wire.Operation) -> str:
-    named = {name: _shown(value) for name, value in operation.named_arguments()}
-    if operation.name == "mount":
-        return f"cannot mount {named['type']} on {named['target']}"
-    if operation.name == "bind":
-        return f"cannot bind {named['source']} to {named['target']}"
-    if operation.name == "label":
-        field = "apparmorProfile" if named["attribute"].startswith("apparmor") else "selinuxLabel"
-        return f"cannot apply {field} {named['value'].removeprefix('exec ')}"
-    if operation.name == "rlimit":
-        limit = next(kind for kind, number in RLIMITS.items() if str(number) == named["resource"])
-        return f"cannot set {limit} to {named['soft']}:{named['hard']}"
-    if operation.name == "keyring" and named["label"]:
-        return f"cannot apply selinuxLabel {named['label']} to the session keyring"
-    if operation.name == "setns":
-        return f"cannot join the {named['namespace']}"
-    if operation.name == "execute":
-        return f'exec: "{named["arguments"]}"'
-    for key in ("path", "target", "name", "source"):
-        if key in named:
-            return f"cannot perform {operation.name} {named[key]}"
-    return f"cannot perform {operation.name}"
-
-
-def _shown(value: Argument) -> str:
-    """An argument in words; of a list of strings the first."""
-    return value.split(b"\0")[0].decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def hold_user_namespace(write_maps: Callable[[int], None]) -> int:

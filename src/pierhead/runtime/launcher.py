@@ -9,7 +9,7 @@ undoes it if Python itself is gone.
 import _socket
 import os
 
-from pierhead.errors import OperationFailed, PierheadError
+from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import cgroupfs, files, process
 from pierhead.runtime import hooks, idmaps, resolve, state, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
@@ -70,12 +70,24 @@ def open_placement(
 ) -> None:
     """The descriptors of a placement are open and named."""
     for name, path in placed.files.items():
-        given[name] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        given[name] = _open_cgroup(path, os.O_WRONLY)
         opened.append(given[name])
     if placed.into_directory:
-        given["cgroup"] = os.open(placed.into_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        given["cgroup"] = _open_cgroup(placed.into_directory, os.O_RDONLY | os.O_DIRECTORY)
         opened.append(given["cgroup"])
         header["cgroup"] = "cgroup"
+
+
+def _open_cgroup(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except FileNotFoundError:
+        directory = path if flags & os.O_DIRECTORY else os.path.dirname(path)
+        raise NotFound(f"there is no cgroup {directory}", code="no-such-cgroup") from None
+    except OSError as error:
+        raise OperationFailed(
+            f"cannot open {path}: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0
+        ) from None
 
 
 def cgroup_directories(cgroups: CgroupState) -> dict[str, str]:
@@ -298,6 +310,7 @@ def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, i
     """
     given = {f"kept {number}": fd for number, fd in enumerate(request.preserve_fds)}
     header: dict[str, Argument] = {}
+    _check_terminal(request)
     if request.terminal:
         if request.console >= 0:
             given["console"] = request.console
@@ -312,6 +325,18 @@ def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, i
         header["flags"] = _MONITORED_EXIT
         header.update(request.stdio.log_header())
     return given, header
+
+
+def _check_terminal(request: Request) -> None:
+    """A terminal has somebody at its other end, and nothing else has."""
+    if request.terminal and request.console < 0 and not request.supervise:
+        raise InvalidInput(
+            "the process wants a terminal, and there is nobody to get its other end",
+            code="no-console",
+            hint="give a console socket, or have the process supervised",
+        )
+    if request.console >= 0 and not request.terminal:
+        raise InvalidInput("a console socket is given for a process without a terminal", code="no-terminal")
 
 
 def undo_list(directories: "tuple[str, ...]", state_path: str) -> bytes:
