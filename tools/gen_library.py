@@ -499,7 +499,7 @@ except NotFound as error:
 
 ```output
 container-not-found 404
-container nobody does not exist: container does not exist
+container does not exist: nobody
 ```
 
 ## Kinds

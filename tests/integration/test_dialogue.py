@@ -129,9 +129,9 @@ def test_run(containers: Containers, packets: list[Packet]) -> None:
 
 
 def test_create(containers: Containers, packets: list[Packet]) -> None:
-    """With a gate the launch ends with ready."""
+    """With a gate the launch ends with ready, and the answer that the container is known."""
     container = containers.create("true")
-    assert sorted(map(str, packets)) == ["commit ▶", "plan ▶", "undo ▶", "◀ child init", "◀ ready"]
+    assert sorted(map(str, packets)) == ["commit ▶", "go ▶", "plan ▶", "undo ▶", "◀ child init", "◀ ready"]
     assert_as_drawn(packets)
     container.start()
     container.wait(10)

@@ -47,10 +47,11 @@ def test_directions() -> None:
             assert packet.to_python == (packet.message != "go"), packet
 
 
-def test_every_sync_is_answered() -> None:
-    """After each sync comes a go before the next sync: the process does nothing meanwhile."""
-    spoken = [packet.message for packet in drawings()[0] if packet.message in ("sync", "go")]
-    assert spoken == ["sync", "go"] * (len(spoken) // 2)
+def test_whoever_waits_is_answered() -> None:
+    """After each sync, and after ready, comes a go before the next one: nothing happens meanwhile."""
+    spoken = [packet.message for packet in drawings()[0] if packet.message in ("sync", "ready", "go")]
+    assert spoken[1::2] == ["go"] * (len(spoken) // 2)
+    assert "go" not in spoken[::2]
 
 
 def test_a_descriptor_comes_before_its_sync() -> None:
