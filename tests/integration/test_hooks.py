@@ -18,8 +18,6 @@ from tests.support.containers import Containers, status_of
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pierhead.runtime import Config
 
 pytestmark = requires("root")
@@ -73,9 +71,9 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @pytest.fixture
-def journal(containers: Containers) -> Iterator[Journal]:
+def journal(containers: Containers) -> Journal:
     """An empty journal."""
-    return Journal(containers.own_rootfs().parent)  # type: ignore[return-value]
+    return Journal(containers.directory())
 
 
 def config_of(containers: Containers, journal: Journal, script: str = "true", **changes: Any) -> Config:

@@ -105,12 +105,16 @@ class Containers:
         """An id that no other test uses."""
         return f"pierhead-test-{os.getpid()}-{next(_numbers)}"
 
+    def directory(self) -> Path:
+        """An empty directory that anybody may enter."""
+        made = Path(tempfile.mkdtemp(prefix="pierhead-test-"))
+        self._directories.append(str(made))
+        made.chmod(0o755)
+        return made
+
     def own_rootfs(self) -> Path:
-        """A root file system that the test may write to; anybody may enter its parent directories."""
-        directory = tempfile.mkdtemp(prefix="pierhead-test-")
-        self._directories.append(directory)
-        Path(directory).chmod(0o755)
-        return make_rootfs(f"{directory}/rootfs")
+        """A root file system that the test may write to, in a directory that anybody may enter."""
+        return make_rootfs(self.directory() / "rootfs")
 
     def config(
         self,

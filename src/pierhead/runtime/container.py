@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-    from pierhead.oci.runtime import Resources
+    from pierhead.oci.runtime import DeviceRule, Resources
     from pierhead.runtime.config import Config, ProcessSpec
     from pierhead.runtime.exitrecord import ExitRecord
     from pierhead.runtime.handshake import LaunchFailed
@@ -417,32 +417,39 @@ class Container:
     def update(self, resources: Resources) -> list[str]:
         """The limits that ``resources`` gives are in force; returns a sentence for each that has no effect.
 
+        Device rules are further ones, after those in force.
+
         Raises:
             Conflict: the container has stopped.
             Unsupported, OperationFailed: the machine or the kernel refuses.
         """
+        from pierhead.runtime.config import config_from_document, config_to_document
+        from pierhead.runtime.plan.devices import device_rules
+
         with self._exclusive() as directory:
             self._need_running()
             cgroups = self._need_cgroup("update")
-            warnings = cgroups.apply(resources, update=True)
-            merged = _merge(self.config.resources, resources)
-            self._config = self.config.replace(resources=merged)
+            # another process may have changed it since we read it
+            config = config_from_document(directory.load().config)
+            changed = config.replace(resources=_merge(config.resources, resources))
+            applied = resources
             if resources.devices:
-                self._replace_device_program()
-            from pierhead.runtime.config import config_to_document
-
-            directory.save(self._known.replace(config=config_to_document(self._config)))
+                applied = resources.replace(devices=device_rules(config.replace(resources=resources)))
+            warnings = cgroups.apply(applied, update=True)
+            if resources.devices:
+                self._replace_device_program(device_rules(changed))
+            directory.save(self._known.replace(config=config_to_document(changed)))
+            self._config = changed
             return warnings
 
-    def _replace_device_program(self) -> None:
+    def _replace_device_program(self, rules: tuple[DeviceRule, ...]) -> None:
         from pierhead.runtime import launcher
         from pierhead.runtime.handshake import perform_on_host
-        from pierhead.runtime.plan.devices import device_rules
 
         tree = launcher.unified_tree(self._known.cgroup)
         if tree is None:
             return
-        program = launcher.compile_devices(device_rules(self.config))
+        program = launcher.compile_devices(rules)
         why = "the kernel asks this program whenever the container opens or makes a device"
         operation = wire.Operation(
             name="device_program", arguments=(launcher.DEVICE_SLOT, program), place=wire.STAGE, why=why
@@ -566,7 +573,9 @@ def _merge(old: Resources, new: Resources) -> Resources:
         given, before = getattr(new, name), getattr(old, name)
         if given in (None, (), {}):
             continue
-        if hasattr(given, "fields") and before is not None:
+        if name == "devices":  # the later rule decides
+            given = (*before, *given)
+        elif hasattr(given, "fields") and before is not None:
             given = before.replace(
                 **{key: value for key, value in given.__dict__.items() if value not in (None, "", ())}
             )

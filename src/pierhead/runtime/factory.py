@@ -138,6 +138,7 @@ def _view(
 
 
 def _launch(root: str, container_id: str, config: Config, request: Request, *, gate: bool) -> Container:
+    launcher.check_request(request)
     recipe = recipe_for(config)
     frozen = config.freezer_state == "frozen"
     if frozen and config.cgroup_manager == "disabled":

@@ -4,7 +4,7 @@ import os
 
 from pierhead.errors import Conflict
 from pierhead.linux import cgroupfs, files
-from pierhead.runtime import launcher, resolve, status
+from pierhead.runtime import launcher, resolve, state, status
 from pierhead.runtime.handshake import Handshake, LaunchFailed
 from pierhead.runtime.launcher import Placement, Request
 from pierhead.runtime.plan.join import plan_exec
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _EBUSY = 16
 
 
+def _record_name(exec_id: str) -> str:
+    return f"exec-{state.directory_name(exec_id)}.json"
+
+
+def _attach_name(exec_id: str) -> str:
+    return f"exec-{state.directory_name(exec_id)}.attach"
+
+
 class Joining:
     """One container, as processes join it."""
 
@@ -34,6 +42,7 @@ class Joining:
         self, wanted: "ProcessSpec", request: Request, *, exec_id: str, cgroup: str
     ) -> tuple[Process, dict[int, int]]:
         """The process runs; with it the times of its operations, if they were asked for."""
+        launcher.check_request(request)
         try:
             return self._launch(wanted, request, exec_id, self._place(cgroup))
         except LaunchFailed as error:
@@ -99,6 +108,7 @@ class Joining:
         config, process = self._resolve(wanted)
         plan = self._plan(config, process, request, placed)
         opened: list[int] = []
+        given: dict[str, int] = {}
         try:
             given, header = launcher.given_descriptors(request, opened)
             given["init process"] = self._open_init(opened)
@@ -113,6 +123,10 @@ class Joining:
                     before_commit=lambda _: None,
                     supervised=request.supervise,
                 )
+        except BaseException:
+            if "attach" in given:
+                files.remove_if_there(_attach_name(exec_id), self._directory.fd)
+            raise
         finally:
             files.close_all(opened)
         return self._process(launched, record), launched.trace
@@ -134,10 +148,22 @@ class Joining:
 
         check_container_id(exec_id)
         given["state directory"], header["state"] = self._directory.fd, "state directory"
-        header["exit_name"] = f"exec-{exec_id}.json"
-        opened.append(status.make_listener(self._directory, f"exec-{exec_id}.attach"))
+        header["exit_name"] = _record_name(exec_id)
+        opened.append(self._listen(exec_id))
         given["attach"], header["attach"] = opened[-1], "attach"
-        return f"{self._directory.path}/exec-{exec_id}.json"
+        return f"{self._directory.path}/{_record_name(exec_id)}"
+
+    def _listen(self, exec_id: str) -> int:
+        """The socket of a new monitor; what an earlier one of this id has left is gone."""
+        with state.open_state(self._directory.root, self._directory.id) as directory:
+            directory.lock()
+            ended = directory.has(_record_name(exec_id))
+            if not ended and status.has_listener(directory, _attach_name(exec_id)):
+                message = f"container {self._known.id} has a process {exec_id} already"
+                raise Conflict(message, code="exec-id-taken")
+            files.remove_if_there(_attach_name(exec_id), directory.fd)
+            files.remove_if_there(_record_name(exec_id), directory.fd)
+            return status.make_listener(directory, _attach_name(exec_id))
 
     def _process(self, launched: "Launched", record: str) -> Process:
         from pierhead.runtime.exitrecord import read_exit_record

@@ -304,6 +304,26 @@ def _write_oom_score(pid: int, score: int) -> None:
         ) from None
 
 
+def check_request(request: Request) -> None:
+    """The terminal, if there is one, is somebody's, and descriptors are open.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    streams = () if request.terminal else (request.stdio.input, request.stdio.output, request.stdio.error)
+    for fd in (*request.preserve_fds, *(fd for fd in streams if isinstance(fd, int))):
+        try:
+            os.fstat(fd)
+        except (OSError, OverflowError):
+            raise InvalidInput(f"descriptor {fd} is not open", code="bad-descriptor") from None
+    if request.terminal and request.console < 0 and not request.supervise:
+        raise InvalidInput(
+            "nobody keeps the process's terminal",
+            code="terminal-without-keeper",
+            hint="give a console socket, or have a monitor keep it",
+        )
+
+
 def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, int], dict[str, Argument]]":
     """Descriptors by slot name for a plan, and the header fields for a monitor; what is opened is listed
     too.

@@ -54,12 +54,15 @@ def observe_status(directory: StateDirectory, known: ContainerState, cgroups: Cg
 
 def is_waiting(directory: StateDirectory) -> bool:
     """Whether the init process waits at its gate: its socket is there and somebody listens."""
-    if not directory.has(state.GATE):
-        return False
+    return directory.has(state.GATE) and has_listener(directory, state.GATE)
+
+
+def has_listener(directory: StateDirectory, name: str) -> bool:
+    """Whether somebody listens at the socket of this name."""
     kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
     gate = _socket.socket(_socket.AF_UNIX, kind)
     try:
-        gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
+        gate.connect(f"/proc/self/fd/{directory.fd}/{name}")
     except (ConnectionRefusedError, FileNotFoundError):
         return False
     except BlockingIOError:  # as many have asked as may wait in line: a stopped process answers none of them
@@ -77,8 +80,12 @@ def make_gate(directory: StateDirectory) -> int:
 def make_listener(directory: StateDirectory, name: str) -> int:
     """A listening packet socket in the state directory; its descriptor."""
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    # the kernel gives the file the socket's mode; a umask would hold for every thread of the program
-    os.fchmod(socket.fileno(), 0o600)
-    socket.bind(f"/proc/self/fd/{directory.fd}/{name}")
-    socket.listen(8)
+    try:
+        # the kernel gives the file the socket's mode; a umask would hold for every thread of the program
+        os.fchmod(socket.fileno(), 0o600)
+        socket.bind(f"/proc/self/fd/{directory.fd}/{name}")
+        socket.listen(8)
+    except BaseException:
+        socket.close()
+        raise
     return socket.detach()
