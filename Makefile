@@ -54,7 +54,7 @@ test: packages check
 	$(MAKE) --no-print-directory test-v2
 
 test-v2: $(VENV)/tools
-	tests/guest/test-v2
+	PYTHON=$(abspath $(BIN)/python) tests/guest/test-v2
 
 bench: $(VENV)/tools packages
 	$(BIN)/python -m tests.bench
