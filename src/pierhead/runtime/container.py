@@ -268,11 +268,12 @@ class Container:
         return gate
 
     def _start_failure(self, packet: bytes) -> LaunchFailed:
-        from pierhead.runtime.handshake import LaunchFailed, describe_failure
+        from pierhead.runtime.failures import describe_failure
+        from pierhead.runtime.handshake import LaunchFailed
 
         failure = wire.decode_failure(packet)
         operation = self.plan_again().operations[failure.index]
-        return LaunchFailed(describe_failure(failure, operation), failure=failure, operation=operation)
+        return LaunchFailed(describe_failure(failure, operation, {}), failure=failure, operation=operation)
 
     def plan_again(self) -> LaunchPlan:
         """The plan that its first process was launched by."""

@@ -15,7 +15,7 @@ import fcntl
 import os
 
 from pierhead import jsontext
-from pierhead.errors import Conflict, NotFound
+from pierhead.errors import Conflict, Forbidden, InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.ids import check_container_id
 from pierhead.linux import files
 from pierhead.oci.document import decode, empty, encode
@@ -34,6 +34,9 @@ ATTACH = "attach"
 _REMOVE_TRIES = 8
 EXIT_RECORD = "exit.json"
 NAMES = (STATE_FILE, GATE, ATTACH, EXIT_RECORD)
+_DEBRIS = (GATE, ATTACH, EXIT_RECORD)
+_DEBRIS_OF = (f".{STATE_FILE}.", f".{EXIT_RECORD}", "exec-", ".exec-")
+_MODE = 0o711
 _NAME_MAX = 200
 _CUT = "~"
 _TRIES = 100
@@ -124,6 +127,15 @@ class StateDirectory:
             return False
         return True
 
+    def is_debris(self) -> bool:
+        """Whether it is no container's, and holds nothing but what a killed launcher leaves.
+
+        Whoever gives us a directory of something else for a root must not lose what is in there.
+        """
+        if os.fstat(self.fd).st_mode & 0o7777 != _MODE:
+            return False
+        return all(name in _DEBRIS or name.startswith(_DEBRIS_OF) for name in os.listdir(self.fd))
+
     def save(self, state: ContainerState, config_text: str = "") -> None:
         """The state is in its file.
 
@@ -146,14 +158,18 @@ class StateDirectory:
             text = files.read_file(STATE_FILE, directory_fd=self.fd)
         except FileNotFoundError:
             raise missing(self.id) from None
-        document = jsontext.parse(text, name=f"{self.path}/{STATE_FILE}")
-        return ContainerState(
-            **{
-                **document,
-                "cgroup": decode(CgroupState, document["cgroup"]),
-                "host_links": tuple(_host_link(link) for link in document["host_links"]),
-            }
-        )
+        name = f"{self.path}/{STATE_FILE}"
+        document = jsontext.parse(text, name=name)
+        try:
+            return ContainerState(
+                **{
+                    **document,
+                    "cgroup": decode(CgroupState, document["cgroup"]),
+                    "host_links": tuple(_host_link(link) for link in document["host_links"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise InvalidInput(f"{name} is not the state of a container: {error}", code="bad-state") from None
 
     def remove(self) -> None:
         """The directory and everything in it are gone; what else is in there goes too."""
@@ -198,6 +214,8 @@ def _open(root: str, container_id: str, name: str = "") -> StateDirectory:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise missing(container_id) from None
+    except OSError as error:
+        raise _unusable(root, error) from None
     return StateDirectory(root, container_id, fd, name)
 
 
@@ -220,26 +238,42 @@ def claim(root: str, container_id: str) -> StateDirectory:
         InvalidInput: no container can have this id.
     """
     check_container_id(container_id)
-    os.makedirs(root, mode=0o711, exist_ok=True)
+    try:
+        os.makedirs(root, mode=0o711, exist_ok=True)
+    except OSError as error:
+        raise _unusable(root, error) from None
     name = directory_name(container_id)
     for _ in range(_TRIES):
         try:
-            os.mkdir(f"{root}/{name}", 0o711)
+            os.mkdir(f"{root}/{name}", _MODE)
         except FileExistsError:
             if not _sweep(root, name):
                 raise Conflict(
                     f"container with given ID already exists: {container_id}", code="container-exists"
                 ) from None
             continue
+        except OSError as error:
+            raise _unusable(root, error) from None
         try:
             directory = _open(root, container_id, name)
         except NotFound:  # somebody who lists took it for debris
             continue
+        os.fchmod(directory.fd, _MODE)  # whatever the umask
         directory.lock()
         if directory.is_attached() and not directory.has(STATE_FILE):
             return directory
         directory.close()
     raise Conflict(f"container {container_id} is being created by somebody else", code="container-exists")
+
+
+def _unusable(root: str, error: OSError) -> PierheadError:
+    """Why containers' states cannot be kept there."""
+    message = f"cannot keep states of containers in {root}: {os.strerror(error.errno or 0).lower()}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Forbidden(message, code="state-permission", hint="run as root, or choose another root")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return InvalidInput(message, code="bad-root")
+    return OperationFailed(message, errno=error.errno or 0)
 
 
 def _sweep(root: str, name: str) -> bool:
@@ -251,7 +285,7 @@ def _sweep(root: str, name: str) -> bool:
     except NotFound:
         return True
     with directory:
-        if directory.has(STATE_FILE) or not directory.lock(wait=False) or directory.has(STATE_FILE):
+        if not directory.is_debris() or not directory.lock(wait=False) or not directory.is_debris():
             return False
         if directory.is_attached():
             directory.remove()
@@ -264,6 +298,8 @@ def list_ids(root: str) -> list[str]:
         names = os.listdir(root)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise _unusable(root, error) from None
     found = []
     for name in names:
         if os.path.exists(f"{root}/{name}/{STATE_FILE}"):
