@@ -107,14 +107,14 @@ long op_seccomp(struct launch *l, const struct argument *a)
 	return await_go(l, SYNC_SECCOMP);
 }
 
-/* An attribute of our own security: /proc/PID/attr/NAME, without the symbolic links "self" and "thread-self". */
+/* An attribute of our own security: /proc/PID/attr/NAME. */
 static long write_attribute(struct launch *l, const char *name, const struct argument *value)
 {
 	LINE(path, 64);
 	int proc = own_proc(l);
 
 	TRY(proc);
-	line_number(&path, sys(getpid));
+	TRY(line_own_number(l, &path));
 	line_text(&path, "/attr/");
 	line_text(&path, name);
 	memcpy(l->note, line_end(&path), path.length + 1);

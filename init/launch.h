@@ -59,6 +59,8 @@ int root_target(struct launch *l, const char *path, uint64_t kind);
 int root_parent(struct launch *l, const char *path, const char **name);
 long make_directories(struct launch *l, const char *path, uint64_t mode);
 int own_proc(struct launch *l);
+/* our number as that procfs has it: of another pid namespace's it is not getpid's */
+long line_own_number(struct launch *l, struct line *path);
 long write_file_at(struct launch *l, int directory, const char *path, const char *text, size_t length);
 
 /* copy.c: everything in one directory is in the other too, with its owner and mode */

@@ -200,6 +200,17 @@ int own_proc(struct launch *l)
 	return l->proc;
 }
 
+/* A link of procfs says it; to follow that link would be to trust that nothing was mounted over it. */
+long line_own_number(struct launch *l, struct line *path)
+{
+	char number[16];
+	long length = STEP(l, "readlink", "/proc/self", sys(readlinkat, l->proc, "self", number, sizeof number));
+
+	if (length > 0)
+		line_bytes(path, number, (size_t)length);
+	return length;
+}
+
 long write_file_at(struct launch *l, int directory, const char *path, const char *text, size_t length)
 {
 	int fd = STEP(l, "open", path,

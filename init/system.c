@@ -39,7 +39,7 @@ long op_timens_offsets(struct launch *l, const struct argument *a)
 	long error;
 
 	TRY(proc);
-	line_number(&path, sys(getpid));
+	TRY(line_own_number(l, &path));
 	line_text(&path, "/timens_offsets");
 	/* who is not dumpable has files that belong to the host's root alone, and we may be another user by now */
 	sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);

@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -550,6 +551,8 @@ static long try_setgroups(void) { return syscall(SYS_setgroups, 0, NULL); }
 static long try_personality(void) { return syscall(SYS_personality, 0x0040000 /* ADDR_NO_RANDOMIZE */); }
 static long try_mknod(void) { return mknod("/tmp/probe-node", S_IFCHR | 0600, makedev(1, 3)); }
 static long try_ptrace(void) { return ptrace(PTRACE_TRACEME, 0, NULL, NULL); }
+static long try_push_input(void) { return ioctl(0, TIOCSTI, "x"); }
+static long try_take_terminal(void) { return ioctl(0, TIOCSCTTY, 0); }
 static long try_no_such_call(void) { return syscall(1000); }
 
 static long try_clone3(void)
@@ -581,7 +584,7 @@ static const struct {
 	ATTEMPT(kexec), ATTEMPT(init_module), ATTEMPT(delete_module), ATTEMPT(reboot), ATTEMPT(settime), ATTEMPT(syslog),
 	ATTEMPT(acct), ATTEMPT(swapon), ATTEMPT(quotactl), ATTEMPT(vsock), ATTEMPT(alg), ATTEMPT(fsopen), ATTEMPT(open_tree),
 	ATTEMPT(move_mount), ATTEMPT(mount_setattr), ATTEMPT(chroot), ATTEMPT(sethostname), ATTEMPT(setgroups),
-	ATTEMPT(personality), ATTEMPT(mknod), ATTEMPT(ptrace), ATTEMPT(no_such_call), ATTEMPT(process_vm),
+	ATTEMPT(personality), ATTEMPT(mknod), ATTEMPT(ptrace), ATTEMPT(push_input), ATTEMPT(take_terminal), ATTEMPT(no_such_call), ATTEMPT(process_vm),
 };
 
 static bool attempt(const char *name)

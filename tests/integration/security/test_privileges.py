@@ -19,7 +19,7 @@ from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import Capabilities, IDMapping, User
 from pierhead.runtime import ProcessSpec, Stdio
 from pierhead.runtime.config import DEFAULT_MOUNTS, SECCOMP_UNCONFINED
-from tests.support.containers import namespaces
+from tests.support.containers import namespaces, read_to_end, wait_until
 from tests.support.probe import PROBE, look, make_probe_rootfs, read_sight
 from tests.support.requires import requires
 
@@ -194,6 +194,39 @@ def test_nothing_of_the_launcher_is_inherited(containers: Containers, probe_root
             "secure_bits": 0,
             "death_signal": 0,
         }
+
+
+def test_the_callers_terminal_takes_no_input_from_inside(containers: Containers, probe_rootfs: Path) -> None:
+    """A process whose streams are the caller's own terminal cannot type into it, nor make it its own."""
+    import pty
+
+    master, slave = pty.openpty()
+    owner = ["setsid", "--ctty", "sleep", "1000"]
+    with subprocess.Popen(owner, stdin=slave, stdout=slave) as shell:
+        wait_until("the terminal is somebody's", lambda: tty_of(shell.pid) != 0)
+        words = ("try=push_input", "try=take_terminal", "tty")
+        reader, writer = os.pipe()
+        process: dict[str, Any] = {
+            "args": (PROBE, *words),
+            "rootfs": str(probe_rootfs),
+            "seccomp": SECCOMP_UNCONFINED,
+        }
+        stdio = Stdio(input=slave, output=writer, error=writer)
+        container = containers.start(**process, options={"stdio": stdio})
+        os.close(writer)
+        sight = read_sight(read_to_end(reader))
+        container.wait(10)
+        shell.kill()
+    os.close(master)
+    os.close(slave)
+    assert sight["try=push_input"]["errno"] in (errno.EPERM, errno.EIO)
+    assert sight["try=take_terminal"]["errno"] == errno.EPERM
+    assert sight["tty"]["controlling"] is False
+
+
+def tty_of(pid: int) -> int:
+    """The device number of the process's controlling terminal; 0 for none.  Source: proc_pid_stat(5), 7."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[4])
 
 
 def test_the_callers_keys_stay_with_the_caller(containers: Containers, probe_rootfs: Path) -> None:
