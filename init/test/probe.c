@@ -11,6 +11,7 @@
  *   hunt=SECONDS       look into every process that is not ours and say what could be opened
  *   trace=WORD         trace every other process that has an argument beginning so, and neglect it for ever
  *   leave=MARK         chroot out by an open descriptor and "..", then say whether MARK of the host is in sight
+ *   nest=DIRECTORY=N   N directories, each in the one before; says how many could be made
  *   exchange=A=B       rename A and B into each other's place, for ever
  *   sleep=SECONDS      0: until killed
  *
@@ -798,6 +799,21 @@ static const char *kind_name(mode_t mode)
 	       S_ISBLK(mode) ? "block" : S_ISLNK(mode) ? "link" : S_ISFIFO(mode) ? "fifo" : "socket";
 }
 
+static void act_nest(const char *path, int depth)
+{
+	char name[201];
+	int made = 0;
+
+	memset(name, 'd', 200);
+	name[200] = 0;
+	if (chdir(path) == 0)
+		while (made < depth && mkdir(name, 0755) == 0 && chdir(name) == 0)
+			made++;
+	number("made", made);
+	if (chdir("/") < 0)
+		number("errno", errno);
+}
+
 static void act_stat(const char *path)
 {
 	struct stat about;
@@ -905,6 +921,8 @@ static bool act(const char *name, char *first_argument)
 			result(chmod(first_argument, (mode_t)strtoul(second, NULL, 8)));
 		else if (!strcmp(name, "chown"))
 			result(chown(first_argument, (uid_t)atoi(second), (gid_t)-1));
+		else if (!strcmp(name, "nest"))
+			act_nest(first_argument, atoi(second));
 		else if (!strcmp(name, "exchange"))
 			exchange(first_argument, second);
 		else

@@ -21,6 +21,7 @@ import os
 import time
 
 from pierhead.errors import Forbidden, InvalidInput, OperationFailed, Unsupported
+from pierhead.linux.cgroup_tree import walk
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -230,14 +231,14 @@ def normalise_path(path: str) -> str:
 # Files
 
 
-def read_text(directory: str, file: str) -> str | None:
+def read_text(directory: str, file: str, parent_fd: int | None = None) -> str | None:
     """The whole file, or None where there is no such file (or no such cgroup any more).
 
     Raises:
         OperationFailed: the kernel refuses to read it.
     """
     try:
-        return _read_whole(f"{directory}/{file}")
+        return _read_whole(f"{directory}/{file}", parent_fd)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV):
             return None
@@ -264,8 +265,8 @@ def write_lines(directory: str, file: str, lines: Iterable[str]) -> None:
         raise _failure(f"cannot set {file} of cgroup {directory}{value}", error) from None
 
 
-def _read_whole(file: str) -> str:
-    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+def _read_whole(file: str, parent_fd: int | None = None) -> str:
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
         chunks = []
         while chunk := os.read(fd, 65536):
@@ -457,39 +458,31 @@ def remove(directory: str, *, timeout_s: float = 2.0) -> None:
             raise _failure(f"cannot remove cgroup {directory}", error) from None
     else:
         return
-    for inner in descendants(directory):
-        _remove_one(inner, timeout_s)
+    try:
+        for parent_fd, name in walk(directory):
+            _remove_one(name, timeout_s, parent_fd)
+    except OSError as error:
+        raise _failure(f"cannot list cgroup {directory}", error) from None
+    _remove_one(directory, timeout_s)
 
 
-def _remove_one(directory: str, timeout_s: float) -> None:
+def _remove_one(directory: str, timeout_s: float, parent_fd: int | None = None) -> None:
     """Rmdir; EBUSY is tried again, for a killed process leaves its cgroup a moment after its death."""
     deadline, pause = time.monotonic() + timeout_s, 0.0005
     while True:
         try:
-            os.rmdir(directory)
+            os.rmdir(directory, dir_fd=parent_fd)
         except FileNotFoundError:
             return
         except OSError as error:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                pids = procs_of(directory)
+                pids = procs_of(directory, parent_fd)
                 holders = f" ({len(pids)} processes are in it, first {pids[0]})" if pids else ""
                 raise _failure(f"cannot remove cgroup {directory}{holders}", error) from None
         else:
             return
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
-
-
-def descendants(directory: str) -> list[str]:
-    """The cgroup and all below it, innermost first; empty when it does not exist."""
-    try:
-        with os.scandir(directory) as entries:
-            inner = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _failure(f"cannot list cgroup {directory}", error) from None
-    return [group for child in inner for group in descendants(child)] + [directory]
 
 
 # Processes
@@ -532,18 +525,29 @@ def _join_failure(directory: str, pid: int, error: OperationFailed) -> Operation
     )
 
 
-def procs_of(directory: str) -> list[int]:
-    """The processes in this very cgroup (of a threaded one: its threads); empty when it does not exist."""
+def procs_of(directory: str, parent_fd: int | None = None) -> list[int]:
+    """The processes in this very cgroup (of a threaded one: its threads); empty when it does not exist.
+
+    Args:
+        directory: of the cgroup, from the parent's if there is one.
+        parent_fd: a descriptor of the parent's directory.
+    """
     try:
-        text = read_text(directory, "cgroup.procs")
+        text = read_text(directory, "cgroup.procs", parent_fd)
     except OperationFailed as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
-        text = read_text(directory, "cgroup.threads")
+        text = read_text(directory, "cgroup.threads", parent_fd)
     # A process of another pid namespace shows as 0.
     return [int(pid) for pid in (text or "").split() if pid != "0"]
 
 
 def procs(directory: str) -> list[int]:
     """The processes in the cgroup and in all below it, ascending."""
-    return sorted({pid for group in descendants(directory) for pid in procs_of(group)})
+    found = set(procs_of(directory))
+    try:
+        for parent_fd, name in walk(directory):
+            found.update(procs_of(name, parent_fd))
+    except OSError as error:
+        raise _failure(f"cannot list cgroup {directory}", error) from None
+    return sorted(found)

@@ -301,6 +301,32 @@ def test_a_cgroup_that_others_use_is_not_taken(containers: Containers, probe_roo
         os.rmdir(directory)
 
 
+def test_cgroups_too_deep_for_a_path(containers: Containers, probe_rootfs: Path) -> None:
+    """A container that may divide its cgroup nests some so deep that no path leads there; it can still be
+    paused, killed and removed.
+    """
+    kinds = {"cgroup": ("nosuid", "nodev", "noexec")}
+    mounts = tuple(mount.replace(options=kinds.get(mount.type, mount.options)) for mount in DEFAULT_MOUNTS)
+    top = "/sys/fs/cgroup" if discover().mode == "v2" else "/sys/fs/cgroup/freezer"
+    reader, writer = os.pipe()
+    container = containers.start(
+        args=(PROBE, f"nest={top}=60", "sleep=0"),
+        rootfs=str(probe_rootfs),
+        mounts=mounts,
+        options={"stdio": Stdio(input=None, output=writer, error=writer)},
+    )
+    os.close(writer)
+    assert read_sight(os.read(reader, 1000).decode())[f"nest={top}=60"] == {"made": 60}
+    os.close(reader)
+    assert container.processes() == [container.init_pid]
+    container.pause()
+    assert container.status == "paused"
+    container.resume()
+    container.kill(9, all=True)
+    container.wait(10)
+    container.delete()
+
+
 def test_other_users_cannot_reach_a_containers_state(
     containers: Containers, probe_rootfs: Path, tmp_path: Path
 ) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput, OperationFailed
+from pierhead.linux.cgroup_tree import walk
 from pierhead.linux.cgroupfs import (
     Hierarchy,
-    descendants,
     discover,
     inherit_cpuset,
     join,
@@ -318,10 +318,28 @@ def test_removal_goes_from_the_innermost_outwards(tmp_path: Path) -> None:
     """Groups that the container made inside its own are removed with it; a missing group is no error."""
     (tmp_path / "c/x/y").mkdir(parents=True)
     (tmp_path / "c/z").mkdir()
-    order = descendants(str(tmp_path / "c"))
-    assert order[-1] == f"{tmp_path}/c"
-    assert order.index(f"{tmp_path}/c/x/y") < order.index(f"{tmp_path}/c/x")
+    order = [name for _, name in walk(str(tmp_path / "c"))]
+    assert sorted(order) == ["x", "y", "z"]
+    assert order.index("y") < order.index("x")
+    assert list(walk(str(tmp_path / "none"))) == []
     remove(str(tmp_path / "c"))
+    remove(str(tmp_path / "c"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_depth_is_too_deep(tmp_path: Path) -> None:
+    """Groups nested deeper than a path is long, or than calls can be, are found and removed."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    for name in ["c", *("d" * 200,) * 1500]:
+        os.mkdir(name, dir_fd=fd)
+        inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    with open("cgroup.procs", "w", opener=lambda path, flags: os.open(path, flags, dir_fd=fd)) as file:
+        file.write("4711\n")
+    assert procs(str(tmp_path / "c")) == [4711]
+    os.unlink("cgroup.procs", dir_fd=fd)
+    os.close(fd)
     remove(str(tmp_path / "c"))
     assert list(tmp_path.iterdir()) == []
 
