@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pierhead.errors import Conflict
-from pierhead.runtime import ProcessSpec, load
-from tests.support.containers import SLEEP, Containers, wait_until
+from pierhead.errors import Conflict, InvalidInput, OperationFailed
+from pierhead.oci.runtime import Hook, Hooks, IDMapping, User
+from pierhead.runtime import ProcessSpec, list_ids, load, status
+from pierhead.runtime.handshake import Handshake
+from tests.support.containers import SLEEP, Containers, namespaces, wait_until
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -115,3 +118,126 @@ def test_a_loaded_container_is_waited_for_by_its_parent(containers: Containers) 
     assert loaded.wait(20).signal == signal.SIGKILL
     assert container.wait(0).signal == signal.SIGKILL
     loaded.close()
+
+
+# Starting what dies
+
+
+@pytest.mark.parametrize("supervise", [False, True])
+def test_killed_before_the_program_ran(containers: Containers, *, supervise: bool) -> None:
+    """A first process that is killed while its startContainer hook runs has not been started."""
+    hook = Hook(path="/bin/sleep", args=("sleep", "1000"))
+    container = containers.create(
+        "true", hooks=Hooks(start_container=(hook,)), options={"supervise": supervise}
+    )
+    results, threads = in_threads(1, container.start)
+    wait_until("the hook runs", lambda: len(container.processes()) > 1)
+    os.kill(container.init.pid, signal.SIGKILL)
+    threads[0].join(20)
+    assert isinstance(results[0], OperationFailed)
+    assert "killed before it ran the program" in str(results[0])
+
+
+def test_a_quick_program_has_been_started(containers: Containers) -> None:
+    """One that has ended by the time we look is no failure."""
+    for supervise in (False, True):
+        container = containers.create("exit 3", options={"supervise": supervise})
+        container.start()
+        assert container.wait(20).code == 3
+
+
+def test_killed_between_look_and_start(containers: Containers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process dies after we saw it wait: a conflict, and not the socket's own error."""
+    container = containers.create("true")
+    container.kill(signal.SIGKILL)
+    container.wait(20)
+    monkeypatch.setattr(status, "observe_status", lambda *_: "created")
+    with pytest.raises(Conflict, match="it has stopped"):
+        container.start()
+
+
+# Ids of users
+
+
+ONE_ID = (IDMapping(container_id=1000, host_id=101000, size=1),)
+MAPPED: dict[str, Any] = {
+    "uid_mappings": ONE_ID,
+    "gid_mappings": ONE_ID,
+    "namespaces": namespaces("user", "mount", "pid", "ipc", "uts", "network", "cgroup"),
+}
+
+
+def test_a_user_namespace_without_root(containers: Containers) -> None:
+    """Users are text or numbers, processes join, and nobody needs the id 0."""
+    for user in ("1000:1000", User(uid=1000, gid=1000)):
+        container = containers.start(args=SLEEP, process={"user": user}, **MAPPED)
+        found = containers.exec(container, "id -u; id -g", user=user)
+        assert found.words == ["1000", "1000"]
+        with pytest.raises(InvalidInput, match="0 is not mapped"):
+            container.exec(ProcessSpec(args=("true",)))
+        container.delete(force=True)
+
+
+@pytest.mark.parametrize("user", ["0:1000", "1000:7", "root"])
+def test_users_that_are_not_mapped(containers: Containers, user: str) -> None:
+    """Text is held against the maps like numbers, names when they have been looked up."""
+    with pytest.raises(InvalidInput, match="is not mapped in the user namespace"):
+        containers.start(args=SLEEP, process={"user": user}, **MAPPED)
+
+
+def test_exec_checks_the_process(containers: Containers) -> None:
+    """A working directory that is not absolute is refused before anything is launched."""
+    container = containers.running()
+    with pytest.raises(InvalidInput, match="cwd"):
+        container.exec(ProcessSpec(args=("true",), cwd="relative"))
+
+
+# Launches that are given up
+
+
+@pytest.mark.parametrize("supervise", [False, True])
+def test_an_interrupt_around_the_commit(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch, *, supervise: bool
+) -> None:
+    """The stage may know of the commit already: nothing is left, and nothing hangs."""
+    commit = Handshake.commit
+
+    def interrupted(self: Handshake) -> None:
+        commit(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Handshake, "commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        containers.start(args=SLEEP, options={"supervise": supervise})
+    assert list_ids(containers.root) == []
+
+
+def test_a_full_table_of_descriptors(containers: Containers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel drops descriptors that we have no room for: the launch fails in words."""
+    send = Handshake.send
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+
+    def send_and_fill(self: Handshake, *arguments: Any) -> None:
+        send(self, *arguments)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+
+    containers.run("true")
+    monkeypatch.setattr(Handshake, "send", send_and_fill)
+    real_run = Handshake.run
+
+    def run_and_empty(self: Handshake, steps: Any) -> Any:
+        try:
+            return real_run(self, steps)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            while taken:
+                os.close(taken.pop())
+
+    monkeypatch.setattr(Handshake, "run", run_and_empty)
+    with pytest.raises(OperationFailed, match="too many open files"):
+        containers.create("true")
+    assert list_ids(containers.root) == []

@@ -35,7 +35,8 @@ _CONTROL_FD, _CHANNEL_FD = 3, 4
 _STDERR = 2
 _SIGKILL = 9
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
-_START_TIME_FIELD = 22 - 3
+_START_TIME_FIELD, _FLAGS_FIELD = 22 - 3, 9 - 3
+_PF_FORKNOEXEC = 0x40
 _CORE_DUMPED = 0x80
 _HELPER = "_libexec/pier-init"
 
@@ -280,6 +281,15 @@ def observe(pid: int) -> tuple[int, bool] | None:
     """Start time and whether it is a zombie; None when it is gone."""
     fields = _stat_fields(pid)
     return (int(fields[_START_TIME_FIELD]), fields[0] in ("Z", "X")) if fields else None
+
+
+def has_executed(pid: int) -> bool:
+    """Whether the process, or zombie, has executed a program since it was cloned; also when it is gone.
+
+    Source: proc_pid_stat(5), 9; PF_FORKNOEXEC in the kernel's include/linux/sched.h, which execve clears.
+    """
+    fields = _stat_fields(pid)
+    return not (fields and int(fields[_FLAGS_FIELD]) & _PF_FORKNOEXEC)
 
 
 def _stat_fields(pid: int) -> list[str]:

@@ -7,7 +7,6 @@ is quick.
 
 from __future__ import annotations
 
-import _socket
 import os
 
 from pierhead.errors import Conflict, OperationFailed, PierheadError, Unsupported
@@ -20,6 +19,7 @@ from pierhead.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import Self
 
     from pierhead.oci.runtime import DeviceRule, Resources
@@ -237,7 +237,7 @@ class Container:
         return self.init
 
     def _open_gate(self, directory: StateDirectory) -> None:
-        gate = self._say_go(directory)
+        gate = self._reach_gate(directory)
         try:
             packet, _ = receive(gate)
             while packet and wire.words(packet)[0] == wire_table.MESSAGE_TRACE:
@@ -249,23 +249,33 @@ class Container:
         files.remove_if_there(state.GATE, directory.fd)
         if packet:
             raise self._start_failure(packet)
+        if self._died_at_the_gate():
+            raise OperationFailed(
+                f"container {self.id}: its first process was killed before it ran the program", code="killed"
+            )
+
+    def _died_at_the_gate(self) -> bool:
+        """Whether the conversation ended with the process, and not with execve."""
+        if status.never_executed(self._known):
+            return True
+        if status.init_lives(self._known) or not (self._has_hooks() and self.config.hooks.start_container):
+            return False
+        try:  # it has been reaped: a quick program, or one that was killed while it had its hooks run
+            return self.init.wait(_DEATH_S).signal == _SIGKILL
+        except PierheadError:
+            return False
 
     def start_frozen(self) -> None:
         """The first process, which is frozen at its gate, runs its program as soon as it is thawed."""
         with self._exclusive() as directory:
-            self._say_go(directory).close()
+            self._reach_gate(directory).close()
             files.remove_if_there(state.GATE, directory.fd)
 
-    def _say_go(self, directory: StateDirectory) -> _socket.socket:
-        """The connection to the gate, on which an error would come."""
-        gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    def _reach_gate(self, directory: StateDirectory) -> _socket.socket:
         try:
-            gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
-            gate.send(wire_table.MESSAGE_GO.to_bytes(4, "little"), _socket.MSG_NOSIGNAL)
-        except BaseException:
-            gate.close()
-            raise
-        return gate
+            return status.say_go(directory)
+        except (ConnectionError, FileNotFoundError):  # it has been killed since we looked
+            raise Conflict(f"cannot start container {self.id}: it has stopped", code="not-created") from None
 
     def _start_failure(self, packet: bytes) -> LaunchFailed:
         from pierhead.runtime.failures import describe_failure

@@ -56,6 +56,9 @@ _INT = 4
 _DEATH_S = 10.0
 _DESCRIPTORS_MAX = 240
 """The helper's limit, init/wire.h; the kernel's is 253."""
+_UNDO_S = 30.0
+"""How long a stage may take to undo a launch: files and cgroups of a busy machine, no more."""
+_SIGKILL = 9
 
 
 _NOTHING = LaunchPlan(operations=())
@@ -99,6 +102,7 @@ class Handshake:
         self._received: dict[int, int] = {}
         self._outcome = ""
         self._committed = False
+        self._is_over = False
         self.stage_pid = 0
         self.init_pid = 0
         self.init_pidfd = -1
@@ -117,8 +121,8 @@ class Handshake:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if not self._committed:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None or not self._committed:
             self.give_up()
 
     # sending
@@ -217,7 +221,7 @@ class Handshake:
         place, pid = rest
         self._pids[place] = pid
         if place == wire.INIT:
-            self.init_pid, self.init_pidfd = pid, fds[0]
+            self.init_pid, self.init_pidfd = pid, _descriptor(fds)
             steps.born(pid)
 
     def _read_channel(self) -> None:
@@ -231,7 +235,7 @@ class Handshake:
         if message == wire_table.MESSAGE_SYNC:
             self._waiting_tags.append(rest[0])
         elif message == wire_table.MESSAGE_DESCRIPTOR:
-            self._received[rest[0]] = fds[0]
+            self._received[rest[0]] = _descriptor(fds)
         elif message == wire_table.MESSAGE_TRACE:
             self._trace[rest[0]] = rest[1]
         elif message == wire_table.MESSAGE_READY:
@@ -323,8 +327,11 @@ class Handshake:
         """
         if self._outcome == "ready":  # before the stage knows: of what waits at the gate somebody must know
             self._channel.send(wire_table.MESSAGE_GO.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
-        self._control.send(wire_table.MESSAGE_COMMIT.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
-        self._committed = True
+        self._committed = True  # before the stage may know: from here on giving up is to kill
+        try:
+            self._control.send(wire_table.MESSAGE_COMMIT.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
+        except ConnectionError:
+            raise LaunchFailed("pier-init was killed while it launched the container") from None
         self._channel.close()
 
     def finish(self) -> None:
@@ -332,10 +339,12 @@ class Handshake:
         self._control.close()
         process.reap(self.stage_pid)
         self._reap_joiner()
+        self._is_over = True
 
     def detach(self) -> _socket.socket:
         """After ``commit`` of a launch with a monitor: the conversation on which it will tell of the exit."""
         self._reap_joiner()
+        self._is_over = True
         return self._control
 
     def _reap_joiner(self) -> None:
@@ -344,18 +353,20 @@ class Handshake:
             process.reap(joiner)
 
     def give_up(self) -> None:
-        """Nothing is left of the launch: the stage undoes it when our end closes."""
-        if self._committed:
+        """Nothing is left of the launch: the stage undoes it when our end closes.
+
+        A stage that has been told of the commit may undo nothing any more, or stay as a monitor for as long
+        as the process lives: that is killed first.  After ``finish`` and ``detach`` nothing happens.
+        """
+        if self._is_over:
             return
-        self._committed = True
+        self._is_over = True
+        if self._committed and self.init_pidfd >= 0:
+            process.kill_pidfd(self.init_pidfd)
         self._channel.close()
-        self._control.shutdown(_socket.SHUT_WR)
-        self._hear_out()
-        self._control.close()
+        self._end_stage()
         for fd in self._received.values():
             os.close(fd)
-        if self.stage_pid:
-            process.reap(self.stage_pid)
         self._reap_joiner()
         if self.init_pidfd >= 0:
             process.kill_pidfd(self.init_pidfd)  # the stage has done this, unless it was killed itself
@@ -365,15 +376,33 @@ class Handshake:
         if wire.INIT in self._pids:  # not awaited: a container that was allowed to trace it could hold us up
             process.reap_later(self._pids[wire.INIT])
 
-    def _hear_out(self) -> None:
-        """Reads what the stage had still to say.
+    def _end_stage(self) -> None:
+        """It has undone the launch and ended; one that takes too long is killed."""
+        heard = True
+        if self._control.fileno() >= 0:
+            self._control.shutdown(_socket.SHUT_WR)
+            heard = self._hear_out()
+            self._control.close()
+        if not heard:
+            os.kill(self.stage_pid, _SIGKILL)
+        process.reap(self.stage_pid)
+
+    def _hear_out(self) -> bool:
+        """Reads what the stage had still to say; whether that came to an end.
 
         The init process may have failed before we knew its number.
         """
+        import time
+
+        deadline = time.monotonic() + _UNDO_S
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
         while True:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return False
             packet, fds = receive(self._control)
             if not packet:
-                return
+                return True
             message, *rest = wire.words(packet)
             if message == wire_table.MESSAGE_CHILD:
                 self._pids[rest[0]] = rest[1]
@@ -393,6 +422,15 @@ def _bad_descriptors(error: OSError, fds: list[int]) -> PierheadError:
                 f"descriptor {fd}, which the process is to have, is not open", code="bad-descriptor"
             )
     return OperationFailed(f"cannot hand the plan to pier-init: {error.strerror}", errno=error.errno or 0)
+
+
+def _descriptor(fds: list[int]) -> int:
+    """The one that came with a packet; the kernel drops it when our table is full (unix(7), MSG_CTRUNC)."""
+    if not fds:
+        raise LaunchFailed(
+            "too many open files: the launcher cannot take a descriptor of the launched process"
+        )
+    return fds[0]
 
 
 def _open_slot(name: str, path: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from pierhead.errors import InvalidInput
 from pierhead.runtime.config import SECCOMP_DEFAULT, Config, ProcessSpec
 from pierhead.runtime.users import find_account
 
@@ -14,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pierhead.oci.runtime import Seccomp
+    from pierhead.oci.runtime import Seccomp, User
 
 _INHERITED = (
     "capabilities",
@@ -45,7 +46,21 @@ def resolve_process(config: Config, wanted: ProcessSpec, root_fd: int | None) ->
     env = wanted.env
     if not any(entry.startswith("HOME=") for entry in env):
         env = (*env, f"HOME={account.home or '/'}")
+    _check_mapped(config, account.user)
     return wanted.replace(user=account.user, additional_groups=(), env=env, **changes)
+
+
+def _check_mapped(config: Config, user: User) -> None:
+    """What names have turned out to be exists in the container's user namespace (user_namespaces(7))."""
+    ids = [("uid", user.uid, config.uid_mappings), ("gid", user.gid, config.gid_mappings)]
+    ids += [("gid", gid, config.gid_mappings) for gid in user.additional_gids]
+    for kind, number, maps in ids:
+        if maps and not any(item.container_id <= number < item.container_id + item.size for item in maps):
+            raise InvalidInput(
+                f"{kind} {number} is not mapped in the user namespace",
+                path="$.process.user",
+                code="not-mapped",
+            )
 
 
 _FILTERS_MAX = 64

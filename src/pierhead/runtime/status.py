@@ -13,7 +13,7 @@ import _socket
 import os
 
 from pierhead.linux import process
-from pierhead.runtime import state
+from pierhead.runtime import state, wire_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ def init_lives(known: ContainerState) -> bool:
     """Whether the init process is the one we knew and has not ended."""
     observed = process.observe(known.init_pid)
     return observed is not None and observed == (known.init_start_time, False)
+
+
+def never_executed(known: ContainerState) -> bool:
+    """Whether the init process, dead or alive, has not executed the program; False when it is gone."""
+    observed = process.observe(known.init_pid)
+    same = observed is not None and observed[0] == known.init_start_time
+    return same and not process.has_executed(known.init_pid)
 
 
 def open_init(known: ContainerState) -> int:
@@ -70,6 +77,22 @@ def has_listener(directory: StateDirectory, name: str) -> bool:
     finally:
         gate.close()
     return True
+
+
+def say_go(directory: StateDirectory) -> _socket.socket:
+    """The init process goes on; the connection to its gate, on which an error would come.
+
+    Raises:
+        ConnectionError, FileNotFoundError: it does not wait there any more.
+    """
+    gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        gate.connect(f"/proc/self/fd/{directory.fd}/{state.GATE}")
+        gate.send(wire_table.MESSAGE_GO.to_bytes(4, "little"), _socket.MSG_NOSIGNAL)
+    except BaseException:
+        gate.close()
+        raise
+    return gate
 
 
 def make_gate(directory: StateDirectory) -> int:

@@ -290,7 +290,7 @@ def _spec_of(config: Config) -> oci.Spec:
 
 
 def _process_of(process: ProcessSpec | None, config: Config | None) -> oci.Process:
-    """The OCI process with everything that it has from its configuration; names of users become root."""
+    """The OCI process with everything that it has from its configuration."""
     own = process.__dict__ if process is not None else {}
     inherited = {}
     for attribute in _INHERITED.values():
@@ -301,8 +301,19 @@ def _process_of(process: ProcessSpec | None, config: Config | None) -> oci.Proce
             inherited[attribute] = value
     if process is None:
         return oci.Process(args=("unknown yet",), cwd="/", **inherited)
-    user = oci.User() if isinstance(process.user, str) else process.user
+    user = _known_user(process.user, config) if isinstance(process.user, str) else process.user
     return oci.Process(args=process.args, env=process.env, cwd=process.cwd, user=user, **inherited)
+
+
+def _known_user(text: str, config: Config | None) -> oci.User:
+    """The numbers of a text; a name, which is checked when it is looked up, becomes an id that is mapped."""
+    names = [*text.split(":"), ""][:2]
+    maps = (config.uid_mappings, config.gid_mappings) if config is not None else ((), ())
+    uid, gid = (
+        int(name) if name.isdecimal() else min((item.container_id for item in mappings), default=0)
+        for name, mappings in zip(names, maps, strict=True)
+    )
+    return oci.User(uid=uid, gid=gid)
 
 
 def _at_own_path(error: InvalidInput, paths: dict[str, str]) -> InvalidInput:

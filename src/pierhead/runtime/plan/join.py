@@ -12,6 +12,7 @@ from pierhead.runtime import wire_table as wire
 from pierhead.runtime.plan import credentials
 from pierhead.runtime.plan.launch import (
     LaunchView,
+    _first_id,
     list_slots,
     plan_keyring,
     plan_process,
@@ -73,7 +74,8 @@ def _join(config: Config, process: ProcessSpec, view: LaunchView) -> Iterable[Op
     yield Operation(name="setns", arguments=("init process", flags), place=JOINER, why=why)
     if "user" in kinds:
         why = "root of the user namespace, as mapped"
-        yield Operation(name="become_root", arguments=(0, 0), place=JOINER, why=why)
+        root = (_first_id(config.uid_mappings), _first_id(config.gid_mappings))
+        yield Operation(name="become_root", arguments=root, place=JOINER, why=why)
 
 
 def _final_affinity(process: ProcessSpec) -> Iterable[Operation]:
