@@ -103,6 +103,8 @@ long op_root(struct launch *l, const struct argument *a)
 		sys(close, l->root);
 	if (tree >= 0) {
 		TRY(STEP(l, "move_mount", path, sys(move_mount, tree, "", FD_CWD, "/", MOVE_MOUNT_F_EMPTY_PATH)));
+		/* opened outside, it is a peer of the host's mounts still: ours may not go there, nor can it be pivoted to */
+		TRY(set_propagation(l, tree, MS_SLAVE | MS_REC));
 		l->root = tree;
 		l->plan.slots[a[ROOT_ARG_TREE].f] = -1;
 	} else {
@@ -248,6 +250,8 @@ long op_bind(struct launch *l, const struct argument *a)
 	target = root_target(l, path, kind);
 	if (target < 0)
 		return target;
+	if (slot(l, &a[BIND_ARG_TREE]) >= 0 && !a[BIND_ARG_PROPAGATION].u) /* opened outside: a peer of the host's mount */
+		TRY(set_propagation(l, tree, MS_SLAVE | MS_REC));
 	TRY(attach(l, tree, target, path));
 	TRY(set_propagation(l, tree, a[BIND_ARG_PROPAGATION].u));
 	sys(close, tree);
