@@ -88,6 +88,8 @@ def _mounts(directories: tuple[Path, ...]) -> Iterator[str]:
         fields = line.split(" ")
         if "/pytest-of-" in fields[4] and not fields[4].startswith(ours):
             continue  # of another run of tests
+        if fields[4].startswith("/run/user/"):
+            continue  # of a user's session, which systemd ends some time after its last process
         yield f"{fields[4]} ({fields[fields.index('-') + 1]}, number {fields[0]})"
 
 
