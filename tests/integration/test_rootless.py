@@ -135,7 +135,7 @@ def test_groups_are_refused_clearly(home: Path) -> None:
         home,
         """
 try:
-    run(ROOT, "a", CONFIG.replace(additional_groups=(7,)))
+    run(ROOT, "a", CONFIG.replace(additional_groups=(0,)))
 except PierheadError as error:
     print(error.code)
 """,

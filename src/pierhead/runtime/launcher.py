@@ -305,7 +305,7 @@ def _write_oom_score(pid: int, score: int) -> None:
 
 
 def check_request(request: Request) -> None:
-    """The terminal, if there is one, is somebody's, and descriptors are open.
+    """A terminal has somebody at its other end, nothing else has, and descriptors are open.
 
     Raises:
         InvalidInput: they are not.
@@ -315,13 +315,16 @@ def check_request(request: Request) -> None:
         try:
             os.fstat(fd)
         except (OSError, OverflowError):
-            raise InvalidInput(f"descriptor {fd} is not open", code="bad-descriptor") from None
+            message = f"descriptor {fd}, which the process is to have, is not open"
+            raise InvalidInput(message, code="bad-descriptor") from None
     if request.terminal and request.console < 0 and not request.supervise:
         raise InvalidInput(
-            "nobody keeps the process's terminal",
-            code="terminal-without-keeper",
-            hint="give a console socket, or have a monitor keep it",
+            "the process wants a terminal, and there is nobody to get its other end",
+            code="no-console",
+            hint="give a console socket, or have the process supervised",
         )
+    if request.console >= 0 and not request.terminal:
+        raise InvalidInput("a console socket is given for a process without a terminal", code="no-terminal")
 
 
 def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, int], dict[str, Argument]]":
@@ -330,7 +333,6 @@ def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, i
     """
     given = {f"kept {number}": fd for number, fd in enumerate(request.preserve_fds)}
     header: dict[str, Argument] = {}
-    _check_terminal(request)
     if request.terminal:
         if request.console >= 0:
             given["console"] = request.console
@@ -345,18 +347,6 @@ def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, i
         header["flags"] = _MONITORED_EXIT
         header.update(request.stdio.log_header())
     return given, header
-
-
-def _check_terminal(request: Request) -> None:
-    """A terminal has somebody at its other end, and nothing else has."""
-    if request.terminal and request.console < 0 and not request.supervise:
-        raise InvalidInput(
-            "the process wants a terminal, and there is nobody to get its other end",
-            code="no-console",
-            hint="give a console socket, or have the process supervised",
-        )
-    if request.console >= 0 and not request.terminal:
-        raise InvalidInput("a console socket is given for a process without a terminal", code="no-terminal")
 
 
 def undo_list(directories: "tuple[str, ...]", state_path: str) -> bytes:
