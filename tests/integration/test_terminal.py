@@ -98,7 +98,7 @@ def test_standard_streams_are_the_terminal(containers: Containers) -> None:
 
 def test_what_is_typed_arrives(containers: Containers) -> None:
     """A line, an interrupt, an end of file."""
-    script = "read a; echo got $a; trap 'echo int; exit 5' INT; sleep 100 & wait"
+    script = "read a; trap 'echo int; exit 5' INT; echo got $a; sleep 100 & wait"
     with on_terminal(containers, script) as (
         box,
         master,
