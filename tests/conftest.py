@@ -54,9 +54,5 @@ def probe_program() -> Path:
 
 @pytest.fixture
 def probe_rootfs(tmp_path: Path, probe_program: Path) -> Path:
-    """A root file system with the probe in it, which the test may change; its parents may be entered by
-    anybody.
-    """
-    for directory in (tmp_path, tmp_path.parent):
-        directory.chmod(0o755)
+    """A root file system with the probe in it, which the test may change."""
     return make_probe_rootfs(tmp_path / "probe-rootfs", probe_program)
