@@ -53,6 +53,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--verbose", action="store_true", help="show the guest's console and what took how long"
     )
+    parser.add_argument(
+        "--kernel", action="append", default=[], metavar="WORD", help="a word for the kernel's command line"
+    )
     parser.add_argument("--image", action="store_true", help="only make the image, if there is none")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     options = parser.parse_args(words)
@@ -61,6 +64,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     for pair in options.env:
         if "=" not in pair:
             parser.error(f"--env {pair}: not NAME=VALUE")
+    for path in options.add:
+        if not (image.REPOSITORY / path).exists():
+            parser.error(f"--add {path}: there is no such file in the repository")
     if not options.command and not options.image:
         parser.error("which command?")
     return options
@@ -95,6 +101,7 @@ def _run(options: argparse.Namespace, cache: Path) -> int:
             extra=options.add,
             timeout_s=options.timeout,
             memory_mib=options.memory,
+            kernel_words=options.kernel,
         )
         return machine.run(made, session, say=say, verbose=options.verbose)
 

@@ -1,6 +1,6 @@
 """The guest's kernel and root file system, made once from Debian's packages.
 
-    CACHE/image-KEY/linux      the kernel of the package user-mode-linux, made to run with the loader beside it
+    CACHE/image-KEY/linux      the kernel of Debian's user-mode-linux, to be run by the loader beside it
                     ld.so      loader and C library of the kernel's release
                     libc.so.6  of Debian: newer than the host's
                     root.ext4  sparse; never written to: each machine writes to a copy-on-write file

@@ -58,6 +58,7 @@ class Session:
         extra: what to copy besides, of the folders that are left out (build, dist), as repository paths.
         timeout_s: how long the command may take.
         memory_mib: the guest's memory, taken from the host as it is touched.
+        kernel_words: more of the kernel's command line.
     """
 
     command: Sequence[str]
@@ -67,6 +68,7 @@ class Session:
     extra: Sequence[str]
     timeout_s: float
     memory_mib: int
+    kernel_words: Sequence[str]
 
 
 @dataclass(kw_only=True)
@@ -105,7 +107,7 @@ def run(image: Image, session: Session, *, say: Callable[[str], None], verbose: 
         _write_session(directory, session)
         started = time.monotonic()
         lines = {name: stack.enter_context(_pipe()) for name in ("console", "output", "errors", "events")}
-        stack.enter_context(_kernel(image, directory, session.memory_mib, lines))
+        stack.enter_context(_kernel(image, directory, session, lines))
         observed = _Observed()
         with selectors.DefaultSelector() as selector:
             sinks: dict[str, Callable[[bytes], None]] = {
@@ -196,7 +198,8 @@ def _pipe() -> Iterator[_Line]:
 
 
 @contextmanager
-def _kernel(image: Image, directory: Path, memory_mib: int, lines: Mapping[str, _Line]) -> Iterator[None]:
+def _kernel(image: Image, directory: Path, session: Session, lines: Mapping[str, _Line]) -> Iterator[None]:
+    memory_mib = session.memory_mib
     writers = {name: line.writer for name, line in lines.items()}
     process = subprocess.Popen(
         [
@@ -214,6 +217,7 @@ def _kernel(image: Image, directory: Path, memory_mib: int, lines: Mapping[str, 
             *(f"con2=null,fd:{writers['errors']}", f"con3=null,fd:{writers['events']}"),
             *("console=tty0", "loglevel=6", "panic=1", "lsm=apparmor", "TERM=dumb"),
             *("systemd.unit=guest.target", f"guest.run={directory}"),
+            *session.kernel_words,
         ],
         cwd=image.directory,
         stdin=subprocess.DEVNULL,
