@@ -103,7 +103,6 @@ UNALLOWED = [
     "acct",
     "swapon",
     "sethostname",
-    "syslog",
     "delete_module",
 ]
 
