@@ -55,6 +55,25 @@ def test_masked_paths_read_empty_and_take_nothing(containers: Containers, probe_
     assert sight["make=/sys/firmware/x=y"] == {"errno": errno.EROFS}
 
 
+@pytest.mark.parametrize("path", ["/link/version", "/proc/self/../version", "/deep/version"])
+def test_masks_reach_what_links_lead_to(containers: Containers, probe_rootfs: Path, path: str) -> None:
+    """A path to mask that leads through links of the image, or of /proc, masks what it leads to and no file
+    of the host.
+    """
+    (probe_rootfs / "link").symlink_to("/proc")
+    (probe_rootfs / "deep").symlink_to("../../../../proc/1/../self/..")
+    sight = look(containers, "read=/proc/version", rootfs=probe_rootfs, mask_paths=(path,))
+    assert sight["read=/proc/version"]["text"] == ""
+    assert Path("/proc/version").read_text() != ""
+
+
+@pytest.mark.parametrize("path", ["/proc/1/root/etc/passwd", "/proc/self/fd/0", "/proc/self/cwd/x"])
+def test_masks_go_through_no_magic_link(containers: Containers, probe_rootfs: Path, path: str) -> None:
+    """A path to mask by way of what another process has open is refused."""
+    with pytest.raises(OperationFailed, match="a symbolic link is in the way"):
+        containers.start(args=(PROBE,), rootfs=str(probe_rootfs), mask_paths=(path,))
+
+
 @pytest.mark.parametrize(
     "path", ["/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/proc/sys/kernel/panic"]
 )
