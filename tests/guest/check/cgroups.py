@@ -178,7 +178,7 @@ def _freeze() -> str:
     with cgroup() as group, member(group, "while :; do :; done"):
         time.sleep(0.1)
         (group / "cgroup.freeze").write_text("1")
-        for _ in range(50):
+        for _ in range(250):
             if numbers(group / "cgroup.events")["frozen"]:
                 break
             time.sleep(0.02)

@@ -9,13 +9,13 @@ from tests.guest.check.probing import fact, output, shell
 def _veth() -> str:
     script = """
         ip link add br0 type bridge; ip addr add 10.9.8.1/24 dev br0; ip link set br0 up
-        unshare --net sleep 9 & other=$!
+        unshare --net sleep 60 & other=$!
         while [ "$(readlink /proc/$other/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
         ip link add v0 type veth peer name eth0 netns $other; ip link set v0 master br0 up
         nsenter --target $other --net sh -euc 'ip addr add 10.9.8.2/24 dev eth0; ip link set eth0 up'
-        nsenter --target $other --net busybox nc -l -p 99 >got &
-        for i in 1 2 3 4 5 6 7 8 9 10; do echo hello | busybox nc -w 2 10.9.8.2 99 && break; sleep 0.3; done
-        sleep 0.1; cat got; kill $other
+        nsenter --target $other --net busybox nc -l -p 99 >got & listener=$!
+        for i in $(seq 50); do echo hello | busybox nc -w 2 10.9.8.2 99 && break; sleep 0.3; done
+        wait $listener; cat got; kill $other
     """
     said = shell(f"mount -t tmpfs tmpfs /mnt; cd /mnt; {script}", unshare="--net --mount")
     assert said == "hello", said

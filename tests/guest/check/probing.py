@@ -27,7 +27,7 @@ def fact(name: str, *, needed: bool = True) -> Callable[[Callable[[], str]], Cal
 
 def output(*command: str, stdin: str | None = None) -> str:
     """Returns what the command printed; raises with its error output when it fails."""
-    ended = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=90)
     if ended.returncode != 0:
         said = (ended.stderr or ended.stdout).strip().splitlines()
         raise RuntimeError(f"{command[0]}: {said[0] if said else ended.returncode}")
