@@ -98,10 +98,10 @@ def _cgroups() -> Iterator[str]:
         around = tree.directory(tree.own_path.rpartition("/")[0]) if tree.version == 1 else ""
         for directory, names, _ in os.walk(tree.mountpoint):
             if directory == around != tree.mountpoint:  # others like us come and go there
-                names[:] = [name for name in names if name == tree.own_path.rpartition("/")[2]]
+                names[:] = []
             for name in names:
                 path = f"{directory}/{name}"
-                if not _is_anothers(path):
+                if path != tree.directory(tree.own_path or "/") and not _is_anothers(path):
                     yield path
 
 
