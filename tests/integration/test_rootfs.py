@@ -12,6 +12,7 @@ from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import IDMapping, User
 from pierhead.runtime import Mount, ProcessSpec, Stdio, host_rootfs, run
 from pierhead.runtime.config import DEFAULT_MOUNTS
+from tests.support.bundles import make_rootfs
 from tests.support.containers import Containers, Finished, namespaces, read_to_end
 from tests.support.requires import requires
 
@@ -338,9 +339,14 @@ def test_the_host_root_for_an_ordinary_user(containers: Containers) -> None:
     assert "denied" in said[2]
 
 
-def test_a_root_in_a_user_namespace_may_be_out_of_its_reach(containers: Containers) -> None:
+def test_a_root_in_a_user_namespace_may_be_out_of_its_reach(containers: Containers, tmp_path: Path) -> None:
     """The launcher opens the rootfs: the directories above it need not let the mapped root in."""
     maps = (IDMapping(container_id=0, host_id=100000, size=65536),)
-    assert Path(containers.rootfs).parents[1].stat().st_mode & 0o7 == 0
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    rootfs = make_rootfs(closed / "rootfs")
     kinds = namespaces("mount", "uts", "ipc", "pid", "network", "cgroup", "user")
-    assert containers.run("echo in", namespaces=kinds, uid_mappings=maps, gid_mappings=maps).output == "in\n"
+    box = containers.run(
+        "echo in", rootfs=str(rootfs), namespaces=kinds, uid_mappings=maps, gid_mappings=maps
+    )
+    assert box.output == "in\n"
