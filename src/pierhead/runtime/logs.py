@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 65536
 _LOOKS = 1000
+_NO_FILE = (-1, -1)
+"""A descriptor, and the number in the file's name when it was opened."""
 _UNWATCHED_MS = 200
 
 
@@ -73,7 +75,7 @@ class LogReader:
         """``path`` is the newest file's; none need exist yet."""
         self._path = os.path.abspath(os.fspath(path))
         self._directory, self._name = os.path.split(self._path)
-        self._fd = -1
+        self._fd, self._number = _NO_FILE
         self._offset = 0
 
     def __enter__(self) -> "Self":
@@ -84,7 +86,7 @@ class LogReader:
 
     def close(self) -> None:
         """The file is given back; reading starts anew."""
-        self._move_to(-1)
+        self._move_to(_NO_FILE)
 
     @property
     def directory(self) -> str:
@@ -100,7 +102,7 @@ class LogReader:
         while True:
             yield from self._entries()
             successor = self._open_successor()
-            if successor < 0:
+            if successor == _NO_FILE:
                 return
             # What was written between the end that we saw and the rename.
             yield from self._entries()
@@ -108,10 +110,10 @@ class LogReader:
 
     # One file
 
-    def _move_to(self, fd: int) -> None:
+    def _move_to(self, file: tuple[int, int]) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd = fd
+        self._fd, self._number = file
         self._offset = 0
 
     def _entries(self) -> "Iterator[LogEntry]":
@@ -153,36 +155,61 @@ class LogReader:
         except FileNotFoundError:
             return False
 
-    def _open_successor(self) -> int:
-        """The next younger file, opened; -1 while there is none.
+    def _open_successor(self) -> tuple[int, int]:
+        """The next younger file, opened, and its number; -1 for both while there is none.
 
-        The files may be renamed while we look: a find counts if nothing has moved by the time it is open.
+        The files may be renamed while we look.  They only ever go up, and none overtakes another: if ours
+        has the same number before and after, then what was opened just below it in between is the next.
         """
-        if self._fd >= 0 and self._is(self._fd, 0):
-            return -1
         for _ in range(_LOOKS):
-            numbers = self._numbers()
-            mine = self._find_mine(numbers)
-            if mine is None and self._fd >= 0 and os.fstat(self._fd).st_nlink:
+            mine = self._find_mine()
+            if mine == 0:
+                return _NO_FILE
+            if mine is not None:
+                found, settled = self._open_younger(mine)
+            elif self._fd >= 0 and os.fstat(self._fd).st_nlink:
                 continue
-            younger = [number for number in numbers if mine is None or number < mine]
-            if not younger:
-                return -1
-            fd = self._open(younger[-1])
-            if fd < 0:
-                continue
-            if (
-                self._is(fd, younger[-1])
-                and (mine is None or self._is(self._fd, mine))
-                and self._numbers() == numbers
-            ):
-                return fd
-            os.close(fd)
-        raise Unavailable(f"the log {self._path} is rotated faster than it can be read", code="log-too-fast")
+            else:
+                found, settled = self._open_oldest()
+            if settled:
+                return found
+            if found != _NO_FILE:
+                os.close(found[0])
+        raise Unavailable(
+            f"the log {self._path} is rotated faster than it can be read, or somebody else moves its files",
+            code="log-too-fast",
+        )
 
-    def _find_mine(self, numbers: list[int]) -> int | None:
+    def _find_mine(self) -> int | None:
         """The number that the file we read has by now; None when it is not there."""
-        return next((number for number in numbers if self._fd >= 0 and self._is(self._fd, number)), None)
+        if self._fd < 0:
+            return None
+        if self._is(self._fd, self._number):
+            return self._number
+        later = (number for number in self._numbers() if number > self._number)
+        return next((number for number in later if self._is(self._fd, number)), None)
+
+    def _open_younger(self, mine: int) -> tuple[tuple[int, int], bool]:
+        """The file next below ours; and whether nothing has moved there meanwhile, so that it is the one."""
+        found = _NO_FILE
+        for number in range(mine - 1, -1, -1):
+            fd = self._open(number)
+            if fd >= 0:
+                found = fd, number
+                break
+        between = range(found[1] + 1, mine)
+        missed = any(os.path.exists(self._numbered(number)) for number in between)
+        return found, not missed and self._is(self._fd, mine)
+
+    def _open_oldest(self) -> tuple[tuple[int, int], bool]:
+        """The oldest file there is; and whether it still is the oldest."""
+        numbers = self._numbers()
+        if not numbers:
+            return _NO_FILE, True
+        fd = self._open(numbers[-1])
+        if fd < 0:
+            return _NO_FILE, False
+        return (fd, numbers[-1]), self._is(fd, max(self._numbers(), default=0))
 
     def _open(self, number: int) -> int:
         try:

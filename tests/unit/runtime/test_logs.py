@@ -141,6 +141,29 @@ def test_what_was_rotated_out_is_missing_and_nothing_else(tmp_path: Path) -> Non
     assert seen == [2, 3, 10, 11, 12, 13, 14]
 
 
+class DisturbedReader(LogReader):
+    """Whenever it looks at the directory, the oldest file has another name afterwards."""
+
+    def _numbers(self) -> list[int]:
+        numbers = super()._numbers()
+        oldest = self._path + f".{numbers[-1]}"
+        os.rename(oldest, self._path + f".{numbers[-1] + 1}")
+        return numbers
+
+
+def test_rotation_of_older_files_disturbs_nobody(tmp_path: Path) -> None:
+    """A reader goes on from one file to the next while older ones are renamed all the time."""
+    for number in (500, *range(30)):
+        name = f"log.{number}" if number else "log"
+        (tmp_path / name).write_text(f"{TIME} stdout F {number}\n")
+    with LogReader(tmp_path / "log") as reader:
+        taking = reader.take()
+        seen = [int(next(taking).data) for _ in range(2)]
+        reader.__class__ = DisturbedReader
+        seen.extend(int(found.data) for found in taking)
+    assert seen == [500, *reversed(range(30))]
+
+
 def test_a_gap_in_the_numbers(tmp_path: Path) -> None:
     """A writer that was killed in the middle of a rotation leaves one; nothing is missed."""
     for number, name in enumerate(("log.4", "log.2", "log")):
