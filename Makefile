@@ -27,13 +27,13 @@ $(BIN)/python:
 
 $(VENV)/installed: $(BIN)/python $(SOURCES) pyproject.toml hatch_build.py README.md
 	@echo "installing into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location --force-reinstall .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location --force-reinstall '.[images]'
 	@touch $@
 
 # Tools of developers and tests; installed once, and again when their list changes.
 $(VENV)/tools: $(VENV)/installed pyproject.toml
 	@echo "installing the tools for checks and tests"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[dev,systemd]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[dev,images,systemd]'
 	@touch $@
 
 run: all

@@ -48,7 +48,7 @@ def replace_file(
         raise
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """All of ``data`` is written."""
     view = memoryview(data)
     while view:

@@ -1,0 +1,396 @@
+"""Contents by their digests: an OCI image layout's blobs, and what is on its way to become one.
+
+    ROOT/
+      oci-layout                      {"imageLayoutVersion": "1.0.0"}
+      blobs/ALGORITHM/HEX             whole contents; they never change
+      ingest/ALGORITHM-HEX.part       the verified beginning of a content that is being fetched
+      ingest/ALGORITHM-HEX.lock       locked by whoever fetches it
+      ingest/new-RANDOM.part          a content whose digest is not known yet; locked by its writer
+
+A content appears whole or not at all: it is written to a part, flushed, and renamed.  A part only grows at
+its end, so that its length says how much of the content is there; one fetch goes on where another one, in
+whatever process, was stopped.  Locks are the kernel's (flock), so they end with their holder.
+
+Knows nothing of what contents mean, nor which are needed: ``library`` does.
+Source: image-spec image-layout.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+
+from pierhead.digests import (
+    DEFAULT_ALGORITHM,
+    algorithm_of,
+    check_digest,
+    compute_digest,
+    digest_of,
+    encoded_of,
+    hasher,
+    is_digest,
+)
+from pierhead.errors import InvalidInput, NotFound, OperationFailed
+from pierhead.linux.files import read_all, replace_file, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from hashlib import _Hash
+    from typing import Self
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_ALGORITHMS = ("sha256", "sha512")
+_BLOCK_BYTES = 1 << 20
+_PART = re.compile(r"(?:(sha\d+)-([0-9a-f]+)|new-[0-9a-f]+)\.part")
+
+
+class ContentStore:
+    """Contents under one directory, shared by any number of processes and threads."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        """Makes what is missing of the directory."""
+        self.root = os.path.abspath(os.fspath(root))
+        self._ingest = f"{self.root}/ingest"
+        for name in ("ingest", *(f"blobs/{algorithm}" for algorithm in _ALGORITHMS)):
+            os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
+        if not os.path.exists(f"{self.root}/oci-layout"):
+            directory_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                replace_file(directory_fd, "oci-layout", _LAYOUT, mode=0o644, durable=True)
+            finally:
+                os.close(directory_fd)
+
+    # What is there
+
+    def path(self, digest: str) -> str:
+        """Where the content is, or would be.
+
+        Raises:
+            InvalidInput: not a digest; nothing else becomes a part of a path.
+        """
+        check_digest(digest)
+        return f"{self.root}/blobs/{algorithm_of(digest)}/{encoded_of(digest)}"
+
+    def find_size(self, digest: str) -> int | None:
+        """The content's size in bytes; None when it is not there."""
+        try:
+            return os.stat(self.path(digest)).st_size
+        except FileNotFoundError:
+            return None
+
+    def open(self, digest: str) -> int:
+        """A descriptor to read the content from, the caller's; it stays readable when the content is removed.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        try:
+            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"the content {digest} is not here", code="content-not-found") from None
+
+    def read(self, digest: str, *, limit_bytes: int) -> bytes:
+        """A small content, whole and verified.
+
+        Raises:
+            NotFound: it is not there.
+            InvalidInput: it is larger than the limit, or is not what its name says (a damaged disk).
+        """
+        fd = self.open(digest)
+        try:
+            data = read_all(fd, limit_bytes + 1)
+        finally:
+            os.close(fd)
+        if len(data) > limit_bytes:
+            raise InvalidInput(f"the content {digest} has more than {limit_bytes} bytes", code="too-large")
+        if compute_digest(data, algorithm_of(digest)) != digest:
+            hint = "remove the image and pull it anew"
+            raise InvalidInput(f"the content {digest} is damaged", code="damaged-content", hint=hint)
+        return data
+
+    def digests(self) -> Iterator[tuple[str, int]]:
+        """Every content with its size in bytes."""
+        for algorithm in _ALGORITHMS:
+            with os.scandir(f"{self.root}/blobs/{algorithm}") as entries:
+                for entry in entries:
+                    digest = f"{algorithm}:{entry.name}"
+                    if is_digest(digest):
+                        try:
+                            yield digest, entry.stat(follow_symlinks=False).st_size
+                        except FileNotFoundError:  # removed meanwhile
+                            continue
+
+    # What comes and goes
+
+    def write(self, data: bytes, digest: str = "") -> str:
+        """A small content is there; returns its digest.
+
+        Raises:
+            InvalidInput: it is not what ``digest`` says.
+        """
+        with self.ingest_new(algorithm_of(digest) or DEFAULT_ALGORITHM) as ingest:
+            ingest.append(data)
+            return ingest.commit(digest=digest)
+
+    def ingest(self, digest: str) -> Ingest:
+        """The one place where this content can be written; waits while anybody else has it.
+
+        A context manager: leaving it without commit keeps the part for the next one.  Ask ``find_size`` again
+        inside: whoever had it may have finished.
+        """
+        check_digest(digest)
+        name = digest.replace(":", "-")
+        lock_fd = self._lock(f"{self._ingest}/{name}.lock")
+        try:
+            part_fd = os.open(f"{self._ingest}/{name}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+        return Ingest(self, f"{self._ingest}/{name}.part", part_fd, digest=digest, lock_fd=lock_fd)
+
+    def find_ingest(self, digest: str) -> Ingest | None:
+        """As ``ingest``, without waiting: None while anybody else has it."""
+        check_digest(digest)
+        name = digest.replace(":", "-")
+        try:
+            lock_fd = self._lock(f"{self._ingest}/{name}.lock", wait=False)
+        except BlockingIOError:
+            return None
+        try:
+            part_fd = os.open(f"{self._ingest}/{name}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+        return Ingest(self, f"{self._ingest}/{name}.part", part_fd, digest=digest, lock_fd=lock_fd)
+
+    def ingest_new(self, algorithm: str = DEFAULT_ALGORITHM) -> Ingest:
+        """A place to write a content whose digest is known at its end.
+
+        A context manager: leaving it without commit removes the part.
+        """
+        path = f"{self._ingest}/new-{os.urandom(8).hex()}.part"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Ingest(self, path, fd, algorithm=algorithm)
+
+    def remove(self, digest: str) -> int:
+        """The content is gone; returns the bytes that were freed.  Readers that have it open keep it."""
+        path = self.path(digest)
+        try:
+            size = os.stat(path).st_size
+            os.unlink(path)
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def parts(self) -> Iterator[tuple[str, int]]:
+        """Paths and sizes of what nobody is writing at the moment."""
+        with os.scandir(self._ingest) as entries:
+            names = [entry.name for entry in entries if _PART.fullmatch(entry.name)]
+        for name in names:
+            lock = name.removesuffix(".part") + ".lock" if not name.startswith("new-") else name
+            if not self._is_locked(f"{self._ingest}/{lock}"):
+                try:
+                    yield f"{self._ingest}/{name}", os.stat(f"{self._ingest}/{name}").st_size
+                except FileNotFoundError:
+                    continue
+
+    def remove_parts(self) -> int:
+        """What nobody is writing at the moment is gone; returns the bytes that were freed."""
+        freed = 0
+        for path, size in list(self.parts()):
+            freed += size if _remove(path) else 0
+            if not os.path.basename(path).startswith("new-"):
+                self._remove_lock(path.removesuffix(".part") + ".lock")
+        return freed
+
+    # Locks
+
+    def _lock(self, path: str, *, wait: bool = True) -> int:
+        """The lock's descriptor.  A lock file that was removed while we waited for it protects nothing."""
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.stat(path)):
+                    return fd
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _is_locked(self, path: str) -> bool:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def _remove_lock(self, path: str) -> None:
+        try:
+            fd = self._lock(path, wait=False)
+        except BlockingIOError:
+            return
+        _remove(path)
+        os.close(fd)
+
+
+class Ingest:
+    """A content on its way.  Used by one thread at a time."""
+
+    def __init__(
+        self,
+        store: ContentStore,
+        path: str,
+        fd: int,
+        *,
+        digest: str = "",
+        algorithm: str = "",
+        lock_fd: int = -1,
+    ) -> None:
+        """Takes the descriptors over."""
+        self._store = store
+        self._path = path
+        self._fd = fd
+        self._lock_fd = lock_fd
+        self.digest = digest
+        """What it is to be; "" if that is not known."""
+        self.size = 0
+        """Bytes that are there and hashed."""
+        self._hash: _Hash = hasher(algorithm or algorithm_of(digest))
+        try:
+            self._take_over()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take_over(self) -> None:
+        """What is there from before counts: it is hashed anew."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        while block := os.read(self._fd, _BLOCK_BYTES):
+            self._hash.update(block)
+            self.size += len(block)
+
+    def append(self, block: bytes | memoryview) -> None:
+        """The bytes are at the content's end.
+
+        Raises:
+            OperationFailed: the disk is full, or fails.
+        """
+        try:
+            write_all(self._fd, block)
+        except OSError as error:
+            os.ftruncate(self._fd, self.size)
+            os.lseek(self._fd, self.size, os.SEEK_SET)
+            raise _cannot_write(self._store.root, error) from error
+        self._hash.update(block)
+        self.size += len(block)
+
+    def rewind(self) -> None:
+        """Nothing is there: what was, was wrong."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._hash = hasher(self._hash.name)
+        self.size = 0
+
+    def current_digest(self) -> str:
+        """Of what is there so far."""
+        return digest_of(self._hash)
+
+    def commit(self, *, digest: str = "", size: int = -1) -> str:
+        """The content is whole and in the store, also after a power cut; returns its digest.
+
+        Args:
+            digest: what it has to be; "" is what it was announced to be, or whatever it is.
+            size: in bytes, what it has to be; negative is any.
+
+        Raises:
+            InvalidInput: it is something else; the part is removed.
+            OperationFailed: the disk is full, or fails.
+        """
+        found, wanted = digest_of(self._hash), digest or self.digest
+        if (wanted and found != wanted) or size not in (-1, self.size):
+            difference = _difference(wanted, found, size, self.size)
+            self.rewind()
+            raise InvalidInput(difference, code="wrong-digest")
+        target = self._store.path(found)
+        try:
+            os.fsync(self._fd)
+            os.rename(self._path, target)
+            _flush_directory(os.path.dirname(target))
+        except OSError as error:
+            raise _cannot_write(self._store.root, error) from error
+        self.close()
+        return found
+
+    def close(self) -> None:
+        """What is here goes to whoever comes next; a part without a digest is gone."""
+        if self._fd < 0:
+            return
+        if not self.digest or (self.size == 0 and self._lock_fd >= 0):
+            _remove_if_same(self._path, self._fd)
+        os.close(self._fd)
+        self._fd = -1
+        if self._lock_fd >= 0:
+            if not os.path.exists(self._path):
+                _remove(self._path.removesuffix(".part") + ".lock")
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _difference(wanted: str, found: str, size: int, found_size: int) -> str:
+    if wanted and wanted != found:
+        return f"what came is not {wanted} but {found}"
+    return f"the content {found} has {found_size} bytes and was to have {size}"
+
+
+def _cannot_write(root: str, error: OSError) -> OperationFailed:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "pier df shows what takes space, pier prune frees some" if full else ""
+    reason = "the disk is full" if full else (error.strerror or str(error)).lower()
+    code = "disk-full" if full else "cannot-write"
+    return OperationFailed(
+        f"cannot write to the image store {root}: {reason}", errno=error.errno or 0, code=code, hint=hint
+    )
+
+
+def _remove(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _remove_if_same(path: str, fd: int) -> None:
+    """The file is gone, unless it has become something else (a content, by commit)."""
+    try:
+        if os.path.samestat(os.stat(path), os.fstat(fd)):
+            os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _flush_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

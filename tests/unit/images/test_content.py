@@ -1,0 +1,148 @@
+"""The store of contents: whole or not at all, one writer at a time, going on where another one stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from pierhead.digests import compute_digest
+from pierhead.errors import InvalidInput, NotFound
+from pierhead.images.content import ContentStore
+
+DATA = b"some content" * 1000
+DIGEST = compute_digest(DATA)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ContentStore:
+    """An empty one."""
+    return ContentStore(tmp_path / "content")
+
+
+def parts(store: ContentStore) -> list[str]:
+    """What lies in the place for what is on its way."""
+    return sorted(os.listdir(f"{store.root}/ingest"))
+
+
+def test_it_is_an_image_layout(store: ContentStore) -> None:
+    """Any tool that reads OCI layouts finds the blobs."""
+    store.write(DATA)
+    root = Path(store.root)
+    assert json.loads((root / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    assert (root / "blobs/sha256" / DIGEST[7:]).read_bytes() == DATA
+    assert not parts(store)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_writing_and_reading(store: ContentStore, algorithm: str) -> None:
+    """What was written is found by its digest, of either algorithm."""
+    digest = compute_digest(DATA, algorithm)
+    assert store.find_size(digest) is None
+    assert store.write(DATA, digest) == digest
+    assert store.find_size(digest) == len(DATA)
+    assert store.read(digest, limit_bytes=len(DATA)) == DATA
+    assert list(store.digests()) == [(digest, len(DATA))]
+    assert store.remove(digest) == len(DATA)
+    assert store.remove(digest) == 0
+    with pytest.raises(NotFound, match="is not here"):
+        store.open(digest)
+
+
+def test_what_is_too_large_is_not_read(store: ContentStore) -> None:
+    """A document that pretends to be small does not fill the memory."""
+    store.write(DATA)
+    with pytest.raises(InvalidInput, match="has more than 100 bytes"):
+        store.read(DIGEST, limit_bytes=100)
+
+
+def test_damage_is_noticed(store: ContentStore) -> None:
+    """A content that is no longer what its name says is not given."""
+    store.write(DATA)
+    Path(store.path(DIGEST)).write_bytes(DATA[:-1] + b"!")
+    with pytest.raises(InvalidInput, match="is damaged"):
+        store.read(DIGEST, limit_bytes=len(DATA))
+
+
+@pytest.mark.parametrize("name", ["sha256:..", "../../etc/passwd", "", "sha1:" + "0" * 40])
+def test_only_digests_become_paths(store: ContentStore, name: str) -> None:
+    """Whatever else is asked for is refused."""
+    with pytest.raises(InvalidInput, match="is not a digest"):
+        store.path(name)
+    with pytest.raises(InvalidInput, match="is not a digest"):
+        store.ingest(name)
+
+
+def test_a_fetch_goes_on_where_the_last_one_stopped(store: ContentStore) -> None:
+    """What had come is kept and counts."""
+    with store.ingest(DIGEST) as ingest:
+        ingest.append(DATA[:5000])
+    assert store.find_size(DIGEST) is None
+    assert [size for _, size in store.parts()] == [5000]
+    with store.ingest(DIGEST) as ingest:
+        assert ingest.size == 5000
+        ingest.append(memoryview(DATA)[5000:])
+        assert ingest.commit(size=len(DATA)) == DIGEST
+    assert store.read(DIGEST, limit_bytes=len(DATA)) == DATA
+    assert not parts(store)
+
+
+def test_what_is_wrong_is_not_kept(store: ContentStore) -> None:
+    """A wrong digest or size says so; the next fetch begins anew."""
+    with store.ingest(DIGEST) as ingest:
+        ingest.append(b"lies")
+        with pytest.raises(InvalidInput, match="what came is not sha256"):
+            ingest.commit()
+        assert ingest.size == 0
+        ingest.append(DATA)
+        with pytest.raises(InvalidInput, match="has 12000 bytes and was to have 7"):
+            ingest.commit(size=7)
+    assert not parts(store)
+    assert not list(store.digests())
+
+
+def test_an_unnamed_content_is_named_by_what_it_is(store: ContentStore) -> None:
+    """And gone if it is not finished."""
+    with store.ingest_new() as ingest:
+        ingest.append(DATA)
+        assert ingest.commit() == DIGEST
+    with store.ingest_new() as ingest:
+        ingest.append(b"half")
+        assert not list(store.parts())
+    assert not parts(store)
+
+
+def test_one_writer_at_a_time(store: ContentStore) -> None:
+    """A second fetch of the same content waits for the first, and finds it done."""
+    found: list[int | None] = []
+
+    def fetch() -> None:
+        with store.ingest(DIGEST):
+            found.append(store.find_size(DIGEST))
+
+    with store.ingest(DIGEST) as ingest:
+        assert store.find_ingest(DIGEST) is None
+        waiting = threading.Thread(target=fetch)
+        waiting.start()
+        ingest.append(DATA)
+        assert not found
+        ingest.commit()
+    waiting.join()
+    assert found == [len(DATA)]
+    assert not parts(store)
+
+
+def test_parts_that_nobody_writes_can_go(store: ContentStore) -> None:
+    """Those that somebody writes stay."""
+    with store.ingest(DIGEST) as ingest:
+        ingest.append(b"x" * 100)
+    other = compute_digest(b"other")
+    with store.ingest(other) as ingest:
+        ingest.append(b"o")
+        assert store.remove_parts() == 100
+        assert len(parts(store)) == 2
+        ingest.append(b"ther")
+        ingest.commit()
