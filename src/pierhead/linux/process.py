@@ -147,6 +147,8 @@ def run_program(
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     timeout_s: float | None = None,
+    said_bytes_max: int = _SAID_MAX,
+    stderr_apart: bool = False,
 ) -> tuple[int, str]:
     """Runs a program to its end; returns its exit code (minus the signal's number, if one ended it) and what
     it said.
@@ -157,6 +159,8 @@ def run_program(
         environment: the whole environment; None is ours.
         stdin: what it reads.
         timeout_s: after which it is killed and TimeoutError raised; None waits for ever.
+        said_bytes_max: of what it says, what is kept.
+        stderr_apart: what it says on stderr goes to ours, and is no part of the result.
 
     Raises:
         OSError: it cannot be started.
@@ -171,7 +175,7 @@ def run_program(
             *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
             (os.POSIX_SPAWN_DUP2, input_fd, 0),
             (os.POSIX_SPAWN_DUP2, writing, 1),
-            (os.POSIX_SPAWN_DUP2, writing, 2),
+            *(() if stderr_apart else ((os.POSIX_SPAWN_DUP2, writing, 2),)),
         ]
         start = os.posix_spawn if path else os.posix_spawnp
         pid = start(path or arguments[0], arguments, environment, file_actions=actions)
@@ -184,7 +188,7 @@ def run_program(
     try:
         pidfd = os.pidfd_open(pid)
         try:
-            said = _listen(output_fd, pidfd, timeout_s)
+            said = _listen(output_fd, pidfd, timeout_s, said_bytes_max)
         finally:
             os.close(pidfd)
     except BaseException:
@@ -221,7 +225,7 @@ def _inherited() -> list[int]:
     return found
 
 
-def _listen(fd: int, pidfd: int, timeout_s: float | None) -> str:
+def _listen(fd: int, pidfd: int, timeout_s: float | None, limit_bytes: int) -> str:
     """What a program says until it ends; one that it leaves behind may go on talking."""
     import select
     import time
@@ -241,7 +245,7 @@ def _listen(fd: int, pidfd: int, timeout_s: float | None) -> str:
                 part = os.read(fd, _PIPE_BYTES)
             except BlockingIOError:
                 part = b""
-            said = (said + part)[:_SAID_MAX]
+            said = (said + part)[:limit_bytes]
             if not part:
                 poll.unregister(fd)
         if pidfd in ready:
