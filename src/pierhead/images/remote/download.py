@@ -1,0 +1,421 @@
+"""One content from a registry into the store: in ranges, over failures, from where it was left.
+
+    claim ─▶ what a former fetch left counts ─▶ one stream, or ranges side by side ─▶ size, digest ─▶ there
+
+A part only grows at its end, so ranges that come early wait in memory for their turn; all downloads of a
+transfer share the places for them.  What comes is cut where the content has to end, and gone on with where
+it broke off.  If the digest is wrong and some of it was here before, all of it is fetched once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import re
+
+from pierhead.errors import InvalidInput, PierheadError, Unavailable
+from pierhead.images.remote.connection import FAILURES, Request, retryable
+from pierhead.images.remote.progress import Progress
+from pierhead.images.remote.refusals import describe_endpoint, failure
+from pierhead.images.remote.tasks import offload, parallel
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from aiohttp import ClientResponse
+
+    from pierhead.images.content import ContentStore, Ingest
+    from pierhead.images.remote.client import Repository
+    from pierhead.images.remote.hosts import Endpoint
+    from pierhead.oci.image import Descriptor
+
+_BLOCK_BYTES = 1 << 20
+_LOOK_S = (0.02, 0.5)
+"""How soon to look again whether somebody else has finished, first and at most.  A lock of flock(2) tells
+nobody when it is free, and a thread that waits for it could not be called back.
+"""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class DownloadSettings(Value):
+    """How contents are fetched.
+
+    Fields:
+        layers_at_once: contents that are fetched side by side.
+        ranges_above_bytes: contents with more left than this are asked for in ranges.
+        range_bytes: of one range.
+        ranges_per_content: asked for side by side.
+        ranges_at_once: places for ranges in memory, for all contents together.
+        failures_in_a_row: without a single byte in between, after which a server is given up.
+    """
+
+    layers_at_once: int = 4
+    ranges_above_bytes: int = 8 << 20
+    range_bytes: int = 4 << 20
+    ranges_per_content: int = 3
+    ranges_at_once: int = 8
+    failures_in_a_row: int = 5
+
+
+class Downloads:
+    """What the downloads of one transfer share."""
+
+    def __init__(
+        self,
+        store: ContentStore,
+        repository: Repository,
+        *,
+        settings: DownloadSettings | None = None,
+        progress: Progress | None = None,
+        pin: Callable[[str], object] | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """``pin`` is called with a digest before anybody asks whether the content is there."""
+        self.store = store
+        self.repository = repository
+        self.settings = settings or DownloadSettings()
+        self.progress = progress or Progress()
+        self.pause = pause
+        self._pin = pin or (lambda _: None)
+        self._contents = asyncio.Semaphore(self.settings.layers_at_once)
+        self.places = asyncio.Semaphore(self.settings.ranges_at_once)
+
+    def pin(self, digest: str) -> None:
+        """The content will not be removed while we need it."""
+        self._pin(digest)
+
+    async def has(self, content: Descriptor) -> bool:
+        """Whether the content is in the store.
+
+        Raises:
+            InvalidInput: it is, and has not the size that the descriptor says.
+        """
+        size = await offload(self.store.find_size, content.digest)
+        if size not in (None, content.size):
+            message = (
+                f"the content {content.digest} has {size} bytes, and {self.repository} says {content.size}"
+            )
+            raise InvalidInput(message, code="wrong-size")
+        return size is not None
+
+    async def fetch(self, content: Descriptor) -> None:
+        """The content is in the store, whole and verified.
+
+        Raises:
+            PierheadError: nobody gives it as it has to be, or it cannot be written.
+        """
+        self.pin(content.digest)
+        if await self.has(content):
+            self.progress.exists(content)
+            return
+        self.progress.waiting(content)
+        async with self._contents:
+            ingest = await self._claim(content)
+            if ingest is None:
+                self.progress.exists(content)
+                return
+            try:
+                await _Download(self, content, ingest).run()
+            finally:
+                await offload(ingest.close)
+        self.progress.complete(content)
+
+    async def _claim(self, content: Descriptor) -> Ingest | None:
+        """The only right to write the content; None if somebody else has finished it meanwhile."""
+        look_s = _LOOK_S[0]
+        while True:
+            ingest = await offload(self.store.find_ingest, content.digest, undo=_close)
+            if ingest is not None:
+                if not await self._is_finished(content, ingest):
+                    return ingest
+                return None
+            await asyncio.sleep(look_s)
+            look_s = min(2 * look_s, _LOOK_S[1])
+
+    async def _is_finished(self, content: Descriptor, ingest: Ingest) -> bool:
+        finished = True
+        try:
+            finished = await self.has(content)
+        finally:
+            if finished:
+                await offload(ingest.close)
+        return finished
+
+
+def _close(ingest: Ingest | None) -> None:
+    if ingest is not None:
+        ingest.close()
+
+
+class _Source(Value):
+    """One place that may have the content."""
+
+    endpoint: Endpoint
+    request: Request
+
+
+class _Download:
+    """The download of one content."""
+
+    def __init__(self, downloads: Downloads, content: Descriptor, ingest: Ingest) -> None:
+        self._downloads = downloads
+        self._settings = downloads.settings
+        self._content = content
+        self._ingest = ingest
+        self._rewound = False
+
+    async def run(self) -> None:
+        """The content is in the store."""
+        content, ingest = self._content, self._ingest
+        if ingest.size > content.size:
+            await offload(ingest.rewind)
+        kept_bytes = ingest.size
+        while True:
+            source = await self._fill()
+            self._downloads.progress.verifying(content)
+            try:
+                await offload(lambda: ingest.commit(size=content.size))
+            except InvalidInput as error:
+                if error.code != "wrong-digest":
+                    raise
+                if not kept_bytes:
+                    raise _wrong(source, error.message, code="wrong-digest") from None
+                self._downloads.progress.retrying(content, "what was here from before is not part of it")
+                kept_bytes = 0
+            else:
+                return
+
+    def _sources(self) -> list[_Source]:
+        """Where the content may be: elsewhere, if it may not be in registries; mirrors; the registry."""
+        repository, content = self._downloads.repository, self._content
+        about = f"give the content {content.digest}"
+        found = [
+            _Source(
+                endpoint=repository.origin,
+                request=Request(
+                    method="GET",
+                    path=url,
+                    about=f"{about} of {repository.path} from {url[:200]}",
+                    foreign=True,
+                ),
+            )
+            for url in content.urls
+            if url.startswith(("https://", "http://"))
+        ]
+        for endpoint in repository.sources():
+            request = repository.request(endpoint, "GET", f"blobs/{content.digest}", about)
+            found.append(_Source(endpoint=endpoint, request=request))
+        awake = [
+            each for each in found[:-1] if each.request.foreign or not repository.client.rests(each.endpoint)
+        ]
+        return [*awake, found[-1]]
+
+    async def _fill(self) -> _Source | None:
+        """All bytes are in the part; returns who gave the last ones.
+
+        Raises:
+            PierheadError: nobody gives them; the last one's error, with notes of what the others said.
+        """
+        sources, said = self._sources(), list[str]()
+        failures = 0
+        source = None
+        while self._ingest.size < self._content.size:
+            source = sources[0]
+            before_bytes = self._ingest.size
+            try:
+                await self._get(source)
+            except PierheadError as error:
+                if error.code in ("disk-full", "cannot-write"):
+                    raise
+                failures = failures + 1 if self._ingest.size == before_bytes else 1
+                if (
+                    not retryable(error)
+                    or source.endpoint.is_mirror
+                    or failures >= self._settings.failures_in_a_row
+                ):
+                    self._downloads.repository.client.note(source.endpoint, error)
+                    sources.pop(0)
+                    failures = 0
+                    if not sources:
+                        for message in said:
+                            error.add_note(message)
+                        raise
+                    said.append(error.message)
+                else:
+                    patience = self._downloads.repository.client.connection.patience
+                    await self._downloads.pause(patience.delay_s(failures, None, 0.5))
+                self._downloads.progress.retrying(self._content, error.message)
+        return source
+
+    async def _get(self, source: _Source) -> None:
+        """More of the content is in the part: all of it, unless something fails."""
+        start, size = self._ingest.size, self._content.size
+        in_ranges = size - start > self._settings.ranges_above_bytes
+        end = min(size, start + self._settings.range_bytes) if in_ranges else size
+        request = source.request
+        if start or in_ranges:
+            request = _ranged(request, start, end).replace(accepts=(200, 206, 416))
+        connection = self._downloads.repository.client.connection
+        async with connection.stream(source.endpoint, request) as response:
+            if response.status == 416:
+                await self._refuse_kept(source)
+            if response.status == 206:
+                _check_range(source, response, start, end, size)
+                await self._append(source, response, skip=0, left=end - start)
+            else:
+                _check_length(source, response, size)
+                await self._append(source, response, skip=start, left=size - start)
+        if self._ingest.size < size:
+            await self._append_ranges(source)
+
+    async def _refuse_kept(self, source: _Source) -> None:
+        """What the server has ends before what is here does: one of the two is something else."""
+        reason = f"it has less than the {self._ingest.size} bytes that were here"
+        error = _wrong(source, reason, code="wrong-size")
+        if self._rewound:
+            raise error
+        self._rewound = True
+        await offload(self._ingest.rewind)
+        raise Unavailable(error.message, code="registry-unavailable")
+
+    async def _append(self, source: _Source, response: ClientResponse, *, skip: int, left: int) -> None:
+        """What the stream gives is in the part: ``left`` bytes after the first ``skip``."""
+        block = bytearray()
+        try:
+            async for piece in _pieces(source, response, skip + left):
+                dropped = min(skip, len(piece))
+                skip -= dropped
+                block += memoryview(piece)[dropped:]
+                if len(block) >= _BLOCK_BYTES:
+                    full, block = block, bytearray()
+                    await self._write(full)
+        finally:
+            await self._write(block)
+
+    async def _write(self, block: bytearray) -> None:
+        if block:
+            await offload(self._ingest.append, memoryview(block))
+            self._downloads.progress.downloading(self._content, self._ingest.size)
+
+    # Ranges side by side
+
+    async def _append_ranges(self, source: _Source) -> None:
+        """The rest is in the part, fetched in ranges; a failed one ends it, what came before stays."""
+        size, step = self._content.size, self._settings.range_bytes
+        starts = iter(range(self._ingest.size, size, step))
+        window: collections.deque[asyncio.Task[bytearray | PierheadError]] = collections.deque()
+        async with parallel() as group:
+            try:
+                while True:
+                    while len(window) < self._settings.ranges_per_content:
+                        start = next(starts, size)
+                        if start == size:
+                            break
+                        window.append(group.create_task(self._range(source, start, min(size, start + step))))
+                    if not window:
+                        return
+                    fetched = await window.popleft()
+                    if isinstance(fetched, PierheadError):
+                        raise fetched
+                    try:
+                        await self._write(fetched)
+                    finally:
+                        self._downloads.places.release()
+            finally:
+                self._give_up(window)
+
+    def _give_up(self, window: collections.deque[asyncio.Task[bytearray | PierheadError]]) -> None:
+        """Ranges that nobody waits for any more give their places back."""
+        for task in window:
+            task.cancel()
+            task.add_done_callback(self._release)
+
+    def _release(self, task: asyncio.Task[bytearray | PierheadError]) -> None:
+        if not task.cancelled() and task.exception() is None and isinstance(task.result(), bytearray):
+            self._downloads.places.release()
+
+    async def _range(self, source: _Source, start: int, end: int) -> bytearray | PierheadError:
+        """The bytes from start to end, and a place in memory that is theirs; or what prevented it.
+
+        Places are given in the order in which they were asked for, and every content asks in its order:
+        the range whose turn it is never waits for one that comes after it.
+        """
+        await self._downloads.places.acquire()
+        try:
+            block = await self._fetch_range(source, start, end)
+        except PierheadError as error:
+            self._downloads.places.release()
+            return error
+        except BaseException:
+            self._downloads.places.release()
+            raise
+        return block
+
+    async def _fetch_range(self, source: _Source, start: int, end: int) -> bytearray:
+        block = bytearray(end - start)
+        request = _ranged(source.request, start, end).replace(accepts=(206,))
+        connection = self._downloads.repository.client.connection
+        at = 0
+        async with connection.stream(source.endpoint, request) as response:
+            _check_range(source, response, start, end, self._content.size)
+            async for piece in _pieces(source, response, end - start):
+                block[at : at + len(piece)] = piece
+                at += len(piece)
+        return block
+
+
+async def _pieces(source: _Source, response: ClientResponse, expected: int) -> AsyncIterator[bytes]:
+    """The body, which is of this length.
+
+    Raises:
+        InvalidInput: it is longer.
+        Unavailable: it broke off.
+    """
+    left = expected
+    try:
+        while left:
+            piece = await response.content.readany()
+            if not piece:
+                break
+            if len(piece) > left:
+                raise _wrong(source, f"it goes on after {expected} bytes", code="wrong-size")
+            left -= len(piece)
+            yield piece
+        if not left and await response.content.readany():
+            raise _wrong(source, f"it goes on after {expected} bytes", code="wrong-size")
+    except FAILURES as error:
+        raise failure(source.endpoint, source.request.about, error) from error
+    if left:
+        short = _wrong(source, f"it ended {left} bytes early", code="")
+        raise Unavailable(short.message, code="registry-unavailable")
+
+
+def _ranged(request: Request, start: int, end: int) -> Request:
+    return request.replace(headers=(*request.headers, ("Range", f"bytes={start}-{end - 1}")))
+
+
+def _check_length(source: _Source, response: ClientResponse, size: int) -> None:
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) != size:
+        raise _wrong(source, f"it has {length} bytes and was to have {size}", code="wrong-size")
+
+
+def _check_range(source: _Source, response: ClientResponse, start: int, end: int, size: int) -> None:
+    said = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.fullmatch(said)
+    if match is None:
+        raise _wrong(source, f"asked for a range it gives {said[:100]!r}", code="wrong-range")
+    if match[3] not in ("*", str(size)):
+        raise _wrong(source, f"it has {match[3]} bytes and was to have {size}", code="wrong-size")
+    if (int(match[1]), int(match[2])) != (start, end - 1):
+        raise _wrong(source, f"asked for {start}-{end - 1} it gives {said[:100]}", code="wrong-range")
+
+
+def _wrong(source: _Source | None, reason: str, *, code: str) -> InvalidInput:
+    if source is None:
+        return InvalidInput(reason, code=code)
+    return InvalidInput(
+        f"{describe_endpoint(source.endpoint)} did not {source.request.about}: {reason}", code=code
+    )

@@ -1,0 +1,58 @@
+"""What a transfer tells while it runs: for a line on a terminal, a log, or nobody.
+
+    resolved ─▶ planned ─▶ for each content:  exists
+                                              waiting ─▶ downloading … ─▶ verifying ─▶ complete
+                                              waiting ─▶ mounted | uploading … ─▶ complete
+
+Called in the event loop's thread: whoever is told must not take long.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.oci.image import Descriptor, Manifest
+
+
+class Progress:
+    """Whoever is told; here nobody, so that a listener has only the methods that it cares for."""
+
+    def resolved(self, name: str, descriptor: Descriptor, answered_by: str) -> None:
+        """The name means this manifest, says the server of that address."""
+
+    def planned(self, contents: tuple[Descriptor, ...]) -> None:
+        """These contents are to be transferred, in the order of the image's layers."""
+
+    def exists(self, content: Descriptor) -> None:
+        """It is there already."""
+
+    def waiting(self, content: Descriptor) -> None:
+        """Others come first, or somebody else is fetching it."""
+
+    def downloading(self, content: Descriptor, done_bytes: int) -> None:
+        """So many of its bytes are here; what was here from before counts."""
+
+    def retrying(self, content: Descriptor, reason: str) -> None:
+        """It goes on after a failure."""
+
+    def verifying(self, content: Descriptor) -> None:
+        """All bytes are here."""
+
+    def uploading(self, content: Descriptor, done_bytes: int) -> None:
+        """So many of its bytes are there."""
+
+    def mounted(self, content: Descriptor, source: str) -> None:
+        """The registry had it, in another repository."""
+
+    def complete(self, content: Descriptor) -> None:
+        """It is there, whole and verified."""
+
+
+class Arrivals:
+    """Whoever goes on with what has come, unpacking layers say; here nobody.  Called as ``Progress`` is."""
+
+    def image(self, descriptor: Descriptor, manifest: Manifest) -> None:
+        """This manifest and its configuration are in the store; its layers follow, in any order."""
+
+    def layer(self, descriptor: Descriptor, position: int) -> None:
+        """The layer at this position of the manifest's is in the store."""
