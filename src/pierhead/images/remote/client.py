@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _TYPES = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX, DOCKER_SCHEMA1_SIGNED, DOCKER_SCHEMA1)
 _ACCEPT = ("Accept", ", ".join(_TYPES))
+_HEAD_ACCEPTS = (200, 400, 403, 404, 405)
+"""Answers without a body say no reason: then the manifest itself is asked for, which gives one."""
 _LIST_BYTES_MAX = 16 << 20
 _PAGES_MAX = 10_000
 _REST_S = 60.0
@@ -198,9 +200,9 @@ class Repository:
         """
 
         async def ask(endpoint: Endpoint) -> Resolved:
-            request = self._manifest_request(endpoint, "HEAD", identifier)
+            request = self._manifest_request(endpoint, "HEAD", identifier).replace(accepts=_HEAD_ACCEPTS)
             answer = await self.client.connection.perform(endpoint, request)
-            found = _describe_head(answer, identifier)
+            found = _describe_head(answer, identifier) if answer.status == 200 else None
             if found is None:
                 return await self._receive(endpoint, identifier)
             return Resolved(descriptor=found, answered_by=endpoint.address)

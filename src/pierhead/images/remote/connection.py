@@ -217,7 +217,11 @@ class Connection:
             attempt += 1
             if not passing or not request.repeats or attempt >= self.patience.attempts:
                 raise error
-            await self._pause(self.patience.delay_s(attempt, asked_s, _chance()))
+            await self.pause(attempt, asked_s)
+
+    async def pause(self, attempt: int, asked_s: float | None = None) -> None:
+        """Time has passed, after this many attempts; ``asked_s`` is what the server wants."""
+        await self._pause(self.patience.delay_s(attempt, asked_s, _chance()))
 
     def _wants_login(self, endpoint: Endpoint, request: Request, response: aiohttp.ClientResponse) -> bool:
         ours = response.url.authority == URL(f"{response.url.scheme}://{endpoint.address}").authority
@@ -324,7 +328,7 @@ class Connection:
             except FAILURES as cause:
                 if last or is_permanent(cause):
                     raise failure(endpoint, f"let us have a token from {target.host}", cause) from cause
-            await self._pause(self.patience.delay_s(attempt, None, _chance()))
+            await self.pause(attempt)
         raise AssertionError
 
     def _context(self, endpoint: Endpoint, *, is_own: bool) -> ssl.SSLContext:

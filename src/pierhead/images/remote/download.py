@@ -22,7 +22,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp import ClientResponse
 
@@ -70,14 +70,12 @@ class Downloads:
         settings: DownloadSettings | None = None,
         progress: Progress | None = None,
         pin: Callable[[str], object] | None = None,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """``pin`` is called with a digest before anybody asks whether the content is there."""
         self.store = store
         self.repository = repository
         self.settings = settings or DownloadSettings()
         self.progress = progress or Progress()
-        self.pause = pause
         self._pin = pin or (lambda _: None)
         self._contents = asyncio.Semaphore(self.settings.layers_at_once)
         self.places = asyncio.Semaphore(self.settings.ranges_at_once)
@@ -244,8 +242,7 @@ class _Download:
                         raise
                     said.append(error.message)
                 else:
-                    patience = self._downloads.repository.client.connection.patience
-                    await self._downloads.pause(patience.delay_s(failures, None, 0.5))
+                    await self._downloads.repository.client.connection.pause(failures)
                 self._downloads.progress.retrying(self._content, error.message)
         return source
 

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 """What a server says that may answer the next time."""
 _WORDS_LENGTH_MAX = 300
+_STATUS_WORDS = {
+    401: "it wants to know who asks",
+    403: "it does not allow it",
+    404: "it has none",
+    429: "there were too many requests",
+}
 
 
 def describe_endpoint(endpoint: Endpoint) -> str:
@@ -52,7 +58,9 @@ def refusal(endpoint: Endpoint, about: str, status: int, body: bytes) -> Pierhea
         body: of the answer, in the standard form or any.
     """
     code, words = _read_errors(body)
-    reason = ", ".join(part for part in (code, words) if part) or f"HTTP status {status}"
+    reason = ", ".join(part for part in (code, words) if part) or _STATUS_WORDS.get(
+        status, f"HTTP status {status}"
+    )
     message = f"{describe_endpoint(endpoint)} did not {about}: {reason}"
     if status in (401, 403):
         hint = f"pier login {endpoint.address if endpoint.is_mirror else endpoint.registry}"

@@ -25,7 +25,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from pierhead.images.content import ContentStore
     from pierhead.images.remote.client import Repository
@@ -71,7 +71,6 @@ class Uploads:
         settings: UploadSettings | None = None,
         progress: Progress | None = None,
         sources: Callable[[str], tuple[str, ...]] | None = None,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """``sources`` tells repositories ("docker.io/library/busybox") that have, or had, a content."""
         self._store = store
@@ -79,7 +78,6 @@ class Uploads:
         self._settings = settings or UploadSettings()
         self._progress = progress or Progress()
         self._sources = sources or (lambda _: ())
-        self._pause = pause
         self._contents = asyncio.Semaphore(self._settings.contents_at_once)
 
     async def send(self, content: Descriptor) -> None:
@@ -152,8 +150,7 @@ class Uploads:
                 ):
                     raise
                 self._progress.retrying(content, error.message)
-                patience = self._repository.client.connection.patience
-                await self._pause(patience.delay_s(failures, None, 0.5))
+                await self._repository.client.connection.pause(failures)
                 upload = await self._resume(content, upload) or await self._start(content)
             else:
                 return
