@@ -23,6 +23,7 @@ from pierhead.digests import compute_digest
 from pierhead.oci.image import DOCUMENT_BYTES_MAX, media_type_of
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
     from typing import Self
@@ -99,13 +100,18 @@ class _Fault:
 class MisbehavingRegistry:
     """Gives the contents of a store; unless it is told otherwise, as it should."""
 
-    def __init__(self, store: ContentStore) -> None:
+    def __init__(self, store: ContentStore, tls: ssl.SSLContext | None = None) -> None:
         self.store = store
+        self._tls = tls
         self.tags: dict[str, str] = {}
         self.seen: list[Seen] = []
         self.ranges = True
         self.pace: float = 0
         """Seconds for each 64 KiB."""
+        self.sent_bytes = 0
+        """Of contents."""
+        self.guard: Callable[[web.Request], web.StreamResponse | None] = lambda _: None
+        """Answers those who may not come in."""
         self._faults: list[_Fault] = []
         self._runner: web.AppRunner | None = None
         self.address = ""
@@ -119,11 +125,11 @@ class MisbehavingRegistry:
         return sum(1 for each in self.seen if each.method == method and part in each.path)
 
     async def __aenter__(self) -> Self:
-        application = web.Application()
+        application = web.Application(client_max_size=1 << 30)
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         self.address = f"127.0.0.1:{self._runner.addresses[0][1]}"
         return self
@@ -134,6 +140,9 @@ class MisbehavingRegistry:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(Seen(request.method, request.path_qs, dict(request.headers)))
+        stopped = self.guard(request)
+        if stopped is not None:
+            return stopped
         data = self._find(request.path)
         for fault in self._faults:
             if fault.times and fault.method == request.method and fault.part in request.path:
@@ -181,6 +190,7 @@ class MisbehavingRegistry:
             return response
         for start in range(0, len(data), 1 << 16):
             await response.write(data[start : start + (1 << 16)])
+            self.sent_bytes += min(1 << 16, len(data) - start)
             if self.pace:
                 await asyncio.sleep(self.pace)
         return response

@@ -111,7 +111,7 @@ class Authorizer:
         if challenge.scheme == "basic":
             if not credentials.username:
                 message = f"{describe_endpoint(endpoint)} wants a name and a password"
-                raise Forbidden(message, code="registry-denied", hint=f"pier login {domain}")
+                raise Forbidden(message, code="login-needed", hint=f"pier login {domain}")
             return _Token(header=_basic(credentials), ends_s=float("inf"))
         if credentials.registry_token:
             return _Token(header=f"Bearer {credentials.registry_token}", ends_s=float("inf"))
@@ -152,7 +152,7 @@ class Authorizer:
         if status in PASSING_STATUSES:
             raise Unavailable(message, code="token-unavailable")
         hint = f"pier login {endpoint.registry}; the name or the password may be wrong"
-        raise Forbidden(message, code="registry-denied", hint=hint)
+        raise Forbidden(message, code="login-refused", hint=hint)
 
 
 def _check_realm(endpoint: Endpoint, realm: str) -> None:

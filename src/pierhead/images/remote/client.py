@@ -14,7 +14,7 @@ import urllib.parse
 
 from pierhead import jsontext
 from pierhead.digests import algorithm_of, compute_digest, is_digest
-from pierhead.errors import InvalidInput, NotFound, PierheadError
+from pierhead.errors import Forbidden, InvalidInput, NotFound, PierheadError
 from pierhead.images.remote import schema1
 from pierhead.images.remote.connection import Answer, Connection, Request, retryable
 from pierhead.images.remote.hosts import Endpoint, Hosts
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _TYPES = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX, DOCKER_SCHEMA1_SIGNED, DOCKER_SCHEMA1)
 _ACCEPT = ("Accept", ", ".join(_TYPES))
-_HEAD_ACCEPTS = (200, 400, 403, 404, 405)
+_HEAD_ACCEPTS = (200, 400, 404, 405)
 """Answers without a body say no reason: then the manifest itself is asked for, which gives one."""
 _LIST_BYTES_MAX = 16 << 20
 _PAGES_MAX = 10_000
@@ -201,7 +201,12 @@ class Repository:
 
         async def ask(endpoint: Endpoint) -> Resolved:
             request = self._manifest_request(endpoint, "HEAD", identifier).replace(accepts=_HEAD_ACCEPTS)
-            answer = await self.client.connection.perform(endpoint, request)
+            try:
+                answer = await self.client.connection.perform(endpoint, request)
+            except Forbidden as error:
+                if error.code != "registry-denied":
+                    raise
+                return await self._receive(endpoint, identifier)
             found = _describe_head(answer, identifier) if answer.status == 200 else None
             if found is None:
                 return await self._receive(endpoint, identifier)

@@ -206,7 +206,8 @@ class Connection:
                     if self._wants_login(endpoint, request, response) and logins < _LOGINS_MAX:
                         logins += 1
                         await self._login(endpoint, request, response, used)
-                        continue
+                        if await self._authorizer.header(endpoint, request.scopes) != used:
+                            continue
                     asked_s = parse_retry_after(response.headers.get("Retry-After", ""), time.time())
                     body = await _read(response, _ERROR_BYTES_MAX)
                     error = refusal(endpoint, request.about, response.status, body)

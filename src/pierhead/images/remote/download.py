@@ -170,17 +170,23 @@ class _Download:
         if ingest.size > content.size:
             await offload(ingest.rewind)
         kept_bytes = ingest.size
+        sources = self._sources()
         while True:
-            source = await self._fill()
+            givers = await self._fill(sources)
             self._downloads.progress.verifying(content)
             try:
                 await offload(lambda: ingest.commit(size=content.size))
             except InvalidInput as error:
                 if error.code != "wrong-digest":
                     raise
+                reason = "what was here from before is not part of it"
                 if not kept_bytes:
-                    raise _wrong(source, error.message, code="wrong-digest") from None
-                self._downloads.progress.retrying(content, "what was here from before is not part of it")
+                    sources = [each for each in sources if each not in givers]
+                    wrong = _wrong(givers[-1], error.message, code="wrong-digest")
+                    if not sources:
+                        raise wrong from None
+                    reason = wrong.message
+                self._downloads.progress.retrying(content, reason)
                 kept_bytes = 0
             else:
                 return
@@ -210,30 +216,27 @@ class _Download:
         ]
         return [*awake, found[-1]]
 
-    async def _fill(self) -> _Source | None:
-        """All bytes are in the part; returns who gave the last ones.
+    async def _fill(self, sources: list[_Source]) -> list[_Source]:
+        """All bytes are in the part; returns who gave some of them.
+
+        Args:
+            sources: where to ask, in this order; those that do not give are taken out.
 
         Raises:
             PierheadError: nobody gives them; the last one's error, with notes of what the others said.
         """
-        sources, said = self._sources(), list[str]()
+        said: list[str] = []
+        givers: list[_Source] = []
         failures = 0
-        source = None
         while self._ingest.size < self._content.size:
-            source = sources[0]
-            before_bytes = self._ingest.size
+            source, before_bytes = sources[0], self._ingest.size
             try:
                 await self._get(source)
             except PierheadError as error:
                 if error.code in ("disk-full", "cannot-write"):
                     raise
                 failures = failures + 1 if self._ingest.size == before_bytes else 1
-                if (
-                    not retryable(error)
-                    or source.endpoint.is_mirror
-                    or failures >= self._settings.failures_in_a_row
-                ):
-                    self._downloads.repository.client.note(source.endpoint, error)
+                if self._is_last(source, error, failures):
                     sources.pop(0)
                     failures = 0
                     if not sources:
@@ -244,7 +247,16 @@ class _Download:
                 else:
                     await self._downloads.repository.client.connection.pause(failures)
                 self._downloads.progress.retrying(self._content, error.message)
-        return source
+            finally:
+                if self._ingest.size > before_bytes and source not in givers:
+                    givers.append(source)
+        return givers
+
+    def _is_last(self, source: _Source, error: PierheadError, failures: int) -> bool:
+        """Whether this error of the source is the last: others may have what it has not."""
+        self._downloads.repository.client.note(source.endpoint, error)
+        patient = retryable(error) and not source.endpoint.is_mirror
+        return not patient or failures >= self._settings.failures_in_a_row
 
     async def _get(self, source: _Source) -> None:
         """More of the content is in the part: all of it, unless something fails."""
@@ -406,13 +418,11 @@ def _check_range(source: _Source, response: ClientResponse, start: int, end: int
         raise _wrong(source, f"asked for a range it gives {said[:100]!r}", code="wrong-range")
     if match[3] not in ("*", str(size)):
         raise _wrong(source, f"it has {match[3]} bytes and was to have {size}", code="wrong-size")
-    if (int(match[1]), int(match[2])) != (start, end - 1):
+    if int(match[1]) != start or int(match[2]) >= end:  # it may end earlier: then the rest is asked for
         raise _wrong(source, f"asked for {start}-{end - 1} it gives {said[:100]}", code="wrong-range")
 
 
-def _wrong(source: _Source | None, reason: str, *, code: str) -> InvalidInput:
-    if source is None:
-        return InvalidInput(reason, code=code)
+def _wrong(source: _Source, reason: str, *, code: str) -> InvalidInput:
     return InvalidInput(
         f"{describe_endpoint(source.endpoint)} did not {source.request.about}: {reason}", code=code
     )

@@ -151,7 +151,7 @@ class _Pull:
         if raw is None:
             received = await self._repository.get_manifest(resolved.descriptor.digest)
             return received.descriptor, received.raw, resolved.answered_by
-        return resolved.descriptor, raw, resolved.answered_by
+        return resolved.descriptor.replace(size=len(raw)), raw, resolved.answered_by
 
     async def _find(self, digest: str) -> bytes | None:
         """A document that is in the store."""

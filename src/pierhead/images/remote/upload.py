@@ -92,6 +92,9 @@ class Uploads:
             if await self._repository.find_blob_size(content.digest) is not None:
                 self._progress.exists(content)
                 return
+            if await offload(self._store.find_size, content.digest) != content.size:
+                message = f"the content {content.digest} is neither here, whole, nor in {self._repository}"
+                raise NotFound(message, code="incomplete-image", hint="pull the image anew")
             upload, source = await self._mount(content)
             if source:
                 self._progress.mounted(content, source)
