@@ -72,7 +72,7 @@ def payload(raw: bytes) -> bytes:
     try:
         protected = jsontext.parse(_decode_base64(document["signatures"][0]["protected"]), name="signature")
         length, tail = int(protected["formatLength"]), _decode_base64(protected["formatTail"])
-    except (KeyError, IndexError, TypeError, ValueError, binascii.Error):
+    except (KeyError, IndexError, TypeError, ValueError, binascii.Error, InvalidInput):
         pass
     if not 0 <= length <= len(raw):
         raise InvalidInput("a signed manifest of schema 1 has no usable signature", code="invalid-schema1")
@@ -96,7 +96,7 @@ def decode_schema1(raw: bytes) -> OldManifest:
         steps = [jsontext.parse(each["v1Compatibility"], name="history") for each in document["history"]]
         if document["schemaVersion"] == 1 and len(steps) <= _LAYERS_MAX:
             layers = tuple(_read_layer(digest, step) for digest, step in zip(sums, steps, strict=True))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidInput):
         pass
     if not layers:
         raise InvalidInput("a manifest of schema 1 has not the form of one", code="invalid-schema1")

@@ -1,0 +1,129 @@
+"""Answers that say no, as sentences."""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pierhead.errors import (
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    OperationFailed,
+    PierheadError,
+    TimedOut,
+    Unavailable,
+)
+from pierhead.images.remote.connection import Patience
+from pierhead.images.remote.hosts import Endpoint
+from pierhead.images.remote.refusals import failure, parse_retry_after, refusal
+
+ORIGIN = Endpoint(registry="r.lan", address="r.lan:5000")
+MIRROR = ORIGIN.replace(address="m.lan", is_mirror=True)
+
+
+def said(code: object = "DENIED", message: object = "no", detail: object = None) -> bytes:
+    """A body of the standard form."""
+    return json.dumps({"errors": [{"code": code, "message": message, "detail": detail}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (400, InvalidInput, "registry-refused"),
+        (401, Forbidden, "registry-denied"),
+        (403, Forbidden, "registry-denied"),
+        (404, NotFound, "not-in-registry"),
+        (405, OperationFailed, "registry-refused"),
+        (413, InvalidInput, "registry-refused"),
+        (429, Unavailable, "too-many-requests"),
+        (500, Unavailable, "registry-unavailable"),
+        (503, Unavailable, "registry-unavailable"),
+    ],
+)
+def test_statuses(status: int, kind: type[PierheadError], code: str) -> None:
+    """Each has its kind, its code, and the registry's words."""
+    error = refusal(ORIGIN, "give the manifest 1 of a/b", status, said())
+    assert type(error) is kind
+    assert error.code == code
+    assert error.message == "the registry r.lan did not give the manifest 1 of a/b: DENIED, no"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (said(detail="more"), "DENIED, no (more)"),
+        (said(message="", detail="more"), "DENIED, more"),
+        (said(code=""), "no"),
+        (said(message="Ends here.\nAnd \x1b[31mthere."), "DENIED, Ends here. And [31mthere"),
+        (said(message=3, code=None), "it has none"),
+        (b"", "it has none"),
+        (b"<html>", "it has none"),
+        (b'{"errors":{}}', "it has none"),
+    ],
+)
+def test_words(body: bytes, words: str) -> None:
+    """On one line, without what a terminal would obey; ours where there are none."""
+    assert refusal(MIRROR, "do it", 404, body).message == f"the mirror m.lan of r.lan did not do it: {words}"
+
+
+@given(st.binary(max_size=200), st.integers(300, 599))
+def test_any_answer_is_a_sentence(body: bytes, status: int) -> None:
+    """Whatever comes with it."""
+    message = refusal(ORIGIN, "do it", status, body).message
+    assert message.startswith("the registry r.lan did not do it: ")
+    assert message.isprintable()
+
+
+def test_failures() -> None:
+    """Connections that fail are told without the library's names."""
+    assert isinstance(failure(ORIGIN, "do it", TimeoutError()), TimedOut)
+    error = failure(ORIGIN, "do it", aiohttp.ServerDisconnectedError())
+    assert error.message == "the registry r.lan did not do it: the connection ended in the middle"
+    error = failure(ORIGIN, "do it", ConnectionResetError(104, "Connection reset by peer"))
+    assert error.message == "the registry r.lan did not do it: connection reset by peer"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("9" * 30, 86400.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 90.0),
+        ("Thu, 01 Jan 1970 00:00:05 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        ("-3", None),
+    ],
+)
+def test_retry_after(text: str, seconds: float | None) -> None:
+    """Seconds or a date; nonsense is nothing."""
+    assert parse_retry_after(text, now_s=10.0) == seconds
+
+
+@given(st.text(max_size=40))
+def test_no_retry_after_breaks_the_reading(text: str) -> None:
+    """Whatever it is."""
+    found = parse_retry_after(text, now_s=0.0)
+    assert found is None or found >= 0
+
+
+@given(st.integers(1, 30), st.one_of(st.none(), st.floats(0, 1e6)), st.floats(0, 1))
+def test_patience_has_an_end(attempt: int, asked_s: float | None, chance: float) -> None:
+    """No wait is longer than the longest; what the server asks for is waited for, up to there."""
+    patience = Patience()
+    delay_s = patience.delay_s(attempt, asked_s, chance)
+    assert 0 <= delay_s <= patience.longest_delay_s
+    assert asked_s is None or delay_s >= min(asked_s, patience.longest_delay_s)
+
+
+def test_patience_grows() -> None:
+    """Each wait is twice the one before, up to half of it left to chance."""
+    patience = Patience(first_delay_s=1.0, longest_delay_s=10.0)
+    assert [patience.delay_s(attempt, None, 0.0) for attempt in (1, 2, 3, 4, 5)] == [1, 2, 4, 8, 10]
+    assert patience.delay_s(3, None, 1.0) == 2
