@@ -19,8 +19,8 @@ from pierhead.images.remote.connection import Patience
 from pierhead.images.remote.download import DownloadSettings
 from pierhead.images.remote.transfer import Pulled, pull
 from pierhead.oci.image import DOCKER_SCHEMA1, MANIFEST, Descriptor, decode_config, decode_manifest
-from tests.support.images import AMD64, add_content, add_document, add_image, add_schema1, random_bytes
-from tests.support.registries import (
+from tests.support.image_contents import AMD64, add_content, add_document, add_image, add_schema1, random_bytes
+from tests.support.misbehaving import (
     MisbehavingRegistry,
     answers,
     drops,

@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from pierhead.images.content import ContentStore
-from tests.support.images import add_image, random_bytes
-from tests.support.registries import MisbehavingRegistry
+from tests.support.image_contents import add_image, random_bytes
+from tests.support.misbehaving import MisbehavingRegistry
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:

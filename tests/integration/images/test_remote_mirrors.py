@@ -20,8 +20,8 @@ from pierhead.images.content import ContentStore
 from pierhead.images.reference import parse_reference
 from pierhead.images.remote.hosts import Hosts, Proxies, parse_hosts
 from pierhead.images.remote.transfer import Pulled, pull
-from tests.support.images import AMD64, add_image, random_bytes
-from tests.support.registries import MisbehavingRegistry, answers, drops, gives, redirects
+from tests.support.image_contents import AMD64, add_image, random_bytes
+from tests.support.misbehaving import MisbehavingRegistry, answers, drops, gives, redirects
 from tests.support.transfers import connected
 
 if TYPE_CHECKING:

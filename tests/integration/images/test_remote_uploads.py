@@ -12,10 +12,10 @@ from pierhead.images.content import ContentStore
 from pierhead.images.reference import parse_reference
 from pierhead.images.remote.transfer import push
 from pierhead.images.remote.upload import UploadSettings
-from tests.support.images import add_image, random_bytes
-from tests.support.registries import answers
+from tests.support.image_contents import add_image, random_bytes
+from tests.support.misbehaving import answers
 from tests.support.transfers import Story, connected
-from tests.support.uploads import TakingRegistry, takes_half
+from tests.support.taking_registry import TakingRegistry, takes_half
 
 if TYPE_CHECKING:
     from collections.abc import Callable

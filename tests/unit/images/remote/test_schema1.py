@@ -15,7 +15,7 @@ from pierhead.errors import InvalidInput
 from pierhead.images.content import ContentStore
 from pierhead.images.remote.schema1 import compute_diff_id, convert, decode_schema1, payload
 from pierhead.oci.image import decode_config, decode_manifest
-from tests.support.images import add_schema1
+from tests.support.image_contents import add_schema1
 
 
 @pytest.fixture

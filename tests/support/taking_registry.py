@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from pierhead.digests import compute_digest
-from tests.support.registries import MisbehavingRegistry
+from tests.support.misbehaving import MisbehavingRegistry
 
 if TYPE_CHECKING:
-    from tests.support.registries import Misbehaviour
+    from tests.support.misbehaving import Misbehaviour
 
 
 class TakingRegistry(MisbehavingRegistry):
