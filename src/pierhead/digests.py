@@ -6,6 +6,7 @@ Source: image-spec descriptor.md, "Digests".  Pure.
 from __future__ import annotations
 
 import hashlib
+import re
 
 from pierhead.errors import InvalidInput
 
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
 DEFAULT_ALGORITHM = "sha256"
 _HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = frozenset("0123456789abcdef")
+_FORM = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 
 
 def is_digest(text: str) -> bool:
     """Whether the text is a digest of an algorithm that is known here."""
     algorithm, _, encoded = text.partition(":")
     return len(encoded) == _HEX_LENGTHS.get(algorithm, -1) and _HEX.issuperset(encoded)
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether the text has a digest's form, of whatever algorithm: documents may name contents by digests
+    that we cannot compute.
+    """
+    return _FORM.fullmatch(text) is not None
 
 
 def check_digest(text: str) -> None:

@@ -26,7 +26,7 @@ class Entry(Value):
     """A verb in a program's table.
 
     Fields:
-        name: the word.
+        name: the word, or two for a verb of a group: ``registry serve``.
         module: where its Verb stands, below ``pierhead.cli``.
         about: one line; the same as the Verb's own.
     """
@@ -76,6 +76,12 @@ def find_verb(program: Program, name: str) -> Verb:
     raise BadUsage(f"unknown verb {name!r}", hint=hint)
 
 
+def split_verb(program: Program, words: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb that the words begin with, of one word or two, and the words after it."""
+    count = 2 if any(entry.name.startswith(f"{words[0]} ") for entry in program.entries) else 1
+    return " ".join(words[:count]), list(words[count:])
+
+
 def run(program: Program, words: Sequence[str]) -> int:
     """Performs a call; returns the exit status.
 
@@ -97,8 +103,9 @@ def run(program: Program, words: Sequence[str]) -> int:
             return 0
         if options.switch("help") or not rest or rest[0] == "help":
             return _help(program, rest[1:], output)
-        verb = find_verb(program, rest[0])
-        return _perform(program, verb, rest[1:], options, output)
+        name, rest = split_verb(program, rest)
+        verb = find_verb(program, name)
+        return _perform(program, verb, rest, options, output)
     except PierheadError as error:
         _fail(output, verb, error, debug=debug)
     except BrokenPipeError:  # who read what we print has read enough
@@ -142,7 +149,9 @@ def _help(program: Program, words: Sequence[str], output: Output) -> int:
 
     colour = output.colour(STDOUT)
     if words:
-        output.print(verb_help(program.name, find_verb(program, words[0]), colour=colour))
+        output.print(
+            verb_help(program.name, find_verb(program, split_verb(program, words)[0]), colour=colour)
+        )
         return 0
     rows = [(entry.name, entry.about) for entry in program.entries]
     output.print(

@@ -14,8 +14,10 @@ Source: https://github.com/opencontainers/image-spec (manifest.md, image-index.m
 
 # Annotations stay real objects here (no ``from __future__ import annotations``): the decoder reads them.
 
+import re
+
 from pierhead import jsontext
-from pierhead.digests import check_digest
+from pierhead.digests import algorithm_of, check_digest, is_digest, is_well_formed
 from pierhead.errors import InvalidInput
 from pierhead.oci.document import INT64, decode, empty, names, ranges
 from pierhead.values import Value
@@ -45,6 +47,9 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 MANIFEST_TYPES = frozenset((MANIFEST, DOCKER_MANIFEST))
 INDEX_TYPES = frozenset((INDEX, DOCKER_INDEX))
 SCHEMA1_TYPES = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+"""RFC 6838, section 4.2."""
 
 DOCUMENT_BYTES_MAX = 4 << 20
 """The largest manifest that registries must take (distribution-spec, "Pushing Manifests")."""
@@ -296,5 +301,17 @@ def _check(version: int, descriptors: tuple[Descriptor | None, ...], name: str) 
     if version != 2:
         raise InvalidInput(f"{name} has the schema version {version}, not 2", code="schema-version")
     for descriptor in descriptors:
-        if descriptor is not None:
+        if descriptor is None:
+            continue
+        if not is_well_formed(descriptor.digest):
+            raise InvalidInput(f"{name}: {descriptor.digest!r} is not a digest", code="invalid-digest")
+        if not _is_known(descriptor):
             check_digest(descriptor.digest)
+        if not _MEDIA_TYPE.fullmatch(descriptor.media_type):
+            message = f"{name}: {descriptor.media_type!r} is not a media type"
+            raise InvalidInput(message, code="invalid-media-type")
+
+
+def _is_known(descriptor: Descriptor) -> bool:
+    """Whether the digest is whole, or of an algorithm whose digests we cannot tell from others."""
+    return is_digest(descriptor.digest) or algorithm_of(descriptor.digest) not in ("sha256", "sha512")

@@ -10,7 +10,7 @@ import pytest
 
 import pierhead
 from pierhead.cli import nsinit, runtime
-from pierhead.cli.program import Program, find_verb
+from pierhead.cli.program import Entry, Program, find_verb, split_verb
 from pierhead.cli.runtime import default_root
 from pierhead.errors import InvalidInput
 
@@ -242,3 +242,15 @@ def test_a_reader_that_has_read_enough(
     monkeypatch.setattr("pierhead.cli.output.write_all", closed)
     assert runtime.main(["features"]) == 1
     assert capfd.readouterr().err == ""
+
+
+def test_verbs_of_a_group() -> None:
+    """A verb may have two words; its group's name alone is none."""
+    entries = (
+        Entry(name="one", module="verbs_life", about=""),
+        Entry(name="two x", module="verbs_life", about=""),
+    )
+    program = runtime.PROGRAM.replace(entries=entries)
+    assert split_verb(program, ["one", "x", "y"]) == ("one", ["x", "y"])
+    assert split_verb(program, ["two", "x", "y"]) == ("two x", ["y"])
+    assert split_verb(program, ["two"]) == ("two", [])

@@ -1,0 +1,56 @@
+"""Sizes, times and tables as people read them; the same words as docker's."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400}
+_YEAR_S = 365 * 86400
+_ENOUGH = 2
+_GAP = 3
+
+
+def format_size(count_bytes: int) -> str:
+    """``0B``, ``999B``, ``1.04MB``: powers of 1000 and three figures."""
+    size, unit = float(count_bytes), 0
+    while size >= 999.5 and unit < len(_SIZES) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g}{_SIZES[unit]}" if size < 1000 else f"{size:.0f}{_SIZES[unit]}"
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of ``64m``, ``1.5g``, ``100``: powers of 1024, as docker's flags; None if it is not a size."""
+    lowered = text.lower().removesuffix("b").removesuffix("i")
+    factor = 1
+    if lowered[-1:] in tuple("kmgtp"):
+        factor = 1024 ** ("kmgtp".index(lowered[-1]) + 1)
+        lowered = lowered[:-1]
+    whole, dot, part = lowered.partition(".")
+    if not whole.isdecimal() or (dot and not part.isdecimal()) or not lowered.isascii():
+        return None
+    return int(float(lowered) * factor) if dot else int(lowered) * factor
+
+
+def format_age(age_s: float) -> str:
+    """``Less than a second ago``, ``3 hours ago``: the largest unit of which there are two."""
+    if age_s < 1:
+        return "Less than a second ago"
+    if age_s >= _ENOUGH * _YEAR_S:
+        return f"{int(age_s // _YEAR_S)} years ago"
+    name, count = "second", int(age_s)
+    for unit, length_s in _SECONDS.items():
+        if age_s >= length_s * (_ENOUGH if unit != "second" else 1):
+            name, count = unit, int(age_s // length_s)
+    return f"{count} {name}{'s' if count > 1 else ''} ago"
+
+
+def format_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns as wide as they need, three apart."""
+    widths = [max(len(cell) for cell in column) + _GAP for column in zip(*rows, strict=True)]
+    return "".join(
+        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in rows
+    )
