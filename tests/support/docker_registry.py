@@ -57,5 +57,3 @@ def _await_listening(port: int, process: subprocess.Popen[bytes]) -> None:
             continue
         raise AssertionError("docker-registry ended")
     raise AssertionError("docker-registry does not listen")
-
-

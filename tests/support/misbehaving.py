@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Misbehaviour = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 
+
 @dataclasses.dataclass
 class Seen:
     """A request that came."""

@@ -17,9 +17,9 @@ from pierhead.images.remote.download import DownloadSettings
 from pierhead.images.remote.transfer import pull, push
 from tests.support.image_contents import AMD64, add_image, random_bytes
 from tests.support.misbehaving import MisbehavingRegistry, answers, redirects
+from tests.support.taking_registry import TakingRegistry
 from tests.support.token_server import TokenServer
 from tests.support.transfers import QUICK, connected
-from tests.support.taking_registry import TakingRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

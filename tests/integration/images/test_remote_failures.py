@@ -18,8 +18,27 @@ from pierhead.images.reference import Reference, parse_reference
 from pierhead.images.remote.connection import Patience
 from pierhead.images.remote.download import DownloadSettings
 from pierhead.images.remote.transfer import Pulled, pull
-from pierhead.oci.image import DOCKER_SCHEMA1, MANIFEST, Descriptor, decode_config, decode_manifest
-from tests.support.image_contents import AMD64, add_content, add_document, add_image, add_schema1, random_bytes
+from pierhead.oci.document import encode
+from pierhead.oci.image import (
+    CONFIG,
+    DOCKER_SCHEMA1,
+    INDEX,
+    MANIFEST,
+    Descriptor,
+    Index,
+    Manifest,
+    decode_config,
+    decode_manifest,
+)
+from tests.support.image_contents import (
+    AMD64,
+    add_content,
+    add_document,
+    add_image,
+    add_index,
+    add_schema1,
+    random_bytes,
+)
 from tests.support.misbehaving import (
     MisbehavingRegistry,
     answers,
@@ -342,7 +361,7 @@ def test_cancelling(scene: Scene) -> None:
             running = asyncio.ensure_future(
                 pull(client, scene.here, scene.name(registry), platforms=(AMD64,), settings=IN_RANGES)
             )
-            while not any(size > 100_000 for _, size in _parts(scene.here)):
+            while not running.done() and not any(size > 100_000 for _, size in _parts(scene.here)):
                 await asyncio.sleep(0.01)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -396,6 +415,62 @@ def test_a_full_disk(scene: Scene, tmp_path: Path) -> None:
         assert scene.is_whole()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_all_of_a_long_index(scene: Scene) -> None:
+    """Every manifest is fetched once, and they come in the order of the index."""
+    platforms = [AMD64.replace(architecture=f"a{number}") for number in range(20)]
+    images = [add_image(scene.there, [b"same"], platform=platform) for platform in platforms]
+    scene.image = add_index(scene.there, *images, images[3])
+
+    async def run() -> Pulled:
+        async with MisbehavingRegistry(scene.there) as registry, connected() as client:
+            pulled = await pull(client, scene.here, scene.name(registry), platforms=None)
+            assert registry.count("GET", "/manifests/") == 21
+            return pulled
+
+    assert [each.digest for each in asyncio.run(run()).manifests] == [each.digest for each in images]
+
+
+def test_huge_indexes_are_given_up(scene: Scene) -> None:
+    """Before their manifests fill the memory."""
+    config = add_content(scene.there, b"{}", CONFIG)
+    manifests = [
+        Manifest(schema_version=2, media_type=MANIFEST, config=config, annotations={"x": letter * 3_000_000})
+        for letter in "abcdef"
+    ]
+    described = [add_document(scene.there, manifest, MANIFEST) for manifest in manifests]
+    scene.image = add_index(scene.there, *described)
+
+    async def run() -> None:
+        async with MisbehavingRegistry(scene.there) as registry, connected() as client:
+            await pull(client, scene.here, scene.name(registry), platforms=None)
+
+    with pytest.raises(InvalidInput, match="has too many manifests"):
+        asyncio.run(run())
+
+
+def test_referrers_in_pages(scene: Scene) -> None:
+    """A registry with the API lists them page by page; what it did not sort out is sorted out here."""
+    one = Descriptor(media_type=MANIFEST, digest="sha256:" + "1" * 64, size=1, artifact_type="a/one")
+    pages = [
+        jsontext.format_compact(encode(Index(schema_version=2, media_type=INDEX, manifests=each))).encode()
+        for each in ((one,), (one.replace(artifact_type="a/two"),))
+    ]
+
+    async def run() -> None:
+        async with MisbehavingRegistry(scene.there) as registry, connected() as client:
+            for _ in range(2):
+                following = {"Link": '</v2/team/app/referrers/more>; rel="next"'}
+                registry.fault(
+                    "GET", f"referrers/{scene.small}", answers(200, headers=following, text=pages[0].decode())
+                )
+                registry.fault("GET", "referrers/more", gives(pages[1]))
+            repository = client.repository(scene.name(registry))
+            assert len(await repository.referrers(scene.small)) == 2
+            assert await repository.referrers(scene.small, "a/one") == (one,)
+
+    asyncio.run(run())
 
 
 def test_what_nobody_has(scene: Scene) -> None:

@@ -14,8 +14,8 @@ from pierhead.images.remote.download import DownloadSettings
 from pierhead.images.remote.transfer import pull, push
 from pierhead.images.remote.upload import UploadSettings
 from pierhead.oci.image import decode_manifest
-from tests.support.image_contents import AMD64, ARM64, add_image, add_index, random_bytes
 from tests.support.docker_registry import docker_registry
+from tests.support.image_contents import AMD64, ARM64, add_image, add_index, random_bytes
 from tests.support.requires import requires
 from tests.support.transfers import Story, connected
 

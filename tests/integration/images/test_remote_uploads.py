@@ -14,8 +14,8 @@ from pierhead.images.remote.transfer import push
 from pierhead.images.remote.upload import UploadSettings
 from tests.support.image_contents import add_image, random_bytes
 from tests.support.misbehaving import answers
-from tests.support.transfers import Story, connected
 from tests.support.taking_registry import TakingRegistry, takes_half
+from tests.support.transfers import Story, connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -282,7 +282,9 @@ class Repository:
 
     async def find_blob_size(self, digest: str) -> int | None:
         """The size in bytes of a content that the registry itself has; None if it has not."""
-        request = self.request(self.origin, "HEAD", f"blobs/{digest}", f"tell of the content {digest}")
+        request = self.request(
+            self.origin, "HEAD", f"blobs/{digest}", f"say whether it has the content {digest}"
+        )
         answer = await self.client.connection.perform(self.origin, request.replace(accepts=(200, 404)))
         length = answer.headers.get("content-length", "")
         return int(length) if answer.status == 200 and length.isdecimal() else None

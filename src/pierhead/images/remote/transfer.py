@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from pierhead.oci.image import Platform
 
 _DEPTH_MAX = 4
-_MANIFESTS_MAX = 1000
+_MANIFESTS_AT_ONCE = 8
+_DOCUMENTS_BYTES_MAX = 16 << 20
+"""Of all manifests of one pull: they are in memory until its end."""
 _CONFIG_BYTES_MAX = 16 << 20
 _CONFIG_TYPES = frozenset((CONFIG, DOCKER_CONFIG))
 
@@ -116,6 +118,7 @@ class _Pull:
         self._platforms = platforms
         self._arrivals = arrivals
         self._images: dict[str, tuple[Descriptor, Manifest]] = {}
+        self._documents_bytes = 0
 
     async def run(self) -> Pulled:
         descriptor, raw, answered_by = await self._resolve()
@@ -182,7 +185,8 @@ class _Pull:
     async def _walk(self, descriptor: Descriptor, raw: bytes, *, depth: int) -> None:
         """The images below the document that are wanted are known."""
         name = f"{descriptor.digest} of {self._reference}"
-        if depth > _DEPTH_MAX or len(self._images) > _MANIFESTS_MAX:
+        self._documents_bytes += len(raw)
+        if depth > _DEPTH_MAX or self._documents_bytes > _DOCUMENTS_BYTES_MAX:
             raise InvalidInput(
                 f"the image {self._reference} has too many manifests", code="too-many-manifests"
             )
@@ -190,9 +194,16 @@ class _Pull:
             self._images[descriptor.digest] = descriptor, decode_manifest(raw, name=f"the manifest {name}")
             return
         index = decode_index(raw, name=f"the index {name}")
-        for child in select(index, self._platforms, name=str(self._reference)):
-            if child.media_type in INDEX_TYPES or child.media_type in MANIFEST_TYPES:
-                await self._walk(child, await self._get(child), depth=depth + 1)
+        chosen = select(index, self._platforms, name=str(self._reference))
+        known = [
+            each for each in chosen if each.media_type in INDEX_TYPES or each.media_type in MANIFEST_TYPES
+        ]
+        for start in range(0, len(known), _MANIFESTS_AT_ONCE):
+            children = known[start : start + _MANIFESTS_AT_ONCE]
+            async with parallel() as group:
+                tasks = [group.create_task(self._get(child)) for child in children]
+            for child, task in zip(children, tasks, strict=True):
+                await self._walk(child, task.result(), depth=depth + 1)
 
     # Contents
 

@@ -1,0 +1,49 @@
+"""What answers of registries mean, by their headers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pierhead.images.remote.client import next_page, referrers_tag
+from pierhead.images.remote.connection import Answer
+
+URL = "https://r.lan:5000/v2/a/b/tags/list?n=2"
+
+
+def linked(header: str) -> Answer:
+    """A page of a list with this Link header."""
+    return Answer(status=200, headers={"link": header}, body=b"", url=URL)
+
+
+@pytest.mark.parametrize(
+    ("header", "following"),
+    [
+        ('</v2/a/b/tags/list?last=x&n=2>; rel="next"', "https://r.lan:5000/v2/a/b/tags/list?last=x&n=2"),
+        ("<list?last=x>; rel=next", "https://r.lan:5000/v2/a/b/tags/list?last=x"),
+        ('<?last=x>; rel="next"', "https://r.lan:5000/v2/a/b/tags/list?last=x"),
+        ('<https://r.lan:5000/v2/x>; rel="next"', "https://r.lan:5000/v2/x"),
+        ('</v2/one>; rel="prev", </v2/two>; rel="next"', "https://r.lan:5000/v2/two"),
+        ('<https://elsewhere.lan/v2/x>; rel="next"', ""),
+        ('</v2/one>; rel="prev"', ""),
+        ("nonsense", ""),
+        ("", ""),
+    ],
+)
+def test_the_next_page(header: str, following: str) -> None:
+    """Wherever on the same server the list goes on, and nowhere else: our token goes along."""
+    assert next_page(linked(header)) == following
+
+
+@given(st.text(alphabet='<>;,="/:?[]relnxt ', max_size=40))
+def test_any_link_is_read(header: str) -> None:
+    """To a page of the same server, or none."""
+    following = next_page(linked(header))
+    assert following == "" or following.startswith("https://r.lan:5000/")
+
+
+def test_the_tag_of_referrers() -> None:
+    """A digest as a tag, cut to what tags may be long."""
+    assert referrers_tag("sha256:" + "a" * 64) == "sha256-" + "a" * 64
+    assert referrers_tag("sha512:" + "b" * 128) == "sha512-" + "b" * 64
