@@ -417,6 +417,15 @@ def test_a_full_disk(scene: Scene, tmp_path: Path) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
+def test_nothing_is_not_something(scene: Scene) -> None:
+    """A content that is said to have no bytes has the digest of nothing, or is none."""
+    manifest = decode_manifest(scene.there.read(scene.image.digest, limit_bytes=1 << 20))
+    empty = manifest.layers[1].replace(size=0)
+    scene.image = add_document(scene.there, manifest.replace(layers=(empty,)), MANIFEST)
+    with pytest.raises(InvalidInput, match=rf"what came is not {empty.digest} but sha256:e3b0c442"):
+        scene.pull(lambda _: None)
+
+
 def test_all_of_a_long_index(scene: Scene) -> None:
     """Every manifest is fetched once, and they come in the order of the index."""
     platforms = [AMD64.replace(architecture=f"a{number}") for number in range(20)]
