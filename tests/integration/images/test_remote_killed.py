@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
-import sys
 from typing import TYPE_CHECKING
 
 from pierhead.images.content import ContentStore
 from tests.support.image_contents import add_image, random_bytes
 from tests.support.misbehaving import MisbehavingRegistry
-from tests.support.repository import ROOT
+from tests.support.transfers import pull_in_process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SIZES = (24 << 20, 9 << 20, 3 << 20)
 KILLS = 5
-PULL = """
-import asyncio, sys
-from pierhead.images.content import ContentStore
-from pierhead.images.platforms import parse_platform
-from pierhead.images.reference import parse_reference
-from pierhead.images.remote.client import Client
-from pierhead.images.remote.connection import Connection
-from pierhead.images.remote.progress import Progress
-from pierhead.images.remote.transfer import pull
-
-class Dots(Progress):
-    def downloading(self, content, done_bytes):
-        print(".", end="", flush=True)
-
-async def main():
-    async with Connection() as connection:
-        await pull(
-            Client(connection),
-            ContentStore(sys.argv[2]),
-            parse_reference(sys.argv[1]),
-            platforms=(parse_platform("linux/amd64"),),
-            progress=Dots(),
-        )
-
-asyncio.run(main())
-"""
 
 
 def test_killed_and_gone_on(tmp_path: Path) -> None:
@@ -69,7 +40,7 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
                 )
                 gained.append(sum(size for _, size in (*here.digests(), *here.parts())))
             registry.pace = 0
-            assert await pull_in_process(name, here.root) == 0
+            assert (await pull_in_process(name, here.root)).status == 0
             return registry.sent_bytes
 
     sent_bytes = asyncio.run(run())
@@ -79,25 +50,3 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
     assert gained[0] > 0
     print(f"{sum(SIZES)} bytes; sent {sent_bytes} over {KILLS} kills; kept after each: {gained}")
     assert sent_bytes < sum(SIZES) + KILLS * (2 * 3 * (4 << 20) + len(SIZES) * (2 << 20))
-
-
-async def pull_in_process(name: str, store: str, *, kill_after: int = 0) -> int:
-    """The exit status of a process that pulls; it is killed when it has told so often that something came."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PULL,
-        name,
-        store,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    if kill_after:
-        try:
-            await process.stdout.readexactly(kill_after)
-            process.send_signal(signal.SIGKILL)
-        except asyncio.IncompleteReadError:  # it was quicker
-            pass
-    await process.stdout.read()
-    return await process.wait()

@@ -17,7 +17,7 @@ from pierhead.oci.image import decode_manifest
 from tests.support.docker_registry import docker_registry
 from tests.support.image_contents import AMD64, ARM64, add_image, add_index, random_bytes
 from tests.support.requires import requires
-from tests.support.transfers import Story, connected
+from tests.support.transfers import Ended, Story, connected, pull_in_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,3 +231,22 @@ def test_incomplete_indexes_are_not_pushed(address: str, here: ContentStore) -> 
 
     with pytest.raises(NotFound, match=r"for linux/amd64 is neither here nor in .*/team/half"):
         asyncio.run(run())
+
+
+def test_memory_does_not_grow_with_the_image(address: str, here: ContentStore, there: ContentStore) -> None:
+    """A process that pulls four layers of 40 MB, side by side and in ranges, has less than 150 MB, at its
+    beginning included.
+    """
+    image = add_image(here, [random_bytes(40 << 20, number) for number in range(4)])
+    reference = named(address, "team/huge:1")
+
+    async def run() -> Ended:
+        async with connected() as client:
+            await push(client, here, reference, image)
+        return await pull_in_process(str(reference), there.root)
+
+    ended = asyncio.run(run())
+    print(f"{ended.peak_bytes >> 20} MiB")
+    assert ended.status == 0
+    assert dict(there.digests()) == dict(here.digests())
+    assert 20 << 20 < ended.peak_bytes < 150 << 20

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput
 from pierhead.images.remote.hosts import Hosts, is_this_machine, load_hosts, parse_hosts, parse_proxies
+from tests.support.pages import blocks
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +86,20 @@ def test_mirrors_for_any_registry() -> None:
     assert only.schemes == ("https", "http")
     assert (only.ca_path, only.certificate_path, only.key_path) == ("/ca.pem", "/me.pem", "/me.key")
     assert only.headers == (("X-Team", "ours"),)
+
+
+def test_the_example_in_the_documentation() -> None:
+    """Is understood as the page says."""
+    (example,) = [
+        block.text for block in blocks(ROOT / "docs/reference/registries.md") if block.language == "toml"
+    ]
+    tables = parse_hosts(example)
+    assert [each.address for each in tables["docker.io"]] == [
+        "mirror.example.com:5000",
+        "registry-1.docker.io",
+    ]
+    assert tables["docker.io"][0].repository("library/busybox") == "hub/library/busybox"
+    assert [each.address for each in Hosts(tables).endpoints("any.lan")] == ["cache.lan", "any.lan"]
 
 
 def test_later_files_win(tmp_path: Path) -> None:
