@@ -154,11 +154,13 @@ def answers(status: int, *, headers: dict[str, str] | None = None, text: str = "
     return act
 
 
-def gives(other: bytes, *, content_type: str = "application/octet-stream") -> Misbehaviour:
+def gives(
+    other: bytes, *, content_type: str = "application/octet-stream", headers: dict[str, str] | None = None
+) -> Misbehaviour:
     """Gives other bytes."""
 
     async def act(request: web.Request, data: bytes) -> web.StreamResponse:
-        return web.Response(body=other, content_type=content_type)
+        return web.Response(body=other, content_type=content_type, headers=headers)
 
     return act
 

@@ -22,6 +22,7 @@ from pierhead.oci.document import encode
 from pierhead.oci.image import (
     CONFIG,
     DOCKER_SCHEMA1,
+    DOCKER_SCHEMA1_SIGNED,
     INDEX,
     MANIFEST,
     Descriptor,
@@ -38,6 +39,7 @@ from tests.support.image_contents import (
     add_index,
     add_schema1,
     random_bytes,
+    sign_schema1,
 )
 from tests.support.misbehaving import (
     MisbehavingRegistry,
@@ -379,15 +381,23 @@ def _parts(store: ContentStore) -> list[tuple[str, int]]:
     return [(entry.path, entry.stat().st_size) for entry in entries]
 
 
-def test_old_manifests(scene: Scene) -> None:
-    """A manifest of schema 1 becomes one of today's, with the diff ids of its layers."""
+@pytest.mark.parametrize("signed", [False, True])
+def test_old_manifests(scene: Scene, *, signed: bool) -> None:
+    """A manifest of schema 1 becomes one of today's, with the diff ids of its layers; in a signed one nothing
+    counts that was not signed.
+    """
     contents = [b"lower" * 1000, b"upper" * 1000]
     raw, layers = add_schema1(scene.there, contents)
+    media_type, headers = DOCKER_SCHEMA1, {"Docker-Content-Digest": compute_digest(raw.strip())}
+    raw = raw.strip()
+    if signed:
+        media_type, raw = DOCKER_SCHEMA1_SIGNED, sign_schema1(raw, b', "fsLayers": [], "history": []')
 
     async def run() -> Descriptor:
         async with MisbehavingRegistry(scene.there) as registry, connected() as client:
             for method in ("HEAD", "GET"):
-                registry.fault(method, "manifests/", gives(raw, content_type=DOCKER_SCHEMA1), times=9)
+                old = gives(raw, content_type=media_type, headers=headers)
+                registry.fault(method, "manifests/", old, times=9)
             return (await pull(client, scene.here, scene.name(registry), platforms=(AMD64,))).descriptor
 
     descriptor = asyncio.run(run())

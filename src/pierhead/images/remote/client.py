@@ -27,6 +27,7 @@ from pierhead.oci.image import (
     DOCKER_SCHEMA1_SIGNED,
     DOCUMENT_BYTES_MAX,
     INDEX,
+    INDEX_TYPES,
     MANIFEST,
     SCHEMA1_TYPES,
     Descriptor,
@@ -235,8 +236,9 @@ class Repository:
     async def _receive(self, endpoint: Endpoint, identifier: str) -> Received:
         request = self._manifest_request(endpoint, "GET", identifier)
         answer = await self.client.connection.perform(endpoint, request, limit_bytes=DOCUMENT_BYTES_MAX)
-        descriptor = _describe(answer, identifier, f"{describe_endpoint(endpoint)} did not {request.about}")
-        return Received(descriptor=descriptor, raw=answer.body, answered_by=endpoint.address)
+        start = f"{describe_endpoint(endpoint)} did not {request.about}"
+        descriptor, raw = _describe(answer, identifier, start)
+        return Received(descriptor=descriptor, raw=raw, answered_by=endpoint.address)
 
     def _manifest_request(self, endpoint: Endpoint, method: str, identifier: str) -> Request:
         request = self.request(endpoint, method, f"manifests/{identifier}", f"give the manifest {identifier}")
@@ -393,30 +395,41 @@ def _describe_head(answer: Answer, identifier: str) -> Descriptor | None:
     return Descriptor(media_type=media_type, digest=digest, size=int(size))
 
 
-def _describe(answer: Answer, identifier: str, start: str) -> Descriptor:
-    """The verified descriptor of what came.
+def _describe(answer: Answer, identifier: str, start: str) -> tuple[Descriptor, bytes]:
+    """What came, verified: its descriptor, and the bytes that the digest is of.
 
     Raises:
         InvalidInput: it is not what was asked for, or not what it says; the sentence begins with ``start``.
     """
     raw = answer.body
     sent = answer.headers.get("content-type", "").partition(";")[0].strip()
-    declared = media_type_of(raw)
-    media_type = sent if sent in SCHEMA1_TYPES or (sent in _TYPES and not declared) else declared
+    media_type = sent if sent in _TYPES else media_type_of(raw)
     if media_type not in _TYPES:
         what = media_type or sent or "nothing that is known here"
         raise InvalidInput(f"{start}: what came is {what[:200]}", code="unknown-manifest")
-    if sent in _TYPES and declared in _TYPES and sent != declared and sent not in SCHEMA1_TYPES:
-        # Two readers that believe different places would see different images (CVE-2021-41190).
-        raise InvalidInput(
-            f"{start}: it was sent as {sent} and says that it is {declared}", code="ambiguous-manifest"
-        )
-    signed = schema1.payload(raw) if media_type == DOCKER_SCHEMA1_SIGNED else raw
+    if contradicts(raw, media_type):
+        found = media_type_of(raw) or "something else"
+        message = f"{start}: it was sent as {sent} and says that it is {found[:200]}"
+        raise InvalidInput(message, code="ambiguous-manifest")
+    # Of a signed manifest nothing counts but what was signed: the rest could say anything.
+    verified = schema1.payload(raw) if media_type == DOCKER_SCHEMA1_SIGNED else raw
     said = answer.headers.get("docker-content-digest", "")
-    for wanted in (identifier, said):
-        if is_digest(wanted):
-            found = compute_digest(signed, algorithm_of(wanted))
-            if found != wanted:
-                raise InvalidInput(f"{start}: what came is not {wanted} but {found}", code="wrong-digest")
-    digest = next((each for each in (identifier, said) if is_digest(each)), "") or compute_digest(signed)
-    return Descriptor(media_type=media_type, digest=digest, size=len(raw))
+    wanted = [each for each in (identifier, said) if is_digest(each)] or [compute_digest(verified)]
+    for digest in wanted:
+        found = compute_digest(verified, algorithm_of(digest))
+        if found != digest:
+            raise InvalidInput(f"{start}: what came is not {digest} but {found}", code="wrong-digest")
+    return Descriptor(media_type=media_type, digest=wanted[0], size=len(verified)), verified
+
+
+def contradicts(raw: bytes, media_type: str) -> bool:
+    """Whether a manifest says itself, or shows by its shape, that it is not of the type it is said to have.
+
+    Readers that believe different places would see different images (CVE-2021-41190).
+    """
+    if media_type in SCHEMA1_TYPES:
+        return media_type_of(raw) not in SCHEMA1_TYPES
+    found = media_type_of(raw)
+    if jsontext.parse(raw).get("mediaType"):
+        return found != media_type
+    return found in SCHEMA1_TYPES or (found in INDEX_TYPES) != (media_type in INDEX_TYPES)

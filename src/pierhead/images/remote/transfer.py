@@ -12,6 +12,7 @@ from pierhead.digests import compute_digest
 from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.platforms import find_rank, format_platform, select
 from pierhead.images.remote import schema1
+from pierhead.images.remote.client import contradicts
 from pierhead.images.remote.download import Downloads
 from pierhead.images.remote.progress import Arrivals, Progress
 from pierhead.images.remote.tasks import offload, parallel
@@ -175,11 +176,11 @@ class _Pull:
             received = await self._repository.get_manifest(descriptor.digest)
             raw = received.raw
             await self._keep(received.descriptor, raw)
-        media_type = media_type_of(raw)
-        if len(raw) != descriptor.size or (descriptor.media_type and media_type != descriptor.media_type):
+        if len(raw) != descriptor.size or contradicts(raw, descriptor.media_type):
             said = f"{descriptor.media_type} of {descriptor.size} bytes"
             message = f"the manifest {descriptor.digest} of {self._reference} was to be {said}"
-            raise InvalidInput(f"{message} and is {media_type} of {len(raw)}", code="wrong-manifest")
+            found = f"{media_type_of(raw)[:200]} of {len(raw)}"
+            raise InvalidInput(f"{message} and is {found}", code="wrong-manifest")
         return raw
 
     async def _walk(self, descriptor: Descriptor, raw: bytes, *, depth: int) -> None:

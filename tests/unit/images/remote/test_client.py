@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pierhead.images.remote.client import next_page, referrers_tag
+from pierhead import jsontext
+from pierhead.images.remote.client import contradicts, next_page, referrers_tag
 from pierhead.images.remote.connection import Answer
+from pierhead.oci.image import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    DOCKER_SCHEMA1,
+    DOCKER_SCHEMA1_SIGNED,
+    INDEX,
+    MANIFEST,
+)
 
 URL = "https://r.lan:5000/v2/a/b/tags/list?n=2"
 
@@ -47,3 +56,25 @@ def test_the_tag_of_referrers() -> None:
     """A digest as a tag, cut to what tags may be long."""
     assert referrers_tag("sha256:" + "a" * 64) == "sha256-" + "a" * 64
     assert referrers_tag("sha512:" + "b" * 128) == "sha512-" + "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("document", "media_type", "expected"),
+    [
+        ({"mediaType": MANIFEST, "config": {}}, MANIFEST, False),
+        ({"mediaType": MANIFEST, "config": {}}, DOCKER_MANIFEST, True),
+        ({"mediaType": INDEX, "manifests": []}, MANIFEST, True),
+        ({"config": {}}, DOCKER_MANIFEST, False),
+        ({"config": {}}, INDEX, True),
+        ({"manifests": []}, DOCKER_INDEX, False),
+        ({"manifests": []}, MANIFEST, True),
+        ({"schemaVersion": 1}, DOCKER_SCHEMA1, False),
+        ({"schemaVersion": 1, "signatures": []}, DOCKER_SCHEMA1_SIGNED, False),
+        ({"schemaVersion": 2, "config": {}}, DOCKER_SCHEMA1_SIGNED, True),
+        ({"schemaVersion": 1}, MANIFEST, True),
+    ],
+)
+def test_contradictions(document: dict[str, object], media_type: str, *, expected: bool) -> None:
+    """What a document says of itself counts, and where it says nothing its shape."""
+    raw = jsontext.format_compact(document).encode()
+    assert contradicts(raw, media_type) is expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 
 import pytest
@@ -15,7 +14,7 @@ from pierhead.errors import InvalidInput
 from pierhead.images.content import ContentStore
 from pierhead.images.remote.schema1 import compute_diff_id, convert, decode_schema1, payload
 from pierhead.oci.image import decode_config, decode_manifest
-from tests.support.image_contents import add_schema1
+from tests.support.image_contents import add_schema1, sign_schema1
 
 
 @pytest.fixture
@@ -24,23 +23,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ContentStore:
     return ContentStore(tmp_path_factory.mktemp("store"))
 
 
-def signed(raw: bytes) -> bytes:
-    """The manifest with signatures in it, as Docker's library made them; they sign nothing."""
-
-    def encoded(data: bytes) -> str:
-        return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-    length = raw.rindex(b"\n}")
-    protected = {"formatLength": length, "formatTail": encoded(raw[length:])}
-    signatures = [{"protected": encoded(json.dumps(protected).encode()), "signature": "x"}]
-    return raw[:length] + b',\n  "signatures": ' + json.dumps(signatures).encode() + raw[length:]
-
-
 def test_the_signed_part(store: ContentStore) -> None:
     """The digest of a signed manifest is that of what was signed."""
     raw, _ = add_schema1(store, [b"a", b"b"])
     raw = raw.rstrip(b"\n")
-    assert payload(signed(raw)) == raw
+    assert payload(sign_schema1(raw)) == raw
 
 
 @pytest.mark.parametrize(
