@@ -436,6 +436,14 @@ def test_nothing_is_not_something(scene: Scene) -> None:
         scene.pull(lambda _: None)
 
 
+def test_what_an_index_says_of_platforms_counts(scene: Scene) -> None:
+    """A configuration that says otherwise, as some builders leave it, is no reason to refuse the image."""
+    image = add_image(scene.there, [b"sloppy"], platform=AMD64.replace(architecture="s390x"))
+    scene.image = add_index(scene.there, image.replace(platform=AMD64))
+    scene.pull(lambda _: None)
+    assert scene.here.find_size(image.digest) == image.size
+
+
 def test_all_of_a_long_index(scene: Scene) -> None:
     """Every manifest is fetched once, and they come in the order of the index."""
     platforms = [AMD64.replace(architecture=f"a{number}") for number in range(20)]

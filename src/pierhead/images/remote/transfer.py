@@ -226,7 +226,8 @@ class _Pull:
             for config in configs.values():
                 group.create_task(self._downloads.fetch(config))
         for descriptor, manifest in self._images.values():
-            await self._check_platform(manifest)
+            if descriptor.platform is None:
+                await self._check_platform(manifest)
             self._arrivals.image(descriptor, manifest)
         async with parallel() as group:
             for layer in layers.values():
