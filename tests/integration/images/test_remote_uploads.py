@@ -76,6 +76,23 @@ def test_a_broken_upload_goes_on(scene: Scene) -> None:
     assert f"100-{len(LAYER) - 1}" in ranges
 
 
+def test_an_upload_that_is_nowhere(scene: Scene) -> None:
+    """A registry that opens one and does not say where is told so."""
+    with pytest.raises(InvalidInput, match="it does not say where to"):
+        scene.push(lambda registry: registry.fault("POST", "uploads", answers(202), times=9))
+
+
+def test_an_upload_that_has_too_much(scene: Scene) -> None:
+    """Is of something else, and begins anew."""
+
+    def arrange(registry: TakingRegistry) -> None:
+        registry.fault("PUT", "uploads", answers(503))
+        registry.fault("GET", "uploads", answers(204, headers={"Range": f"0-{len(LAYER)}"}))
+
+    scene.push(arrange)
+    assert scene.is_whole()
+
+
 def test_a_forgotten_upload_begins_anew(scene: Scene) -> None:
     """A registry that has lost what came gets it once more."""
 

@@ -16,7 +16,7 @@ import os
 import re
 import urllib.parse
 
-from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError
 from pierhead.images.remote.connection import Request, retryable
 from pierhead.images.remote.progress import Progress
 from pierhead.images.remote.refusals import describe_endpoint
@@ -108,10 +108,12 @@ class Uploads:
         """The repository from which it was mounted, or an upload that the registry has opened instead."""
         repository = self._repository
         upload = None
-        for name in self._sources(content.digest)[:_SOURCES_MAX]:
-            domain, _, path = name.partition("/")
-            if domain != repository.domain or path == repository.path or not path:
-                continue
+        paths = [
+            path
+            for domain, _, path in (name.partition("/") for name in self._sources(content.digest))
+            if domain == repository.domain and path not in ("", repository.path)
+        ]
+        for path in paths[:_SOURCES_MAX]:
             request = self._request(content, "POST", "blobs/uploads/")
             query = urllib.parse.urlencode({"mount": content.digest, "from": path})
             scopes = (*request.scopes, f"repository:{path}:pull")
@@ -125,13 +127,21 @@ class Uploads:
             if answer.status == 201:
                 return None, path
             if answer.status == 202 and upload is None:
-                upload = _opened(answer)
+                upload = self._opened(mounting, answer)
         return upload, ""
 
     async def _start(self, content: Descriptor) -> _Upload:
         request = self._request(content, "POST", "blobs/uploads/").replace(accepts=(202,))
         answer = await self._repository.client.connection.perform(self._repository.origin, request)
-        return _opened(answer)
+        return self._opened(request, answer)
+
+    def _opened(self, request: Request, answer: Answer) -> _Upload:
+        least = answer.headers.get("oci-chunk-min-length", "")
+        url = _location(answer)
+        if not url:
+            who = describe_endpoint(self._repository.origin)
+            raise InvalidInput(f"{who} did not {request.about}: it does not say where to", code="no-location")
+        return _Upload(url=url, chunk_bytes_min=int(least) if least.isdecimal() else 0)
 
     def _request(self, content: Descriptor, method: str, rest: str) -> Request:
         repository = self._repository
@@ -198,10 +208,7 @@ class Uploads:
             while start < end:
                 block = await offload(os.pread, fd, min(_BLOCK_BYTES, end - start), start)
                 if not block:
-                    message = (
-                        f"the content {content.digest} ends at {start} bytes and was to have {content.size}"
-                    )
-                    raise NotFound(message, code="damaged-content", hint="pull it anew")
+                    raise NotFound(f"the content {content.digest} has become shorter", code="damaged-content")
                 yield block
                 start += len(block)
                 self._progress.uploading(content, start)
@@ -221,12 +228,9 @@ class Uploads:
         if answer.status not in (200, 204) or match is None:
             return None
         last = int(match[2])  # Docker's registry says 0-0 of nothing
+        if last >= content.size:
+            return None
         return upload.replace(url=_location(answer) or upload.url, done_bytes=last + 1 if last else 0)
-
-
-def _opened(answer: Answer) -> _Upload:
-    least = answer.headers.get("oci-chunk-min-length", "")
-    return _Upload(url=_location(answer), chunk_bytes_min=int(least) if least.isdecimal() else 0)
 
 
 def _location(answer: Answer) -> str:
