@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pierhead import jsontext
@@ -108,6 +108,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_document_is_read_or_refused(document: object) -> None:
     """No shape of a document is anything but a sentence."""

@@ -1,4 +1,4 @@
-"""A pull whose process is killed: what had come is not fetched again."""
+"""Processes that pull: killed ones, and two at once; nothing that had come is fetched again."""
 
 from __future__ import annotations
 
@@ -50,3 +50,22 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
     assert gained[0] > 0
     print(f"{sum(SIZES)} bytes; sent {sent_bytes} over {KILLS} kills; kept after each: {gained}")
     assert sent_bytes < sum(SIZES) + KILLS * (2 * 3 * (4 << 20) + len(SIZES) * (2 << 20))
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    """Each content is fetched by one of them while the other waits, and both end well."""
+    there, here = ContentStore(tmp_path / "there"), ContentStore(tmp_path / "here")
+    image = add_image(there, [random_bytes(3 << 20, 1), random_bytes(1 << 20, 2), b"small"])
+
+    async def run() -> list[str]:
+        async with MisbehavingRegistry(there) as registry:
+            registry.tags["team/app:1"] = image.digest
+            registry.pace = 0.02
+            name = f"{registry.address}/team/app:1"
+            ended = await asyncio.gather(*(pull_in_process(name, here.root) for _ in range(2)))
+            assert [each.status for each in ended] == [0, 0]
+            return [each.path for each in registry.seen if "/blobs/" in each.path]
+
+    fetched = asyncio.run(run())
+    assert dict(here.digests()) == dict(there.digests())
+    assert len(fetched) == len(set(fetched)) == 4
