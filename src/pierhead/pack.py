@@ -4,7 +4,7 @@ itself takes a quarter of the time of its start.
     __pycache__/pack.cpython-311.bin, beside Python's own .pyc files and as replaceable
         magic      of this format and of the interpreter's bytecode
         8 bytes    length of the index, little endian
-        index      marshal: (package directory, length of all code, {module's name: ``Entry``})
+        index      marshal: (length of all code, {module's name: ``Entry``})
         code       of each module, marshal, where its entry says
 
 The sources are what counts. A module is taken from the pack if its source is the very file that was packed: size
@@ -16,6 +16,7 @@ Loaded by the commands before anything else, so it imports next to nothing. ADR 
 
 import sys
 from _frozen_importlib import ModuleSpec
+from _imp import _fix_co_filename
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from marshal import loads
 from posix import O_CLOEXEC, O_RDONLY, close, fstat, pread, stat
@@ -87,10 +88,10 @@ class Pack:
         length = int.from_bytes(head[len(MAGIC) :], "little")
         self._code_begin = begin + length
         try:
-            directory, code_bytes, entries = loads(pread(self._fd, length, begin))
+            code_bytes, entries = loads(pread(self._fd, length, begin))
         except (EOFError, ValueError, TypeError):
             return
-        if directory == self._directory and fstat(self._fd).st_size == self._code_begin + code_bytes:
+        if fstat(self._fd).st_size == self._code_begin + code_bytes:
             self._entries = entries
 
     def close(self) -> None:
@@ -132,7 +133,9 @@ class Pack:
         spec = module.__spec__
         assert spec is not None
         _, _, offset, length = spec.loader_state
-        exec(loads(pread(self._fd, length, self._code_begin + offset)), module.__dict__)  # noqa: S102 - what an import is
+        code = loads(pread(self._fd, length, self._code_begin + offset))
+        _fix_co_filename(code, spec.origin)  # the package may have been moved, or found by another path
+        exec(code, module.__dict__)  # noqa: S102 - what an import is
 
     def renew(self) -> None:
         """If a module was not to be had from the pack, there is a new one, where we may write it."""

@@ -59,7 +59,7 @@ def encode_pack(directory: str, now_ns: int) -> bytes:
         entries[name] = (place, seen, offset, len(code))
         parts.append(code)
         offset += len(code)
-    index = dumps((directory, offset, entries))
+    index = dumps((offset, entries))
     return b"".join((MAGIC, len(index).to_bytes(LENGTH_BYTES, "little"), index, *parts))
 
 
