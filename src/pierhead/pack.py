@@ -1,5 +1,5 @@
-"""The package's modules from one file: a command loads sixty of them, and for Python to find, check and read each by
-itself takes a quarter of the time of its start.
+"""The package's modules from one file: a command loads sixty of them, and for Python to find, check and read
+each by itself takes a quarter of the time that loading them takes.
 
     __pycache__/pack.cpython-311.bin, beside Python's own .pyc files and as replaceable
         magic      of this format and of the interpreter's bytecode
@@ -7,16 +7,17 @@ itself takes a quarter of the time of its start.
         index      marshal: (length of all code, {module's name: ``Entry``})
         code       of each module, marshal, where its entry says
 
-The sources are what counts. A module is taken from the pack if its source is the very file that was packed: size
-and times are compared at each import, the time of the inode's last change among them, which nobody can set.
-Else Python imports the module as if there were no pack, and ``renew`` writes a new one.
+The sources are what counts.  A module is taken from the pack if its source is the very file that was packed:
+size and times are compared at each import, the time of the inode's last change among them, which nobody can
+set.  Else Python imports the module as if there were no pack, and ``renew`` writes a new one.  Whoever can
+write the pack can write the .pyc files beside it, which Python trusts in the same way.
 
-Loaded by the commands before anything else, so it imports next to nothing. ADR 11 has what was measured.
+Loaded by the commands before anything else, so it imports next to nothing.  ADR 11 has what was measured.
 """
 
 import sys
 from _frozen_importlib import ModuleSpec
-from _imp import _fix_co_filename
+from _imp import _fix_co_filename  # type: ignore[attr-defined]
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from marshal import loads
 from posix import O_CLOEXEC, O_RDONLY, close, fstat, pread, stat
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import TypeAlias
 
-    # source's path below the package directory, its fingerprint; where its code is, from where code begins; length
+    # the source's path below the package directory, its fingerprint; offset and length of its code
     Entry: TypeAlias = tuple[str, tuple[int, int, int], int, int]
 
 PACKAGE = __name__.rpartition(".")[0]
@@ -88,7 +89,7 @@ class Pack:
         length = int.from_bytes(head[len(MAGIC) :], "little")
         self._code_begin = begin + length
         try:
-            code_bytes, entries = loads(pread(self._fd, length, begin))
+            code_bytes, entries = loads(pread(self._fd, length, begin))  # noqa: S302 - ours, as .pyc files
         except (EOFError, ValueError, TypeError):
             return
         if fstat(self._fd).st_size == self._code_begin + code_bytes:
@@ -112,7 +113,7 @@ class Pack:
             self.stale = True
             return None
         source = self._directory + entry[0]
-        spec = ModuleSpec(name, self, origin=source, loader_state=entry)
+        spec = ModuleSpec(name, self, origin=source, loader_state=entry)  # type: ignore[arg-type]
         spec.has_location = True
         spec.cached = self._path
         if source.endswith(_INIT):
@@ -133,7 +134,7 @@ class Pack:
         spec = module.__spec__
         assert spec is not None
         _, _, offset, length = spec.loader_state
-        code = loads(pread(self._fd, length, self._code_begin + offset))
+        code = loads(pread(self._fd, length, self._code_begin + offset))  # noqa: S302 - ours, as .pyc files
         _fix_co_filename(code, spec.origin)  # the package may have been moved, or found by another path
         exec(code, module.__dict__)  # noqa: S102 - what an import is
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pierhead.pack import Entry
 
 _SETTLED_NS = 2_000_000_000
-"""A source that changed so short a time ago may change again and have the same time: clocks of file systems tick
-slowly."""
+"""A source that changed so short a time ago may change again and have the same time: clocks of file systems
+tick slowly."""
 
 
 class Unsettled(Exception):

@@ -243,7 +243,7 @@ class _Creation:
 
     def _prepare_ending(self) -> None:
         """What is needed when the process is there is at hand: made now, while the helper is at work."""
-        import pierhead.runtime.container
+        import pierhead.runtime.container  # noqa: F401 - used at the end
 
         self._document = self._recipe.document
 

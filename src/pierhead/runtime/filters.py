@@ -6,8 +6,8 @@
         key                     machine, compiler, and the whole profile: compared byte by byte
         program
 
-The key holds size and times of the compiler's own files, so another version never finds what this one made. Who
-may change the store may change state.json and the helper, too: ADR 12.
+The key holds size and times of the compiler's own files, so another version never finds what this one made.
+Whoever can write there is the user, who can write state.json as well: ADR 12.
 """
 
 from __future__ import annotations
