@@ -87,12 +87,15 @@ class Pack:
         if not head.startswith(MAGIC):
             return
         length = int.from_bytes(head[len(MAGIC) :], "little")
+        size = fstat(self._fd).st_size
         self._code_begin = begin + length
+        if self._code_begin > size:
+            return
         try:
             code_bytes, entries = loads(pread(self._fd, length, begin))  # noqa: S302 - ours, as .pyc files
         except (EOFError, ValueError, TypeError):
             return
-        if fstat(self._fd).st_size == self._code_begin + code_bytes:
+        if size == self._code_begin + code_bytes:
             self._entries = entries
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ class Unsettled(Exception):
     """A source has just been changed."""
 
 
-def write_pack(path: str, directory: str = DIRECTORY) -> bool:
+def write_pack(path: str, directory: str = DIRECTORY, *, now_ns: int = 0) -> bool:
     """Whether there is a new pack: not if we may not write there, or a source has just been changed.
 
     Nothing waits for it, so nothing is an error: commands work without a pack.
@@ -27,6 +27,7 @@ def write_pack(path: str, directory: str = DIRECTORY) -> bool:
     Args:
         path: of the pack.
         directory: of the package.
+        now_ns: nanoseconds since 1970; 0 asks the clock.
     """
     temporary = f"{path}.{os.getpid()}"
     try:
@@ -35,7 +36,7 @@ def write_pack(path: str, directory: str = DIRECTORY) -> bool:
         return False
     try:
         with open(fd, "wb") as file:
-            file.write(encode_pack(directory, time.time_ns()))
+            file.write(encode_pack(directory, now_ns or time.time_ns()))
         os.rename(temporary, path)
     except (OSError, SyntaxError, Unsettled):
         os.unlink(temporary)

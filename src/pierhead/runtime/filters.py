@@ -15,9 +15,7 @@ from __future__ import annotations
 import os
 from _imp import source_hash
 
-from pierhead import jsontext
 from pierhead.linux import files
-from pierhead.oci.document import encode
 from pierhead.pack import fingerprint
 
 TYPE_CHECKING = False
@@ -32,7 +30,16 @@ if TYPE_CHECKING:
 DIRECTORY = "/run/pierhead/filters"
 _FILTERS_MAX = 64
 _OTHERS_WRITE = 0o022
-_COMPILER = ("seccomp.py", "bpf.py", "syscalls_x86_64.py", "syscalls_aarch64.py")
+COMPILER = ("seccomp.py", "bpf.py", "syscalls_x86_64.py", "syscalls_aarch64.py")
+
+
+def observe_compiler(directory: str) -> tuple[tuple[int, int, int], ...]:
+    """Fingerprints of the compiler's files in this directory."""
+    return tuple(fingerprint(os.stat(f"{directory}/{name}")) for name in COMPILER)
+
+
+_compiler = observe_compiler(f"{os.path.dirname(__file__)}/plan")
+"""From before the compiler is loaded: what an older one makes is never kept under a newer one's key."""
 
 
 def compile_once(seccomp: Seccomp, machine: str, store: FilterStore) -> Filter:
@@ -41,7 +48,7 @@ def compile_once(seccomp: Seccomp, machine: str, store: FilterStore) -> Filter:
     Raises:
         InvalidInput: the profile cannot be compiled.
     """
-    key = _key(seccomp, machine)
+    key = key_of(seccomp, machine)
     known = store.find(key)
     if known is not None:
         return known
@@ -52,11 +59,9 @@ def compile_once(seccomp: Seccomp, machine: str, store: FilterStore) -> Filter:
     return made
 
 
-def _key(seccomp: Seccomp, machine: str) -> bytes:
+def key_of(seccomp: Seccomp, machine: str, compiler: tuple[tuple[int, int, int], ...] = _compiler) -> bytes:
     """All that the filter depends on."""
-    directory = f"{os.path.dirname(__file__)}/plan"
-    compiler = [fingerprint(os.stat(f"{directory}/{name}")) for name in _COMPILER]
-    return f"{machine} {compiler} {jsontext.format_compact(encode(seccomp))}".encode()
+    return f"{machine} {compiler} {seccomp!r}".encode()
 
 
 class FilterStore:
