@@ -9,8 +9,8 @@ each by itself takes a quarter of the time that loading them takes.
 
 The sources are what counts.  A module is taken from the pack if its source is the very file that was packed:
 size and times are compared at each import, the time of the inode's last change among them, which nobody can
-set.  Else Python imports the module as if there were no pack, and ``renew`` writes a new one.  Whoever can
-write the pack can write the .pyc files beside it, which Python trusts in the same way.
+set.  Else Python imports the module as if there were no pack, and the command writes a new one at its end.
+Whoever can write the pack can write the .pyc files beside it, which Python trusts in the same way.
 
 Loaded by the commands before anything else, so it imports next to nothing.  ADR 11 has what was measured.
 """
@@ -66,13 +66,14 @@ class Pack:
     """Finds and loads the modules of a pack: an importlib.abc.MetaPathFinder and its Loader.
 
     Attributes:
+        path: of the file.
         stale: whether a module of the package had to be imported from its source.
     """
 
     def __init__(self, path: str, directory: str = DIRECTORY) -> None:
         """Args: path of the file, which need not exist; directory of the package."""
         self.stale = False
-        self._path = path
+        self.path = path
         self._directory = directory
         self._fd = _open_high(path)
         self._code_begin = 0
@@ -118,7 +119,7 @@ class Pack:
         source = self._directory + entry[0]
         spec = ModuleSpec(name, self, origin=source, loader_state=entry)  # type: ignore[arg-type]
         spec.has_location = True
-        spec.cached = self._path
+        spec.cached = self.path
         if source.endswith(_INIT):
             spec.submodule_search_locations = [source.removesuffix(_INIT)]
         return spec
@@ -140,13 +141,6 @@ class Pack:
         code = loads(pread(self._fd, length, self._code_begin + offset))  # noqa: S302 - ours, as .pyc files
         _fix_co_filename(code, spec.origin)  # the package may have been moved, or found by another path
         exec(code, module.__dict__)  # noqa: S102 - what an import is
-
-    def renew(self) -> None:
-        """If a module was not to be had from the pack, there is a new one, where we may write it."""
-        if self.stale:
-            from pierhead.packing import write_pack
-
-            write_pack(self._path)
 
 
 def install() -> Pack:
