@@ -38,6 +38,7 @@ DIRECTORY = __file__.rpartition("/")[0]
 MAGIC = f"pierhead pack 1 {sys.implementation.cache_tag} {sys.hexversion:x}\n".encode()
 PATH = f"{DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}.bin"
 LENGTH_BYTES = 8
+_PREFIX = f"{PACKAGE}."
 _INIT = "/__init__.py"
 _DESCRIPTOR_LEAST = 200
 """Low numbers are those that callers mean by ``--preserve-fds``."""
@@ -110,7 +111,7 @@ class Pack:
         self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None
     ) -> ModuleSpec | None:
         """The module's spec, if its source is the one that was packed."""
-        if not name.startswith(PACKAGE):
+        if not name.startswith(_PREFIX):
             return None
         entry = self._entries.get(name)
         if entry is None or not self._is_fresh(entry):

@@ -141,6 +141,7 @@ def test_a_new_module(packed: Packed, pack: Pack) -> None:
 def test_modules_of_others(pack: Pack) -> None:
     """They are none of the pack's business."""
     assert pack.find_spec("json") is None
+    assert pack.find_spec("pierheads") is None
     assert not pack.stale
 
 

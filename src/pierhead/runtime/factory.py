@@ -13,7 +13,7 @@ import os
 
 from pierhead.errors import Unsupported
 from pierhead.linux import cgroupfs, files
-from pierhead.runtime import hooks, idmaps, launcher, state, status
+from pierhead.runtime import launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
 from pierhead.runtime.config import Config
 from pierhead.runtime.handshake import Handshake, LaunchFailed
@@ -233,13 +233,19 @@ class _Creation:
             plan,
             self._recipe.process,
             place=(lambda pid: self._place_by_pid(pid, resources)) if self._cgroups.needs_pid else None,
-            documents=lambda status, pid: hooks.state_document(self._config, self._directory.id, status, pid),
+            documents=self._state_document,
         )
         self._handshake.send(plan, header, given)
         self._prepare_ending()
         return launcher.perform(
             self._handshake, self._steps, before_commit=self._record, supervised=self._request.supervise
         )
+
+    def _state_document(self, status: str, pid: int) -> bytes:
+        """What hooks and listeners are told of the container."""
+        from pierhead.runtime.hooks import state_document
+
+        return state_document(self._config, self._directory.id, status, pid)
 
     def _prepare_ending(self) -> None:
         """What is needed when the process is there is at hand: made now, while the helper is at work."""
@@ -278,8 +284,10 @@ class _Creation:
 
     def _mapping(self, number: int) -> int:
         """A user namespace with the id maps of a mount."""
+        from pierhead.runtime.idmaps import open_user_namespace
+
         mount = self._config.mounts[number]
-        return idmaps.open_user_namespace(
+        return open_user_namespace(
             mount.uid_mappings or self._config.uid_mappings, mount.gid_mappings or self._config.gid_mappings
         )
 
