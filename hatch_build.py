@@ -1,4 +1,4 @@
-"""Builds the helper program `pier-init` and puts it into the wheel."""
+"""Builds the helper program `pier-init` and puts it into the wheel, and makes the commands of one script."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HELPER = "src/pierhead/_libexec/pier-init"
+SCRIPT = "scripts/program"
+PROGRAMS = {"pier-runtime": "runtime", "nsinit": "nsinit"}
+"""Commands, and the modules of pierhead.cli that are theirs."""
 
 
 class BuildHook(BuildHookInterface[Any]):
@@ -31,4 +34,16 @@ class BuildHook(BuildHookInterface[Any]):
         build_data["artifacts"].append(HELPER)
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["shared_scripts"].update(self._make_scripts(root))
         build_data["tag"] = f"py3-none-{platform}"
+
+    def _make_scripts(self, root: Path) -> dict[str, str]:
+        """Each command's own copy of the script, and its name."""
+        made = {}
+        for name, module in PROGRAMS.items():
+            path = root / "build/scripts" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text((root / SCRIPT).read_text().replace("@MODULE@", module))
+            path.chmod(0o755)
+            made[str(path)] = name
+        return made

@@ -36,15 +36,12 @@ class Value:
     defaults: dict[str, Any] = {}  # noqa: RUF012 - replaced for every class, changed for none
 
     def __init_subclass__(cls) -> None:
-        own = [
-            name
-            for name in getattr(cls, "__annotations__", ())
-            if name not in ("fields", "_field_set", "defaults")
-        ]
-        own_defaults = {name: cls.__dict__[name] for name in own if name in cls.__dict__}
-        cls.fields = (*cls.fields, *(name for name in own if name not in cls.fields))
+        members = cls.__dict__
+        own = members.get("__annotations__", {})
+        inherited = cls.fields
+        cls.fields = (*inherited, *[name for name in own if name not in inherited])
         cls._field_set = frozenset(cls.fields)
-        cls.defaults = {**cls.defaults, **own_defaults}
+        cls.defaults = {**cls.defaults, **{name: members[name] for name in own if name in members}}
 
     def __init__(self, **given: Any) -> None:
         state = self.__dict__

@@ -13,7 +13,6 @@ is used because ``signal`` makes enums of its numbers, which takes as long as a 
 from __future__ import annotations
 
 import os
-import select
 
 from pierhead.errors import Conflict
 
@@ -138,6 +137,8 @@ def attend(
         terminal: ours and the process's, if it has one.
         proxy: passes on what the container tells systemd.
     """
+    import select
+
     poll = select.poll()
     poll.register(signals.fd, select.POLLIN)
     if process.pidfd >= 0:

@@ -20,8 +20,9 @@ A field's JSON name is the camelCase of its attribute name (the attribute name i
 
 Annotations may be ``str``, ``int``, ``bool``, ``float``, a Value, ``tuple[X, ...]``, ``dict[str, X]``,
 ``X | None`` and unions whose members have different JSON types.  They are read at run time, so a module of
-such values must not postpone them with ``from __future__ import annotations``.  One decoder per class is
-made at its first use: typing's and inspect's ways to read annotations cost more than all the decoding.
+such values must not postpone them with ``from __future__ import annotations``.  A field's decoder is made
+when the field first comes up: typing's and inspect's ways to read annotations cost more than all the
+decoding.
 
 Knows nothing of what the documents mean.
 """
@@ -78,10 +79,12 @@ def empty() -> dict[str, Any]:
 def json_name(cls: type[Value], attribute: str) -> str:
     """The name in JSON of a value class's attribute."""
     given: dict[str, str] = getattr(cls, "json_names", {})
-    if getattr(cls, "json_case", "camel") == "snake":
-        return given.get(attribute, attribute)
+    if attribute in given:
+        return given[attribute]
+    if "_" not in attribute or getattr(cls, "json_case", "camel") == "snake":
+        return attribute
     first, *rest = attribute.split("_")
-    return given.get(attribute) or first + "".join(word.capitalize() for word in rest)
+    return first + "".join([word.capitalize() for word in rest])
 
 
 def decode(cls: type[V], obj: object, *, path: str = "$", unknown: list[str] | None = None) -> V:
@@ -139,29 +142,37 @@ def _reader_of_class(cls: type[Value]) -> Reader:
     return reader
 
 
-def _annotations(cls: type[Value]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        found.update(base.__dict__.get("__annotations__", ()))  # noqa: RUF063 - inspect costs 10 ms
-    return {name: found[name] for name in cls.fields}
+def _annotation(cls: type[Value], attribute: str) -> Any:
+    for base in cls.__mro__:
+        found = base.__dict__.get("__annotations__", {})  # noqa: RUF063 - inspect costs 10 ms
+        if attribute in found:
+            return found[attribute]
+    raise TypeError(f"{cls.__name__}.{attribute} has no annotation")
 
 
 def _make_class_reader(cls: type[Value]) -> Reader:
-    limits: dict[str, tuple[int, int]] = getattr(cls, "json_ranges", {})
-    # JSON name -> attribute, exact plain type or None, reader of everything else
+    attributes = {json_name(cls, attribute): attribute for attribute in cls.fields}
+    # of names that came up so far: attribute, exact plain type or None, reader of everything else
     table: dict[str, tuple[str, type | None, Reader | None]] = {}
-    for attribute, annotation in _annotations(cls).items():
+    defaults, count, new = cls.defaults, len(cls.fields), cls.__new__
+
+    def prepare(name: str) -> tuple[str, type | None, Reader | None] | None:
+        if name not in attributes:
+            return None
+        attribute = attributes[name]
+        limits: dict[str, tuple[int, int]] = getattr(cls, "json_ranges", {})
+        annotation = _annotation(cls, attribute)
         plain = _plain_type(annotation) if attribute not in limits else None
         reader = None if plain else _make_reader(annotation, limits.get(attribute))
-        table[json_name(cls, attribute)] = (attribute, plain, reader)
-    defaults, count, new = cls.defaults, len(cls.fields), cls.__new__
+        table[name] = entry = (attribute, plain, reader)
+        return entry
 
     def read(obj: Any, path: str, unknown: list[str] | None) -> Value:
         if type(obj) is not dict:
             raise _mismatch("an object", obj, path)
         state = dict(defaults)
         for name, item in obj.items():
-            entry = table.get(name)
+            entry = table.get(name) or prepare(name)
             if entry is None:
                 if unknown is None:
                     raise InvalidInput("unknown field", code="unknown-field", path=member(path, name))
@@ -177,7 +188,7 @@ def _make_class_reader(cls: type[Value]) -> Reader:
             else:
                 state[attribute] = reader(item, f"{path}.{name}", unknown)
         if len(state) != count:
-            missing = next(name for name, entry in table.items() if entry[0] not in state)
+            missing = next(name for name, attribute in attributes.items() if attribute not in state)
             raise InvalidInput("is missing", code="missing-field", path=f"{path}.{missing}")
         value: Value = new(cls)
         value.__dict__.update(state)
@@ -304,19 +315,27 @@ def _writer_of_class(cls: type[Value]) -> Writer:
 
 
 def _make_class_writer(cls: type[Value]) -> Writer:
-    table: list[tuple[str, str, Any, Writer | None]] = []
     always: tuple[str, ...] = getattr(cls, "json_always", ())
-    for attribute, annotation in _annotations(cls).items():
-        default = _MISSING if attribute in always else cls.defaults.get(attribute, _MISSING)
-        table.append((attribute, json_name(cls, attribute), default, _make_writer(annotation)))
+    table: list[tuple[str, str, Any]] = [
+        (
+            attribute,
+            json_name(cls, attribute),
+            _MISSING if attribute in always else cls.defaults.get(attribute, _MISSING),
+        )
+        for attribute in cls.fields
+    ]
+    writers: dict[str, Writer | None] = {}  # of fields that had something to write so far
 
     def write(value: Any) -> dict[str, Any]:
         state = value.__dict__
         document = {}
-        for attribute, name, default, writer in table:
+        for attribute, name, default in table:
             item = state[attribute]
             if item is default or item is None or item == default:
                 continue
+            if attribute not in writers:
+                writers[attribute] = _make_writer(_annotation(cls, attribute))
+            writer = writers[attribute]
             document[name] = item if writer is None else writer(item)
         return document
 

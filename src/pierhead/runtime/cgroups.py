@@ -475,12 +475,12 @@ class CgroupfsDriver:
         Raises:
             TimedOut: a process survives SIGKILL for 10 s.
         """
-        from pierhead.linux.cgroup_freezer import kill_all, signal_all
-
         freezer, unified = self._freezer(), self._unified()
         tree = unified or freezer or next(iter(self._state.trees), None)
-        if tree is None:
+        if tree is None or not cgroupfs.procs(tree.directory()):
             return
+        from pierhead.linux.cgroup_freezer import kill_all, signal_all
+
         if signal != _SIGKILL:
             signal_all(tree.directory(), signal)
             return

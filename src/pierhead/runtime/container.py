@@ -11,7 +11,7 @@ import os
 
 from pierhead.errors import Conflict, OperationFailed, PierheadError, Unsupported
 from pierhead.linux import files
-from pierhead.runtime import hooks, state, status, wire, wire_table
+from pierhead.runtime import state, status, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, load_cgroups, paths_by_controller
 from pierhead.runtime.packets import receive
 from pierhead.runtime.process import ExitStatus, Process, check_signal, collect_children
@@ -299,6 +299,8 @@ class Container:
         """The hooks of a container that runs have run; if one fails, it is stopped, as runc does."""
         if not (self._has_hooks() and self.config.hooks.poststart):
             return
+        from pierhead.runtime import hooks
+
         chosen = self.config.hooks.poststart
         document = hooks.state_document(self.config, self.id, "running", self._known.init_pid)
         try:
@@ -564,8 +566,10 @@ class Container:
 
     def _run_poststop(self) -> None:
         """The container is gone whatever these hooks say: a failure is told when all have run."""
-        if not self._has_hooks():
+        if not (self._has_hooks() and self.config.hooks.poststop):
             return
+        from pierhead.runtime import hooks
+
         document = hooks.state_document(self.config, self.id, "stopped", 0)
         failures: list[PierheadError] = []
         for number, hook in enumerate(self.config.hooks.poststop):

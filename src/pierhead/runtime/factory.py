@@ -13,10 +13,9 @@ import os
 
 from pierhead.errors import Unsupported
 from pierhead.linux import cgroupfs, files
-from pierhead.runtime import hooks, idmaps, launcher, state, status
+from pierhead.runtime import launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
 from pierhead.runtime.config import Config
-from pierhead.runtime.container import Container
 from pierhead.runtime.handshake import Handshake, LaunchFailed
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
@@ -28,6 +27,7 @@ from pierhead.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pierhead.runtime.container import Container
     from pierhead.runtime.launcher import Launched
     from pierhead.runtime.plan.launchplan import LaunchPlan
     from pierhead.runtime.wire import Argument
@@ -43,7 +43,7 @@ def create(
     preserve_fds: tuple[int, ...] = (),
     supervise: bool = False,
     trace: bool = False,
-) -> Container:
+) -> "Container":
     """A container whose first process waits for ``Container.start``.
 
     Args:
@@ -87,7 +87,7 @@ def run(
     preserve_fds: tuple[int, ...] = (),
     supervise: bool = False,
     trace: bool = False,
-) -> Container:
+) -> "Container":
     """A container whose first process runs: ``create`` and ``start`` in one go, without a gate between
     them.
     """
@@ -137,7 +137,7 @@ def _view(
     return launcher.make_view(config, hierarchies, cgroups.state, placed, request, gate=gate, scratch=root)
 
 
-def _launch(root: str, container_id: str, config: Config, request: Request, *, gate: bool) -> Container:
+def _launch(root: str, container_id: str, config: Config, request: Request, *, gate: bool) -> "Container":
     launcher.check_request(request)
     recipe = recipe_for(config)
     frozen = config.freezer_state == "frozen"
@@ -180,8 +180,9 @@ class _Creation:
         self._opened: list[int] = []
         self._steps: launcher.Steps | None = None
         self._state: ContainerState | None = None
+        self._document = ""
 
-    def perform(self) -> Container:
+    def perform(self) -> "Container":
         try:
             launched = self._launch()
         except BaseException as error:
@@ -232,12 +233,25 @@ class _Creation:
             plan,
             self._recipe.process,
             place=(lambda pid: self._place_by_pid(pid, resources)) if self._cgroups.needs_pid else None,
-            documents=lambda status, pid: hooks.state_document(self._config, self._directory.id, status, pid),
+            documents=self._state_document,
         )
         self._handshake.send(plan, header, given)
+        self._prepare_ending()
         return launcher.perform(
             self._handshake, self._steps, before_commit=self._record, supervised=self._request.supervise
         )
+
+    def _state_document(self, status: str, pid: int) -> bytes:
+        """What hooks and listeners are told of the container."""
+        from pierhead.runtime.hooks import state_document
+
+        return state_document(self._config, self._directory.id, status, pid)
+
+    def _prepare_ending(self) -> None:
+        """What is needed when the process is there is at hand: made now, while the helper is at work."""
+        import pierhead.runtime.container  # noqa: F401 - used at the end
+
+        self._document = self._recipe.document
 
     def _place_by_pid(self, pid: int, resources: object) -> None:
         self._cgroups.create(resources, pid=pid)  # type: ignore[arg-type]
@@ -270,8 +284,10 @@ class _Creation:
 
     def _mapping(self, number: int) -> int:
         """A user namespace with the id maps of a mount."""
+        from pierhead.runtime.idmaps import open_user_namespace
+
         mount = self._config.mounts[number]
-        return idmaps.open_user_namespace(
+        return open_user_namespace(
             mount.uid_mappings or self._config.uid_mappings, mount.gid_mappings or self._config.gid_mappings
         )
 
@@ -295,7 +311,7 @@ class _Creation:
             host_links=self._steps.host_links,
             config={},
         )
-        self._directory.save(self._state, self._recipe.document)
+        self._directory.save(self._state, self._document)
 
     def _detach(self) -> None:
         from pierhead.linux.netlink import NetlinkSocket
@@ -305,12 +321,14 @@ class _Creation:
         with NetlinkSocket.open() as host:
             detach_networks(self._steps.host_links, host=host)
 
-    def _finish(self, launched: "Launched") -> Container:
+    def _finish(self, launched: "Launched") -> "Container":
+        from pierhead.runtime.container import Container
+
         assert self._state is not None
         return Container(self._directory, self._state, launched=launched, config=self._config)
 
 
-def _freeze(container: Container, *, start: bool) -> None:
+def _freeze(container: "Container", *, start: bool) -> None:
     """The container is paused; with ``start`` its gate is open too, so that it runs when it is resumed."""
     container.pause()
     if start:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import os
-import select
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import process
@@ -20,6 +19,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import select
     from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol, Self
 
@@ -195,6 +195,8 @@ class Handshake:
         Raises:
             LaunchFailed: an operation failed, or a process of the launch was killed.
         """
+        import select  # while the helper is at work
+
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._channel.fileno(), select.POLLIN)
@@ -392,6 +394,7 @@ class Handshake:
 
         The init process may have failed before we knew its number.
         """
+        import select
         import time
 
         deadline = time.monotonic() + _UNDO_S

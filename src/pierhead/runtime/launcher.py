@@ -11,7 +11,7 @@ import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import cgroupfs, files, process
-from pierhead.runtime import hooks, idmaps, resolve, state, wire_table
+from pierhead.runtime import resolve, state, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
 from pierhead.runtime.handshake import Handshake
 from pierhead.runtime.plan.launch import LaunchView
@@ -224,7 +224,9 @@ class Steps:
         """Id maps, cgroup, OOM score."""
         self.pid = pid
         if maps:
-            idmaps.write_maps(pid, self._plan.uid_mappings, self._plan.gid_mappings)
+            from pierhead.runtime.idmaps import write_maps
+
+            write_maps(pid, self._plan.uid_mappings, self._plan.gid_mappings)
         if self._place:
             self._place(pid)
         if self._plan.oom_score_adj is not None:
@@ -247,10 +249,12 @@ class Steps:
 
     def hooks(self) -> None:
         """Prestart and createRuntime."""
+        from pierhead.runtime.hooks import run_all
+
         chosen = self._config.hooks
         document = self.states()[0]
-        hooks.run_all("prestart", chosen.prestart, document)
-        hooks.run_all("createRuntime", chosen.create_runtime, document)
+        run_all("prestart", chosen.prestart, document)
+        run_all("createRuntime", chosen.create_runtime, document)
 
     def limits(self) -> None:
         """Resource limits that the process may not raise by itself."""

@@ -29,7 +29,6 @@ class Recipe:
     Attributes:
         config: checked; rootfs is its real path, users are numbers, profiles are no words.
         process: its first process, resolved.
-        document: the configuration as JSON text, for the state file.
         warnings: what is strange about it, but no error.
     """
 
@@ -41,8 +40,15 @@ class Recipe:
         self.warnings = warnings
         _check_support(source)
         self.config = resolve.resolve_seccomp(source.replace(rootfs=rootfs, process=process), process)
-        self.document = jsontext.format_compact(config_to_document(self.config))
+        self._document = ""
         self._plans: list[tuple[LaunchView, LaunchPlan]] = []
+
+    @property
+    def document(self) -> str:
+        """The configuration as JSON text, for the state file; made when it is first asked for."""
+        if not self._document:
+            self._document = jsontext.format_compact(config_to_document(self.config))
+        return self._document
 
     def plan(self, view: LaunchView) -> "LaunchPlan":
         """The plan for this view of the machine."""

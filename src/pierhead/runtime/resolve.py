@@ -9,6 +9,7 @@ import os
 
 from pierhead.errors import InvalidInput
 from pierhead.runtime.config import SECCOMP_DEFAULT, Config, ProcessSpec
+from pierhead.runtime.filters import FilterStore, compile_once
 from pierhead.runtime.users import find_account
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pierhead.oci.runtime import Seccomp, User
+    from pierhead.runtime.filters import Filter
 
 _INHERITED = (
     "capabilities",
@@ -67,13 +69,14 @@ _FILTERS_MAX = 64
 
 
 class Filters:
-    """Compiled system call filters by profile: compiling one takes as long as half a container."""
+    """Compiled system call filters by profile, as this process has them."""
 
-    _compiled: dict[int, tuple[Seccomp, tuple[bytes, int, bool]]] = {}  # noqa: RUF012 - a cache
+    _store = FilterStore()
+    _compiled: dict[int, tuple[Seccomp, Filter]] = {}  # noqa: RUF012 - a cache
     _profiles: dict[tuple[str, ...], Seccomp] = {}  # noqa: RUF012 - a cache
 
     @classmethod
-    def compile(cls, seccomp: Seccomp) -> tuple[bytes, int, bool]:
+    def compile(cls, seccomp: Seccomp) -> Filter:
         """Program, flags, and whether somebody listens.
 
         Looked up by identity, which the kept profile makes sure of: to compare profiles takes longer than the
@@ -82,9 +85,7 @@ class Filters:
         known = cls._compiled.get(id(seccomp))
         if known is not None:
             return known[1]
-        from pierhead.runtime.plan.seccomp import compile_filter, filter_flags, notifies
-
-        made = compile_filter(seccomp, os.uname().machine), filter_flags(seccomp), notifies(seccomp)
+        made = compile_once(seccomp, os.uname().machine, cls._store)
         if len(cls._compiled) >= _FILTERS_MAX:
             cls._compiled.clear()
         cls._compiled[id(seccomp)] = (seccomp, made)
