@@ -377,8 +377,10 @@ def test_cancelling(scene: Scene) -> None:
 
 def _parts(store: ContentStore) -> list[tuple[str, int]]:
     """Also those that are being written."""
-    entries = [entry for entry in os.scandir(f"{store.root}/ingest") if entry.name.endswith(".part")]
-    return [(entry.path, entry.stat().st_size) for entry in entries]
+    paths = [f"{store.root}/ingest/{name}" for name in os.listdir(f"{store.root}/ingest")]
+    return [
+        (path, os.stat(path).st_size) for path in paths if path.endswith(".part") and os.path.exists(path)
+    ]
 
 
 @pytest.mark.parametrize("signed", [False, True])
