@@ -37,7 +37,7 @@ from pierhead.linux.files import read_all, replace_file, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from hashlib import _Hash
     from typing import Self
 
@@ -50,9 +50,18 @@ _PART = re.compile(r"(?:(sha\d+)-([0-9a-f]+)|new-[0-9a-f]+)\.part")
 class ContentStore:
     """Contents under one directory, shared by any number of processes and threads."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        """Makes what is missing of the directory."""
+    def __init__(
+        self, root: str | os.PathLike[str], *, announce: Callable[[str], None] | None = None
+    ) -> None:
+        """Makes what is missing of the directory.
+
+        Args:
+            root: the directory.
+            announce: is told the digest of every content that is to be written through this object, before
+                anybody can find it (a lease pins it then, so that no collection takes it away).
+        """
         self.root = os.path.abspath(os.fspath(root))
+        self.announce = announce or _tell_nobody
         self._ingest = f"{self.root}/ingest"
         for name in ("ingest", *(f"blobs/{algorithm}" for algorithm in _ALGORITHMS)):
             os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
@@ -142,6 +151,7 @@ class ContentStore:
         inside: whoever had it may have finished.
         """
         check_digest(digest)
+        self.announce(digest)
         name = digest.replace(":", "-")
         lock_fd = self._lock(f"{self._ingest}/{name}.lock")
         try:
@@ -154,6 +164,7 @@ class ContentStore:
     def find_ingest(self, digest: str) -> Ingest | None:
         """As ``ingest``, without waiting: None while anybody else has it."""
         check_digest(digest)
+        self.announce(digest)
         name = digest.replace(":", "-")
         try:
             lock_fd = self._lock(f"{self._ingest}/{name}.lock", wait=False)
@@ -172,9 +183,7 @@ class ContentStore:
         A context manager: leaving it without commit removes the part.
         """
         path = f"{self._ingest}/new-{os.urandom(8).hex()}.part"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return Ingest(self, path, fd, algorithm=algorithm)
+        return Ingest(self, path, self._lock(path), algorithm=algorithm)
 
     def remove(self, digest: str) -> int:
         """The content is gone; returns the bytes that were freed.  Readers that have it open keep it."""
@@ -190,22 +199,43 @@ class ContentStore:
         """Paths and sizes of what nobody is writing at the moment."""
         with os.scandir(self._ingest) as entries:
             names = [entry.name for entry in entries if _PART.fullmatch(entry.name)]
-        for name in names:
-            lock = name.removesuffix(".part") + ".lock" if not name.startswith("new-") else name
-            if not self._is_locked(f"{self._ingest}/{lock}"):
+        for path in (f"{self._ingest}/{name}" for name in names):
+            if not self._is_locked(_lock_of(path)):
                 try:
-                    yield f"{self._ingest}/{name}", os.stat(f"{self._ingest}/{name}").st_size
+                    yield path, os.stat(path).st_size
                 except FileNotFoundError:
                     continue
 
     def remove_parts(self) -> int:
         """What nobody is writing at the moment is gone; returns the bytes that were freed."""
-        freed = 0
-        for path, size in list(self.parts()):
-            freed += size if _remove(path) else 0
-            if not os.path.basename(path).startswith("new-"):
-                self._remove_lock(path.removesuffix(".part") + ".lock")
+        freed = sum(self.remove_part(path) for path, _ in list(self.parts()))
+        self.remove_locks()
         return freed
+
+    def remove_locks(self) -> None:
+        """No lock is left of a writer that was killed between its content's renaming and its own end."""
+        with os.scandir(self._ingest) as entries:
+            names = {entry.name for entry in entries}
+        for name in names:
+            if name.endswith(".lock") and f"{name.removesuffix('.lock')}.part" not in names:
+                self.remove_part(f"{self._ingest}/{name.removesuffix('.lock')}.part")
+
+    def remove_part(self, path: str) -> int:
+        """A part is gone, unless somebody is writing it by now; returns the bytes that were freed."""
+        lock = _lock_of(path)
+        try:
+            lock_fd = self._lock(lock, wait=False)
+        except BlockingIOError:
+            return 0
+        try:
+            size = os.stat(path).st_size
+            os.unlink(path)
+        except FileNotFoundError:
+            return 0
+        finally:
+            _remove(lock)
+            os.close(lock_fd)
+        return size
 
     # Locks
 
@@ -236,14 +266,6 @@ class ContentStore:
         finally:
             os.close(fd)
         return False
-
-    def _remove_lock(self, path: str) -> None:
-        try:
-            fd = self._lock(path, wait=False)
-        except BlockingIOError:
-            return
-        _remove(path)
-        os.close(fd)
 
 
 class Ingest:
@@ -331,6 +353,7 @@ class Ingest:
             self.rewind()
             raise InvalidInput(difference, code="wrong-digest")
         target = self._store.path(found)
+        self._store.announce(found)
         try:
             os.fsync(self._fd)
             os.rename(self._path, target)
@@ -371,12 +394,26 @@ def _cannot_write(root: str, error: OSError) -> OperationFailed:
     )
 
 
-def _remove(path: str) -> bool:
+def part_digest(path: str) -> str:
+    """The digest of the content that a part is to become; "" if it is not known."""
+    match = _PART.fullmatch(os.path.basename(path))
+    return f"{match[1]}:{match[2]}" if match and match[1] else ""
+
+
+def _lock_of(part: str) -> str:
+    """What is locked by whoever writes a part: a file beside it, which outlives its renaming, or itself."""
+    return part.removesuffix(".part") + ".lock" if part_digest(part) else part
+
+
+def _tell_nobody(_: str) -> None:
+    """What a store does that nobody wants to hear from."""
+
+
+def _remove(path: str) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:
-        return False
-    return True
+        return
 
 
 def _remove_if_same(path: str, fd: int) -> None:

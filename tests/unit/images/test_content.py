@@ -11,7 +11,7 @@ import pytest
 
 from pierhead.digests import compute_digest
 from pierhead.errors import InvalidInput, NotFound
-from pierhead.images.content import ContentStore
+from pierhead.images.content import ContentStore, part_digest
 
 DATA = b"some content" * 1000
 DIGEST = compute_digest(DATA)
@@ -146,3 +146,46 @@ def test_parts_that_nobody_writes_can_go(store: ContentStore) -> None:
         assert len(parts(store)) == 2
         ingest.append(b"ther")
         ingest.commit()
+
+
+def test_what_a_killed_writer_left_behind_goes(store: ContentStore) -> None:
+    """Also a lock without a part: its writer was killed after the content was whole."""
+    with store.ingest(DIGEST) as ingest:
+        ingest.append(b"x")
+    [(path, _)] = store.parts()
+    assert part_digest(path) == DIGEST
+    Path(path).unlink()
+    assert len(parts(store)) == 1
+    store.remove_parts()
+    assert not parts(store)
+
+
+def test_a_part_that_is_written_again_stays(store: ContentStore) -> None:
+    """Somebody may have gone on with it since it was listed."""
+    with store.ingest(DIGEST) as ingest:
+        ingest.append(DATA[:10])
+    [(path, _)] = store.parts()
+    with store.ingest(DIGEST) as ingest:
+        assert store.remove_part(path) == 0
+        ingest.append(DATA[10:])
+        ingest.commit()
+    with store.ingest_new() as ingest:
+        [name] = parts(store)
+        assert store.remove_part(f"{store.root}/ingest/{name}") == 0
+        ingest.append(b"more")
+        ingest.commit()
+
+
+def test_what_is_coming_is_announced(tmp_path: Path) -> None:
+    """Before anybody can find it, so that it can be protected from collections."""
+    heard: list[tuple[str, int | None]] = []
+    plain = ContentStore(tmp_path)
+    store = ContentStore(tmp_path, announce=lambda digest: heard.append((digest, plain.find_size(digest))))
+    store.write(DATA)
+    assert heard == [(DIGEST, None)]
+    other = compute_digest(b"other")
+    with store.ingest(other) as ingest:
+        assert heard[1:] == [(other, None)]
+        ingest.append(b"other")
+        ingest.commit()
+    assert set(heard[1:]) == {(other, None)}
