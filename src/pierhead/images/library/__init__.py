@@ -198,6 +198,12 @@ class Library:
         with self._database.writing() as connection:
             records.put_compressed(connection, diff_id, descriptor)
 
+    def record_forms(self, forms: Iterable[tuple[str, Descriptor]]) -> None:
+        """As ``record_compressed`` for many diff ids; one commit."""
+        with self._database.writing() as connection:
+            for diff_id, descriptor in forms:
+                records.put_compressed(connection, diff_id, descriptor)
+
     def compressed(self, diff_id: str) -> tuple[Descriptor, ...]:
         """Known forms of an archive, smallest first; ask the store which of them are here."""
         with self._database.reading() as connection:
