@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pierhead.digests import compute_digest
 from pierhead.errors import NotFound
@@ -41,8 +41,18 @@ KEPT = [f"kept {number}".encode() for number in range(5)]
 LIFE_MOST_S = 0.05
 
 
+class Info(NamedTuple):
+    """A snapshot as it is listed."""
+
+    name: str
+    kind: str
+    parent: str
+
+
 class Directories:
     """Snapshots as a snapshotter would make them: they appear and vanish whole."""
+
+    name = "directories"
 
     def __init__(self, root: Path) -> None:
         """Below this directory."""
@@ -50,24 +60,21 @@ class Directories:
         (root / "committed").mkdir(parents=True, exist_ok=True)
         (root / "work").mkdir(exist_ok=True)
 
-    def committed(self) -> Iterable[tuple[str, str]]:
-        """Names and parents."""
-        found = []
+    def walk(self) -> Iterable[Info]:
+        """All; nobody runs anything on them."""
         for path in (self.root / "committed").iterdir():
             try:
-                found.append((path.name, (path / "parent").read_text()))
+                yield Info(path.name, "committed", (path / "parent").read_text())
             except FileNotFoundError:
                 continue
-        return found
-
-    def used(self) -> Iterable[str]:
-        """Nobody runs anything."""
-        return ()
 
     def remove(self, name: str) -> None:
         """First it has another name, then it goes piece by piece."""
         away = self.root / "work" / os.urandom(8).hex()
-        (self.root / "committed" / name).rename(away)
+        try:
+            (self.root / "committed" / name).rename(away)
+        except FileNotFoundError:
+            raise NotFound(f"there is no snapshot {name}") from None
         shutil.rmtree(away)
 
     def commit(self, name: str, parent: str) -> None:
@@ -89,7 +96,7 @@ def open_library(root: Path) -> tuple[Library, Directories]:
     """The library below this directory."""
     snapshots = Directories(root / "snapshots")
     content = ContentStore(root / "content")
-    return Library(root / "images.db", content, snapshotters={"directories": snapshots}), snapshots
+    return Library(root / "images.db", content, snapshotters=[snapshots]), snapshots
 
 
 # Workers
@@ -231,7 +238,7 @@ def finish(root: Path) -> dict[str, int]:
         left = library.plan_collection()
         assert not left.removed
         assert not os.listdir(library.content.root + "/ingest")
-        assert {name for name, _ in snapshots.committed()} == {layer.chain_id for layer in library.layers()}
+        assert {each.name for each in snapshots.walk()} == {layer.chain_id for layer in library.layers()}
         library.set_image("last", make_image(lambda data, kind: _write(library, data, kind), LAYERS))
     return {"removed_at_last": len(inventory.removed), "kept": len(left.kept)}
 

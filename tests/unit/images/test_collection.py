@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -23,27 +23,33 @@ if TYPE_CHECKING:
 HOUR_NS = 3600 * 10**9
 
 
+class Info(NamedTuple):
+    """A snapshot as it is listed."""
+
+    name: str
+    kind: str
+    parent: str
+
+
 class Snapshots:
-    """A snapshotter's committed snapshots with their parents; in memory."""
+    """A snapshotter's snapshots in memory: committed ones with their parents, and active ones."""
+
+    name = "overlay"
 
     def __init__(self) -> None:
         """None yet."""
         self.parents: dict[str, str] = {}
-        self.active: list[str] = []
+        self.active: dict[str, str] = {}
 
-    def committed(self) -> Iterable[tuple[str, str]]:
-        """Names and parents."""
-        return list(self.parents.items())
-
-    def used(self) -> Iterable[str]:
-        """Those under active ones."""
-        return self.active
+    def walk(self) -> Iterable[Info]:
+        """All."""
+        yield from [Info(name, "committed", parent) for name, parent in self.parents.items()]
+        yield from [Info(key, "active", parent) for key, parent in self.active.items()]
 
     def remove(self, name: str) -> None:
         """As a snapshotter does, only if nothing stands on it."""
-        assert name not in self.parents.values()
-        assert name not in self.active
-        del self.parents[name]
+        assert name not in (*self.parents.values(), *self.active.values())
+        del (self.active if name in self.active else self.parents)[name]
 
 
 class Store:
@@ -57,7 +63,7 @@ class Store:
         self.library = Library(
             root / "images.db",
             self.content,
-            snapshotters={"overlay": self.snapshots},
+            snapshotters=[self.snapshots],
             clock_ns=lambda: self.now_ns,
         )
         self.leases = root / "leases"
@@ -196,7 +202,7 @@ def test_layers_that_are_stood_on(store: Store) -> None:
     """What a container or a lease uses stays, with all that is below it."""
     under, over = store.unpack(b"a", b"b")
     pinned_under, pinned = store.unpack(b"c", b"d")
-    store.snapshots.active = [over]
+    store.snapshots.active = {"box": over}
     with store.library.lease(purpose="run") as lease:
         lease.pin(pinned)
         found = store.library.collect()
@@ -207,7 +213,7 @@ def test_layers_that_are_stood_on(store: Store) -> None:
         pinned_under: "a layer that is needed stands on it",
         pinned: "a running run",
     }
-    store.snapshots.active = []
+    store.snapshots.active = {}
     store.library.collect()
     assert not store.snapshots.parents
 
@@ -219,8 +225,21 @@ def test_snapshots_that_nobody_recorded(store: Store) -> None:
     with store.library.lease() as lease:
         lease.pin("made now")
         found = store.library.collect()
-    assert {item.reason for item in found.removed} == {"whoever made it was stopped"}
+    assert {item.reason for item in found.removed} == {"no image has it"}
     assert list(store.snapshots.parents) == ["made now"]
+
+
+def test_snapshots_that_somebody_was_working_on(store: Store) -> None:
+    """They go when the lease by which they were made is dead, and then what they stood on; others stay."""
+    [chain] = store.unpack(b"a")
+    with store.library.lease() as lease:
+        store.snapshots.active = {lease.snapshot_key("0"): chain, "lease-of-a-house": "", "box": ""}
+        assert not store.library.collect().removed
+        assert len(store.snapshots.active) == 3
+    assert [item.name for item in store.library.plan_collection().removed] == [chain]
+    store.library.collect()
+    assert list(store.snapshots.active) == ["lease-of-a-house", "box"]
+    assert not store.snapshots.parents
 
 
 def test_layers_of_snapshotters_that_are_not_given(store: Store) -> None:

@@ -9,6 +9,7 @@
     records      rows as values
     leases       what is being worked with
     marking      what is needed, by whom (pure)
+    stacks       snapshots of unpacked layers
     collection   removal of the rest
     usage        sums (pure)
 
@@ -42,11 +43,11 @@ from pierhead.images.walk import find_missing, find_presences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from pierhead.images.content import ContentStore
-    from pierhead.images.library.collection import CommittedSnapshots
+    from pierhead.images.library.stacks import Snapshots
     from pierhead.images.walk import Presence
     from pierhead.oci.image import Descriptor
 
@@ -61,7 +62,7 @@ class Library:
         path: str | os.PathLike[str],
         content: ContentStore,
         *,
-        snapshotters: Mapping[str, CommittedSnapshots] | None = None,
+        snapshotters: Iterable[Snapshots] = (),
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """The database is there; leases are files in ``leases`` beside it.
@@ -69,7 +70,7 @@ class Library:
         Args:
             path: of the database.
             content: the contents it speaks of.
-            snapshotters: by their names: those whose unneeded layers collections remove.
+            snapshotters: those whose unneeded layers collections remove.
             clock_ns: nanoseconds since 1970.
 
         Raises:
@@ -80,7 +81,7 @@ class Library:
         leases = f"{os.path.dirname(path)}/leases"
         os.makedirs(leases, mode=0o700, exist_ok=True)
         self.content = content
-        self._place = Place(content=content, leases=leases, snapshotters=dict(snapshotters or {}))
+        self._place = Place(content=content, leases=leases, snapshotters=tuple(snapshotters))
         self._clock_ns = clock_ns
         self._database = Database(path, lock_path=leases)
 

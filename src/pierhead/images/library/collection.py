@@ -1,12 +1,11 @@
 """Garbage collection: what no image and no live lease needs is removed, while others pull and push.
 
+    no transaction              snapshots on which dead leases' holders were working are removed
     one write transaction       dead leases, marking, contents and parts unlinked, rows of layers deleted
     one for each snapshot       a committed snapshot without a row is removed
 
 Killed anywhere, nothing is lost and nothing wrong is left: a reference is removed, for good, before the
-contents that it needed are; the row of a layer before its snapshot.  A snapshot without a row is garbage
-that the next collection finds.  Whoever makes a layer pins its chain id first; if the snapshotter then says
-that it has that snapshot already, it is whole, and only its row is missing.
+contents that it needed are; the row of a layer before its snapshot.
 
 Source for the order of events: ``leases``.
 """
@@ -20,32 +19,21 @@ from pierhead.images.content import part_digest
 from pierhead.images.library import records
 from pierhead.images.library.leases import is_alive, remove_dead_leases
 from pierhead.images.library.marking import Owner, Root, mark
+from pierhead.images.library.stacks import find_layers, observe_stack, remove_abandoned, remove_unrecorded
 from pierhead.oci.image import DOCUMENT_BYTES_MAX
 from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from sqlite3 import Connection
-    from typing import Literal, Protocol
+    from typing import Literal
 
     from pierhead.images.content import ContentStore
     from pierhead.images.library.database import Database
     from pierhead.images.library.marking import Marks
-    from pierhead.images.library.records import Layer
+    from pierhead.images.library.stacks import Snapshots
     from pierhead.images.walk import Exists, Read
-
-    class CommittedSnapshots(Protocol):
-        """What a collection needs of a snapshotter."""
-
-        def committed(self) -> Iterable[tuple[str, str]]:
-            """Names and parents ("" for none) of all committed snapshots."""
-
-        def used(self) -> Iterable[str]:
-            """Names of committed snapshots on which an active one stands."""
-
-        def remove(self, name: str) -> None:
-            """The committed snapshot is gone."""
 
 
 class Item(Value):
@@ -110,7 +98,7 @@ class Place(Value):
 
     content: ContentStore
     leases: str
-    snapshotters: Mapping[str, CommittedSnapshots]
+    snapshotters: tuple[Snapshots, ...]
 
 
 def reader(content: ContentStore) -> Read:
@@ -169,8 +157,18 @@ def _items(connection: Connection, place: Place, request: Request, marks: Marks)
     yield from _contents(place.content, marks)
     yield from _parts(place.content, marks, request)
     rows = records.list_layers(connection)
-    yield from _layers(rows, place.snapshotters, marks)
-    yield from _unrecorded(rows, place.snapshotters, marks)
+    stacks = tuple(observe_stack(each, place.leases) for each in place.snapshotters)
+    for layer, reason in find_layers(rows, stacks, marks.chains):
+        owners = _sorted(marks.chains.get(layer.chain_id, ()))
+        yield Item(
+            kind="layer",
+            name=layer.chain_id,
+            needed=bool(owners or reason),
+            reason=_reason(owners) or reason or "no image has it",
+            what=layer.snapshotter,
+            size_bytes=layer.size_bytes,
+            owners=owners,
+        )
 
 
 def _contents(content: ContentStore, marks: Marks) -> Iterator[Item]:
@@ -217,66 +215,6 @@ def _age_s(path: str, now_ns: int) -> float:
         return 0.0
 
 
-def _layers(
-    rows: tuple[Layer, ...], snapshotters: Mapping[str, CommittedSnapshots], marks: Marks
-) -> Iterator[Item]:
-    used = {name: set(snapshots.used()) for name, snapshots in snapshotters.items()}
-    by_name = {(row.snapshotter, row.chain_id): row for row in rows}
-    under = _with_all_below(by_name, {(name, chain) for name in used for chain in used[name]})
-    held = _with_all_below(by_name, {key for key in by_name if key[1] in marks.chains})
-    for key, row in by_name.items():
-        owners = _sorted(marks.chains.get(row.chain_id, ()))
-        unknown = row.snapshotter not in snapshotters
-        if key in under:
-            reason = "a container stands on it"
-        elif unknown and not owners:
-            reason = f"the snapshotter {row.snapshotter} is not looked after here"
-        else:
-            reason = _reason(owners) or (
-                "a layer that is needed stands on it" if key in held else "no image has it"
-            )
-        yield Item(
-            kind="layer",
-            name=row.chain_id,
-            needed=unknown or key in under or key in held,
-            reason=reason,
-            what=row.snapshotter,
-            size_bytes=row.size_bytes,
-            owners=owners,
-        )
-
-
-def _with_all_below(
-    rows: Mapping[tuple[str, str], Layer], names: Collection[tuple[str, str]]
-) -> set[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
-    for snapshotter, name in names:
-        chain_id = name
-        while chain_id and (snapshotter, chain_id) not in found:
-            found.add((snapshotter, chain_id))
-            row = rows.get((snapshotter, chain_id))
-            chain_id = row.parent if row else ""
-    return found
-
-
-def _unrecorded(
-    rows: tuple[Layer, ...], snapshotters: Mapping[str, CommittedSnapshots], marks: Marks
-) -> Iterator[Item]:
-    recorded = {(row.snapshotter, row.chain_id) for row in rows}
-    for snapshotter, snapshots in snapshotters.items():
-        for name in _topmost_first(snapshots.committed()):
-            if (snapshotter, name) not in recorded:
-                owners = _sorted(marks.chains.get(name, ()))
-                yield Item(
-                    kind="layer",
-                    name=name,
-                    needed=bool(owners),
-                    reason=_reason(owners) or "whoever made it was stopped",
-                    what=snapshotter,
-                    owners=owners,
-                )
-
-
 def _sorted(owners: Iterable[Owner]) -> tuple[Owner, ...]:
     return tuple(sorted(owners, key=lambda owner: (owner.image, owner.lease)))
 
@@ -297,6 +235,8 @@ def collect(database: Database, place: Place, request: Request) -> Inventory:
     Raises:
         Conflict: as ``take_inventory``; nothing was removed.
     """
+    for each in place.snapshotters:
+        remove_abandoned(each, place.leases)
     with database.writing() as connection:
         remove_dead_leases(connection, place.leases)
         marks = _mark(connection, place, request)
@@ -315,35 +255,6 @@ def collect(database: Database, place: Place, request: Request) -> Inventory:
             contents={item.name for item in inventory.kept if item.kind == "content"},
             diff_ids=marks.diff_ids | {row.diff_id for row in records.list_layers(connection)},
         )
-    for snapshotter, snapshots in place.snapshotters.items():
-        _remove_unrecorded(database, snapshotter, snapshots)
+    for each in place.snapshotters:
+        remove_unrecorded(database, each, place.leases)
     return inventory
-
-
-def _remove_unrecorded(database: Database, snapshotter: str, snapshots: CommittedSnapshots) -> None:
-    """One short transaction for each: removing files takes long, and pins must not wait for all of them."""
-    for name in _topmost_first(snapshots.committed()):
-        with database.writing() as connection:
-            if records.find_layer(connection, snapshotter, name) or records.is_pinned(connection, name):
-                continue
-            committed = tuple(snapshots.committed())
-            below = {parent for _, parent in committed} | set(snapshots.used())
-            if name not in below and any(name == each for each, _ in committed):
-                snapshots.remove(name)
-
-
-def _topmost_first(committed: Iterable[tuple[str, str]]) -> list[str]:
-    """Names in an order in which none goes before what stands on it."""
-    parents = dict(committed)
-    heights: dict[str, int] = {}
-    for name in parents:
-        path = []
-        at = name
-        while at in parents and at not in heights:
-            path.append(at)
-            at = parents[at]
-        height = heights.get(at, 0)
-        for each in reversed(path):
-            height += 1
-            heights[each] = height
-    return sorted(parents, key=lambda name: (-heights[name], name))

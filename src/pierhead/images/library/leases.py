@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from pierhead.oci.image import Descriptor
 
 
+_KEY = "lease-"
+_ID_LENGTH = 16
+
+
 class Lease:
     """Keeps contents and layers from collections until it is closed, or its process ends.
 
@@ -61,6 +65,10 @@ class Lease:
     def pin_graph(self, root: Descriptor) -> None:
         """No collection takes the root, nor what its documents point at as far as they are here by then."""
         self._pin([(self.id, root.digest, root.media_type)])
+
+    def snapshot_key(self, name: str) -> str:
+        """A key for a snapshot that is only worked on while the lease lasts; collections remove it later."""
+        return f"{_KEY}{self.id}-{name}"
 
     def _pin(self, rows: list[tuple[str, str, str]]) -> None:
         if self._fd < 0:
@@ -98,7 +106,7 @@ def take_lease(database: Database, content_root: str, directory: str, *, purpose
 def _make_locked_file(directory: str) -> tuple[str, int]:
     """A collection may find the file before it is locked, and remove it as a dead one's: then another."""
     while True:
-        path = f"{directory}/{os.urandom(8).hex()}"
+        path = f"{directory}/{os.urandom(_ID_LENGTH // 2).hex()}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -110,6 +118,12 @@ def _make_locked_file(directory: str) -> tuple[str, int]:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def lease_of_key(key: str) -> str:
+    """The id of the lease that a snapshot's key was made by; "" for other keys."""
+    lease_id, dash, _ = key.removeprefix(_KEY).partition("-")
+    return lease_id if key.startswith(_KEY) and dash and len(lease_id) == _ID_LENGTH else ""
 
 
 def is_alive(directory: str, lease_id: str) -> bool:
