@@ -271,6 +271,8 @@ class DirectoryFiles:
         """Links lead nowhere out of the directory; only regular files are opened."""
         try:
             found = open_in_root(self._fd, name)
+        except ValueError:  # a NUL, or what is no text
+            raise _lacks(self._path, repr(name)) from None
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
                 raise

@@ -79,7 +79,7 @@ def _tops(files: Files) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     if REPOSITORIES_FILE not in files.names():
         ids = {_layer_of(name) for name in files.names()} - {""}
-        below = {_document(files, each).get("parent") for each in ids}
+        below = {str(_document(files, each).get("parent")) for each in ids}
         return {each: [] for each in ids if each not in below}
     document = jsontext.parse(files.read(REPOSITORIES_FILE), name=REPOSITORIES_FILE)
     for repository, tags in document.items() if isinstance(document, dict) else ():

@@ -5,12 +5,16 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import os
 import tarfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from pierhead.errors import InvalidInput, NotFound, PierheadError
+from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.images.archive.files import Limits
 from pierhead.images.archive.load import load, load_archive
 from pierhead.images.content import ContentStore
@@ -235,6 +239,12 @@ HOSTILE: dict[str, tuple[Mapping[str, bytes | tarfile.TarInfo], str]] = {
         "have no end",
     ),
     "v1 id": ({"repositories": b'{"x": {"y": "../a"}}'}, "a layer with the id"),
+    "empty layout": (
+        {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": b'{"schemaVersion": 2}'},
+        "holds no image: its index.json lists none",
+    ),
+    "empty list": ({"manifest.json": b"[]"}, "holds no image: its manifest.json lists none"),
+    "v1 parents": ({"a/json": b'{"parent": ["a"]}', "b/json": b'{"parent": {}}'}, "a layer with the id"),
     "v1 type": ({"repositories": b'{"x": {"y": 3}}'}, "has no id for x:y"),
 }
 
@@ -287,3 +297,82 @@ def test_links_in_directories_lead_nowhere_out(loader: Loader) -> None:
         loader.path(directory)
     with pytest.raises(NotFound, match="there is no file"):
         loader.path(directory / "nowhere")
+
+
+def test_names_that_no_file_can_have(loader: Loader) -> None:
+    """A directory's documents may say anything too."""
+    for name in ("a\0b", "\ud800", "x" * 5000):
+        files = said(Config=name)
+        directory = made.write_files(
+            loader.scratch / "image", {key: data for key, data in files.items() if isinstance(data, bytes)}
+        )
+        with pytest.raises(InvalidInput, match="lacks"):
+            loader.path(directory)
+
+
+def test_what_cannot_be_read(loader: Loader) -> None:
+    """A sentence says so."""
+    fd = os.open(loader.scratch, os.O_RDONLY)
+    with (
+        loader.library.lease() as lease,
+        pytest.raises(OperationFailed, match="cannot read the archive: is a"),
+    ):
+        load_archive(fd, loader.library, lease)
+    os.close(fd)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 3000),
+)
+def test_changed_archives(loader: Loader, form: str, changes: list[tuple[int, int]], cut: int) -> None:
+    """Whatever bytes are changed, an archive is loaded whole or refused with a sentence."""
+    data = bytearray(made.archive(FORMS[form]()))
+    del data[len(data) - cut :]
+    for place, value in changes:
+        data[place % len(data)] = value
+    with suppress(PierheadError):
+        image = loader.bytes(bytes(data))
+        assert [each.state for each in loader.library.presences(image.descriptor)] == ["whole"]
+
+
+WORDS = st.sampled_from(
+    [
+        "Config",
+        "RepoTags",
+        "Layers",
+        "parent",
+        "manifests",
+        "digest",
+        "size",
+        "a",
+        "a/json",
+        "layer.tar",
+        "..",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 1 << 70) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["manifest.json", "repositories", "index.json", "a/json", "oci-layout"]),
+    document=JSON,
+    layer=JSON,
+)
+def test_documents_of_any_shape(loader: Loader, name: str, document: object, layer: object) -> None:
+    """A document that is JSON, and nothing that it ought to be, is refused with a sentence."""
+    files = {
+        "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+        "a/json": json.dumps(layer).encode(),
+        "a/layer.tar": ONE,
+        name: json.dumps(document).encode(),
+    }
+    with loader.library.lease() as lease, suppress(PierheadError):
+        made.through_pipe(made.archive(files), lambda fd: load_archive(fd, loader.library, lease))
