@@ -257,4 +257,5 @@ def collect(database: Database, place: Place, request: Request) -> Inventory:
         )
     for each in place.snapshotters:
         remove_unrecorded(database, each, place.leases)
+    database.settle()
     return inventory

@@ -17,6 +17,7 @@ import sqlite3
 import threading
 
 from pierhead.errors import Conflict, OperationFailed, Unavailable
+from pierhead.images.library.reserve import Reserve, free_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 BUSY_S = 60.0
 """How long a writer waits for another one; a collection of very many contents takes seconds."""
+
+_NEEDED_BYTES = 1 << 16
+"""SQLite's shared memory and a page of its log; with less it speaks of an I/O error, not of a full disk."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -89,6 +93,8 @@ class Database:
         self.path = path
         self._idle: list[Connection] = []
         self._guard = threading.Lock()
+        self._reserve = Reserve(f"{path}-reserve")
+        self._reserve.lend()
         with _locked(lock_path), self._connection() as connection:
             self._migrate(connection)
 
@@ -98,6 +104,11 @@ class Database:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        self.settle()
+
+    def settle(self) -> None:
+        """What a full disk needed is put back where there is room again."""
+        self._reserve.restore()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -179,7 +190,7 @@ def _explained(path: str, error: sqlite3.DatabaseError) -> Exception:
             code="library-busy",
             hint="try again when pier prune, or whoever else uses it, is done",
         )
-    if name == "SQLITE_FULL":
+    if name == "SQLITE_FULL" or free_bytes(os.path.dirname(path)) < _NEEDED_BYTES:
         hint = "pier df shows what takes space, pier prune frees some"
         return OperationFailed(
             f"cannot write to the image library {path}: the disk is full", code="disk-full", hint=hint
