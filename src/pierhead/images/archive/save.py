@@ -31,7 +31,16 @@ from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.walk import children, find_presences, is_distributed, kind_of, walk
 from pierhead.linux.files import remove_if_there, replace_file, write_all
 from pierhead.oci.document import encode
-from pierhead.oci.image import INDEX, REF_NAME, Descriptor, Index, decode_index, decode_manifest
+from pierhead.oci.image import (
+    INDEX,
+    REF_NAME,
+    Descriptor,
+    Index,
+    Platform,
+    decode_config,
+    decode_index,
+    decode_manifest,
+)
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
     from pierhead.oci.image import Manifest
 
     Choose = Callable[[Presence], bool]
+    Prefer = Callable[[Platform], bool]
 
 _BLOCK_BYTES = 1 << 20
 _SUBJECT = "vnd.docker.reference.digest"
@@ -78,14 +88,20 @@ class SavePlan(Value):
 
 
 def plan_save(
-    images: Iterable[NamedImage], content: ContentStore, *, choose: Choose | None = None
+    images: Iterable[NamedImage],
+    content: ContentStore,
+    *,
+    choose: Choose | None = None,
+    prefer: Prefer | None = None,
 ) -> SavePlan:
     """What an archive of these images consists of; nothing is written.
 
     Args:
         images: what to save.
         content: where it is.
-        choose: which platforms' images of an index; all where it is None.
+        choose: which platforms' images; all where it is None.
+        prefer: whether a platform's image has the names for docker load, which knows no indexes; where it is
+            None, or says so of none, the first one has them.
 
     Raises:
         Conflict: something that is wanted is not here.
@@ -112,7 +128,11 @@ def plan_save(
             if digest not in made and step.present:
                 blobs[digest] = content.find_size(digest) or 0
         listed += _listed(root, image.names)
-        _add_docker(docker, root, image.names, read_made)
+        manifests = sorted(
+            _manifests(root, read_made),
+            key=lambda each: prefer is not None and not prefer(_platform(each, read)),
+        )
+        _add_docker(docker, manifests, image.names)
     return SavePlan(
         documents={
             LAYOUT_FILE: _json({"imageLayoutVersion": LAYOUT_VERSION}),
@@ -128,9 +148,12 @@ def _wanted_root(
     root: Descriptor, read: Read, exists: Exists, choose: Choose | None, shown: str
 ) -> tuple[Descriptor, bytes | None]:
     """What stands for the image: itself, one of its manifests, or a new index of several and its bytes."""
-    if choose is None or kind_of(root.media_type) != "index":
+    if choose is None:
         return root, None
-    wanted = [each.descriptor for each in find_presences(root, read, exists) if choose(each)]
+    presences = find_presences(root, read, exists)
+    wanted = [each.descriptor for each in presences if choose(each)]
+    if kind_of(root.media_type) != "index" and (wanted or presences[0].state != "whole"):
+        return root, None
     if not wanted:
         hint = "pier inspect shows the platforms that it has"
         raise NotFound(f"the image {shown} has none of the wanted platforms", code="no-platform", hint=hint)
@@ -180,10 +203,10 @@ def _tag(name: str) -> str:
     return last.partition(":")[2] or name
 
 
-def _add_docker(docker: dict[str, SavedImage], root: Descriptor, names: tuple[str, ...], read: Read) -> None:
-    """What docker load can run of it: images of archives that are here.  The first one has the names."""
+def _add_docker(docker: dict[str, SavedImage], manifests: list[Manifest], names: tuple[str, ...]) -> None:
+    """What docker load can run: images of archives that are here.  The first one has the names."""
     tags = tuple(sorted(name for name in names if "@" not in name))
-    for manifest in _manifests(root, read):
+    for manifest in manifests:
         archives = [is_distributed(each.media_type) and ".tar" in each.media_type for each in manifest.layers]
         if manifest.config.media_type not in CONFIG_TYPES or not all(archives):
             continue
@@ -195,6 +218,11 @@ def _add_docker(docker: dict[str, SavedImage], root: Descriptor, names: tuple[st
         known = {tag for each in docker.values() for tag in each.repo_tags}
         more = tuple(tag for tag in tags if tag not in known)
         docker[saved.config] = before.replace(repo_tags=before.repo_tags + more)
+
+
+def _platform(manifest: Manifest, read: Read) -> Platform:
+    raw = read(manifest.config.digest) if manifest.config.media_type in CONFIG_TYPES else None
+    return decode_config(raw).platform if raw else Platform()
 
 
 def _manifests(root: Descriptor, read: Read) -> Iterator[Manifest]:

@@ -25,6 +25,7 @@ from pierhead.images.archive.save import (
 )
 from pierhead.images.content import ContentStore
 from pierhead.images.library import Library
+from pierhead.oci.image import INDEX, Platform
 from tests.support import image_archives as made
 from tests.support.images import make_image, make_index, put_in
 
@@ -125,6 +126,44 @@ def test_an_index_is_kept_whole(library: Library, index: Descriptor) -> None:
     saved = json.loads(found["manifest.json"])
     assert [each["RepoTags"] for each in saved] == [["box:1"], [], []]
     assert {found[each["Layers"][0]] for each in saved} == {ONE, TWO, THREE}
+
+
+def test_the_platform_that_docker_gets(library: Library, index: Descriptor) -> None:
+    """It knows one image of a name: the preferred one, or else the first."""
+    image = NamedImage(descriptor=index, names=("box:1",))
+    for wanted, layer in (("arm64", TWO), ("riscv64", THREE), ("s390x", ONE)):
+        plan = plan_save([image], library.content, prefer=Platform(os="linux", architecture=wanted).__eq__)
+        found = files(written(plan, library.content))
+        [named] = [each for each in json.loads(found["manifest.json"]) if each["RepoTags"]]
+        assert found[named["Layers"][0]] == layer
+
+
+def test_attestations_go_with_what_they_are_about(library: Library) -> None:
+    """One about a platform that is not saved is not saved either."""
+    put = put_in(library.content)
+    images = [make_image(put, [layer], architecture=name) for layer, name in ((ONE, "a"), (TWO, "b"))]
+    about = make_image(put, [THREE], architecture="unknown")
+    index = json.loads(library.content.read(make_index(put, [*images, about]).digest, limit_bytes=1 << 20))
+    index["manifests"][2]["annotations"] = {"vnd.docker.reference.digest": images[1].digest}
+    image = NamedImage(descriptor=put(json.dumps(index).encode(), INDEX))
+    for chosen, digests in (
+        (is_for("a", "unknown"), {images[0].digest}),
+        (is_for("b", "unknown"), {images[1].digest, about.digest}),
+    ):
+        plan = plan_save([image], library.content, choose=chosen)
+        saved = {digest for digest, _ in plan.blobs} & {each.digest for each in (*images, about)}
+        assert saved == digests
+
+
+def test_a_single_image_of_another_platform(library: Library) -> None:
+    """It is not what was wanted; one that is incomplete is called that."""
+    image = NamedImage(descriptor=make_image(put_in(library.content), [ONE]), names=("box",))
+    with pytest.raises(NotFound, match="box has none of the wanted platforms"):
+        plan_save([image], library.content, choose=is_for("arm64"))
+    assert plan_save([image], library.content, choose=is_for("amd64")).blobs
+    library.content.remove(f"sha256:{made.sha256(ONE)}")
+    with pytest.raises(Conflict, match="is not here"):
+        plan_save([image], library.content, choose=lambda each: each.state == "whole")
 
 
 def test_a_missing_platform(library: Library, index: Descriptor, tmp_path: Path) -> None:
