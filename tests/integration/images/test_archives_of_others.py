@@ -210,6 +210,19 @@ def test_docker_both_ways(ours: Ours, docker: Client) -> None:
     assert ours.load_pipe((ours.root / "saved.tar").read_bytes()) == image
 
 
+@requires("root", "dockerd", "docker", "containerd", "tar")
+def test_docker_reads_the_first_form(ours: Ours, docker: Client) -> None:
+    """The layers' own documents are enough: nothing of manifest.json is needed."""
+    frozen = FrozenImage(repository="localhost/first", tag="form", descriptor=ours.image.descriptor)
+    write_frozen([frozen], ours.library.content, ours.root / "frozen")
+    (ours.root / "frozen/manifest.json").unlink()
+    Client(["tar", "-C", ours.root / "frozen", "-cf", ours.root / "frozen.tar", "."])()
+    docker("load", "-i", str(ours.root / "frozen.tar"))
+    found = json.loads(docker("image", "inspect", "localhost/first:form"))[0]
+    assert tuple(found["RootFS"]["Layers"]) == DIFF_IDS
+    assert ours.diff_ids(ours.load(ours.root / "frozen.tar")) == DIFF_IDS
+
+
 @requires("skopeo")
 def test_several_platforms(ours: Ours, skopeo: Client) -> None:
     """An archive with an index is read by a program that chooses among its platforms."""
