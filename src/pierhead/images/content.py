@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _ALGORITHMS = ("sha256", "sha512")
 _BLOCK_BYTES = 1 << 20
+FREE_BYTES_MIN = 2 << 20
+"""What stays free on the disk: whoever removes contents has to write that down."""
 _PART = re.compile(r"(?:(sha\d+)-([0-9a-f]+)|new-[0-9a-f]+)\.part")
 
 
@@ -317,6 +319,7 @@ class Ingest:
             OperationFailed: the disk is full, or fails.
         """
         try:
+            _check_room(self._fd, len(block))
             write_all(self._fd, block)
         except OSError as error:
             os.ftruncate(self._fd, self.size)
@@ -382,6 +385,17 @@ def _difference(wanted: str, found: str, size: int, found_size: int) -> str:
     if wanted and wanted != found:
         return f"what came is not {wanted} but {found}"
     return f"the content {found} has {found_size} bytes and was to have {size}"
+
+
+def _check_room(fd: int, size: int) -> None:
+    """The disk has room for so many bytes and a little more.
+
+    Raises:
+        OSError: ENOSPC, as the kernel would say.
+    """
+    found = os.fstatvfs(fd)
+    if found.f_blocks and found.f_bavail * found.f_frsize < size + FREE_BYTES_MIN:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _cannot_write(root: str, error: OSError) -> OperationFailed:
