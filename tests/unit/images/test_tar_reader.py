@@ -278,7 +278,7 @@ def test_what_can_be_skipped_is_not_read() -> None:
     reader = TarReader(file, skip=skip)
     found = [(entry.name, reader.read(100) if entry.size < 100 else b"") for entry in reader]
     assert found == [(b"large", b""), (b"small", b"data")]
-    assert moved == [(4 << 20) + 512]
+    assert [size >> 20 for size in moved] == [4]
 
 
 SEEDS = [

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pierhead.images.tarlayer.entry import Kind
     from pierhead.images.tarlayer.sparse import Regions
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 18
 """What is asked of the stream at once."""
 
 _NS = 1_000_000_000
