@@ -28,7 +28,7 @@ _NS = 1_000_000_000
 _SECONDS_MAX = 1 << 63
 _TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
 _DECIMAL = re.compile(rb"[0-9]{1,40}")
-_NAMES = (b"path", b"linkpath", b"uname", b"gname")
+_NAMES = (b"path", b"linkpath", b"uname", b"gname", b"GNU.sparse.name")
 
 Records = dict[bytes, bytes]
 
