@@ -17,7 +17,7 @@ import stat
 from importlib import import_module
 from typing import Literal, Protocol
 
-from pierhead.errors import InvalidInput, Unsupported
+from pierhead.errors import InvalidInput, OperationFailed, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,12 +80,20 @@ def open_reader(fd: int, *, limit_bytes: int = 0, ratio_max: int = 0) -> Reader:
         Unsupported: the package that reads this kind is not installed.
     """
     head = b""
-    while len(head) < _MAGIC_BYTES and (more := os.read(fd, _INPUT_BYTES)):
+    while len(head) < _MAGIC_BYTES and (more := _read(fd, _INPUT_BYTES)):
         head += more
     kind = detect(head)
     if kind == "none":
         return Reader(fd, head, limit_bytes=limit_bytes)
     return _CompressedReader(fd, head, kind, limit_bytes=limit_bytes, ratio_max=ratio_max)
+
+
+def _read(fd: int, size: int) -> bytes:
+    try:
+        return os.read(fd, size)
+    except OSError as error:
+        message = f"cannot read the content: {(error.strerror or str(error)).lower()}"
+        raise OperationFailed(message, errno=error.errno or 0, code="cannot-read") from error
 
 
 class Reader:
@@ -112,7 +120,7 @@ class Reader:
         if self._head:
             data, self._head = self._head[:size], self._head[size:]
         else:
-            data = os.read(self._fd, size)
+            data = _read(self._fd, size)
             self.taken += len(data)
         self.size += len(data)
         self._check_limit()
@@ -178,7 +186,7 @@ class _CompressedReader(Reader):
         if self._head:
             data, self._head = self._head, b""
             return data
-        data = os.read(self._fd, _INPUT_BYTES)
+        data = _read(self._fd, _INPUT_BYTES)
         self.taken += len(data)
         return data
 
