@@ -17,7 +17,7 @@ import stat
 from importlib import import_module
 from typing import Literal, Protocol
 
-from pierhead.errors import InvalidInput, Unsupported
+from pierhead.errors import InvalidInput, OperationFailed, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _INPUT_BYTES = 1 << 18
 _MAGIC_BYTES = 6
 _XZ_MEMORY_BYTES = 128 << 20
 _WBITS_GZIP = 31
+_ZSTD_JOB_BYTES = 4 << 20
+"""What each thread compresses at once: half of zstd's own choice, for half of its memory."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = b"\x2a\x4d\x18"
 _HINT = "pip install 'pierhead[images]'"
@@ -78,12 +80,20 @@ def open_reader(fd: int, *, limit_bytes: int = 0, ratio_max: int = 0) -> Reader:
         Unsupported: the package that reads this kind is not installed.
     """
     head = b""
-    while len(head) < _MAGIC_BYTES and (more := os.read(fd, _INPUT_BYTES)):
+    while len(head) < _MAGIC_BYTES and (more := _read(fd, _INPUT_BYTES)):
         head += more
     kind = detect(head)
     if kind == "none":
         return Reader(fd, head, limit_bytes=limit_bytes)
     return _CompressedReader(fd, head, kind, limit_bytes=limit_bytes, ratio_max=ratio_max)
+
+
+def _read(fd: int, size: int) -> bytes:
+    try:
+        return os.read(fd, size)
+    except OSError as error:
+        message = f"cannot read the content: {(error.strerror or str(error)).lower()}"
+        raise OperationFailed(message, errno=error.errno or 0, code="cannot-read") from error
 
 
 class Reader:
@@ -110,7 +120,7 @@ class Reader:
         if self._head:
             data, self._head = self._head[:size], self._head[size:]
         else:
-            data = os.read(self._fd, size)
+            data = _read(self._fd, size)
             self.taken += len(data)
         self.size += len(data)
         self._check_limit()
@@ -176,7 +186,7 @@ class _CompressedReader(Reader):
         if self._head:
             data, self._head = self._head, b""
             return data
-        data = os.read(self._fd, _INPUT_BYTES)
+        data = _read(self._fd, _INPUT_BYTES)
         self.taken += len(data)
         return data
 
@@ -289,6 +299,7 @@ def _zstd_compressor(level: int, threads: int) -> _Compressing:
     options = {parameter.compression_level: level, parameter.checksum_flag: 1}
     if threads:
         options[parameter.nb_workers] = threads
+        options[parameter.job_size] = _ZSTD_JOB_BYTES
     compressor: _Compressing = zstd.ZstdCompressor(options=options)
     return compressor
 

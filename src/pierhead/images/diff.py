@@ -15,6 +15,7 @@ from pierhead.digests import digest_of, hasher
 from pierhead.images.compression import Compressor
 from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.treewalk import TreeWalk
+from pierhead.images.writebehind import WriteBehind
 from pierhead.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor
 from pierhead.values import Value
 
@@ -60,24 +61,32 @@ class LayerWriter:
         self._hash = hasher()
         self._size = 0
         self._ingest = store.ingest_new()
+        self._behind = WriteBehind(self._put)
 
     def __enter__(self) -> Self:
+        self._behind.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._behind.__exit__()
         self._ingest.close()
 
     def append(self, data: bytes | memoryview) -> None:
-        """The bytes are at the archive's end."""
+        """The bytes will be at the archive's end.
+
+        Raises:
+            OperationFailed: the disk is full, or fails; it may have been found out a little later.
+        """
         self._size += len(data)
-        if self._compression != "none":  # else both digests are the same
-            self._hash.update(data)
-        compressed = self._compressor.compress(data)
-        if compressed:
-            self._ingest.append(compressed)
+        self._behind.append(data)
 
     def commit(self) -> Layer:
-        """The layer is in the store."""
+        """The layer is in the store.
+
+        Raises:
+            OperationFailed: the disk is full, or fails.
+        """
+        self._behind.finish()
         rest = self._compressor.flush()
         if rest:
             self._ingest.append(rest)
@@ -86,6 +95,13 @@ class LayerWriter:
         diff_id = digest if self._compression == "none" else digest_of(self._hash)
         descriptor = Descriptor(media_type=MEDIA_TYPES[self._compression], digest=digest, size=size)
         return Layer(descriptor=descriptor, diff_id=diff_id, size_bytes=self._size)
+
+    def _put(self, data: bytes) -> None:
+        if self._compression != "none":  # else both digests are the same
+            self._hash.update(data)
+        compressed = self._compressor.compress(data)
+        if compressed:
+            self._ingest.append(compressed)
 
 
 def write_layer(

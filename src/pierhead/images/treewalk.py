@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NS = 1_000_000_000
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
 _NODES: dict[int, Kind] = {
     stat.S_IFLNK: "symlink",
     stat.S_IFCHR: "character",
@@ -201,7 +201,10 @@ class _Walk:
             mtime_ns -= mtime_ns % _NS
         if how.latest_s is not None:
             mtime_ns = min(mtime_ns, how.latest_s * _NS)
-        device = about.st_rdev if kind in ("character", "block") else 0
+        if kind in ("character", "block"):
+            device = (os.major(about.st_rdev), os.minor(about.st_rdev))
+        else:
+            device = (0, 0)
         return Entry(
             name=path,
             kind=kind,
@@ -211,8 +214,8 @@ class _Walk:
             mtime_ns=mtime_ns,
             size=about.st_size if kind == "file" else 0,
             linkname=linkname,
-            device_major=os.major(device),
-            device_minor=os.minor(device),
+            device_major=device[0],
+            device_minor=device[1],
             xattrs=xattrs or {},
         )
 

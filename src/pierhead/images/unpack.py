@@ -16,22 +16,26 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import ExitStack
 from typing import Literal
 
 from pierhead.digests import digest_of, hasher
 from pierhead.errors import Forbidden, InvalidInput, OperationFailed, PierheadError
 from pierhead.images.beneath import Beneath, clean_path, make_private, remove_tree
 from pierhead.images.compression import open_reader
+from pierhead.images.readahead import ReadAhead
 from pierhead.images.tarlayer.entry import shown
-from pierhead.images.tarlayer.reader import TarReader
+from pierhead.images.tarlayer.reader import READ_BYTES, TarReader
 from pierhead.images.unpackattributes import Attributes
 from pierhead.images.whiteouts import DEVICE, PREFIX, hidden_name, opaque_xattr
 from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pierhead.images.compression import Reader
+    from collections.abc import Callable
+
     from pierhead.images.tarlayer.entry import Entry
+    from pierhead.images.tarlayer.reader import Stream
 
 Whiteouts = Literal["overlay", "overlay-user", "apply"]
 """How what the layers below have is hidden: for overlayfs (also with userxattr), or by removing it."""
@@ -107,27 +111,33 @@ def unpack_layer(
     """
     limits = limits or UnpackLimits()
     reader = open_reader(source_fd, limit_bytes=limits.archive_bytes, ratio_max=limits.ratio)
-    stream = _Hashed(reader)
     attributes = Attributes(directory_fd, owners=owners)
-    unpacker = _Unpacker(TarReader(stream), directory_fd, whiteouts, attributes, limits)
-    try:
+    hashed = hasher()
+
+    def take() -> bytes:
+        block = reader.read(READ_BYTES)
+        hashed.update(block)
+        return block
+
+    with ExitStack() as stack:
+        stream: Stream = _Taken(take)
+        if stat.S_ISREG(os.fstat(source_fd).st_mode):  # reading anything else may wait for ever
+            stream = stack.enter_context(ReadAhead(take))
+        unpacker = _Unpacker(TarReader(stream), directory_fd, whiteouts, attributes, limits)
+        stack.callback(unpacker.close)
         unpacker.run()
-    finally:
-        unpacker.close()
-    return unpacker.result(digest_of(stream.hash), reader.size)
+    return unpacker.result(digest_of(hashed), reader.size)
 
 
-class _Hashed:
-    """A stream that hashes what is read from it."""
+class _Taken:
+    """A stream of the blocks that a function gives."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._read = reader.read
-        self.hash = hasher()
+    def __init__(self, take: Callable[[], bytes]) -> None:
+        self._take = take
 
-    def read(self, size: int, /) -> bytes:
-        data = self._read(size)
-        self.hash.update(data)
-        return data
+    def read(self, _: int, /) -> bytes:
+        """The next block."""
+        return self._take()
 
 
 class _Unpacker:

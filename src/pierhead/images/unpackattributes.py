@@ -120,11 +120,16 @@ def _path(directory_fd: int, name: bytes) -> str:
 
 
 def _observe_umask() -> int:
-    """Our umask, without changing it for a moment as umask(2) would (proc_pid_status(5))."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
+    """Our umask, without changing it for a moment as umask(2) would (proc_pid_status(5)); all bits if we
+    cannot know.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except FileNotFoundError:
+        pass
     return 0o777
 
 

@@ -155,7 +155,7 @@ def _decode_report(said: str, status: int | None) -> Unpacked:
         report = {}
     if "error" in report:
         raise _decode_error(report["error"])
-    if status == 0 and "unpacked" in report:
+    if status in (0, None) and "unpacked" in report:
         fields = report["unpacked"]
         return Unpacked(**{**fields, "implied": tuple(fields["implied"])})
     code = None if status is None else os.waitstatus_to_exitcode(status)

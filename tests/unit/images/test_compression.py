@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pierhead.errors import InvalidInput, Unsupported
+from pierhead.errors import InvalidInput, OperationFailed, Unsupported
 from pierhead.images import compression
 from pierhead.images.compression import Compressor, detect, open_reader
 from tests.support.requires import requires
@@ -180,6 +180,16 @@ def test_skipping(tmp_path: Path) -> None:
         assert reader.read(100) == b"tail"
         with pytest.raises(InvalidInput, match="in the middle"):
             skip(1)
+    finally:
+        os.close(fd)
+
+
+def test_a_disk_that_fails(tmp_path: Path) -> None:
+    """What cannot be read is an error of the machine's, and no damaged stream."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(OperationFailed, match="cannot read the content: is a directory"):
+            open_reader(fd)
     finally:
         os.close(fd)
 

@@ -130,11 +130,11 @@ class TarReader:
         Raises:
             InvalidInput: the archive is damaged, truncated, or none at all.
         """
-        start = self.offset
+        start = self._before + self._at
         try:
             self._pass(self._left, self._behind)
             self._left = self._behind = 0
-            start = self.offset
+            start = self._before + self._at
             self._entry = entry = self._next_entry()
         except MalformedHeader as error:
             hint = "it is damaged, or not a tar archive" if start else "it is not a tar archive"
@@ -198,12 +198,23 @@ class TarReader:
             name = decode_string(name)
         if prefix[0]:
             name = join_prefix(name, magic, prefix, trailer)
+        if flag == b"0" and before is None and not self._globals and stored >= 0 and name:
+            # Most entries: the same as below, without what they do not have.
+            self._left, self._behind = stored, -stored & _PADDING
+            return Entry(
+                name=name,
+                mode=decode_number(mode) & 0o7777,
+                uid=_decode_id(uid),
+                gid=_decode_id(gid),
+                mtime_ns=decode_number(mtime) * _NS,
+                size=stored,
+            )
         values: dict[str, Any] = {
             "name": name,
             "kind": kind,
             "mode": decode_number(mode) & 0o7777,
-            "uid": decode_number(uid),
-            "gid": decode_number(gid),
+            "uid": _decode_id(uid),
+            "gid": _decode_id(gid),
             "mtime_ns": decode_number(mtime) * _NS,
         }
         if kind in ("symlink", "hardlink"):
@@ -227,8 +238,8 @@ class TarReader:
         self, values: dict[str, Any], flag: bytes, header: bytes, stored: int, records: Records
     ) -> None:
         """Sizes, the sparse map, and last checks of what will be an entry."""
-        if stored < 0 or values["uid"] < 0 or values["gid"] < 0:
-            raise MalformedHeader("a size or an owner is negative")
+        if stored < 0:
+            raise MalformedHeader("a size is negative")
         if flag not in _SIZED:
             stored = 0
         padding = -stored & _PADDING
@@ -375,6 +386,13 @@ class TarReader:
             self._at += size
             behind -= max(0, size - left)
             left -= min(size, left)
+
+
+def _decode_id(field: bytes) -> int:
+    number = decode_number(field)
+    if number < 0:
+        raise MalformedHeader("an owner is negative")
+    return number
 
 
 def _override(values: dict[str, Any], records: Records, stored: int) -> int:

@@ -50,10 +50,14 @@ class TarWriter:
     def __init__(self, append: Callable[[bytes | memoryview], object]) -> None:
         """``append`` takes the archive's bytes, piece by piece in their order; it keeps no piece."""
         self._append = append
-        self._pieces: list[bytes | memoryview] = []
+        self._pieces: list[bytes] = []
         self._gathered = 0
-        self.size = 0
+        self._appended = 0
+
+    @property
+    def size(self) -> int:
         """Bytes of the archive so far."""
+        return self._appended + self._gathered
 
     def add(self, entry: Entry, chunks: Iterable[bytes | memoryview] = ()) -> None:
         """The entry and its data are in the archive.  Its ``sparse`` map is passed over: holes are data here.
@@ -66,35 +70,34 @@ class TarWriter:
             Conflict: there are more or fewer bytes, as when the file grows meanwhile.
             InvalidInput: a number that no archive can hold.
         """
-        self._write(encode_entry(entry))
+        size = entry.size
+        self._gather(encode_entry(entry))
         written = 0
         for chunk in chunks:
             written += len(chunk)
-            if written > entry.size:
+            if written > size:
                 break
-            self._write(chunk)
-        if written != entry.size:
-            message = f"{shown(entry.name)} has not the {entry.size} bytes that it was said to have"
+            if len(chunk) < _GATHER_BYTES:
+                # It may be a part of a buffer that is filled anew after this call.
+                self._gather(chunk if isinstance(chunk, bytes) else bytes(chunk))
+            else:
+                self._flush()
+                self._append(chunk)
+                self._appended += len(chunk)
+        if written != size:
+            message = f"{shown(entry.name)} has not the {size} bytes that it was said to have"
             raise Conflict(message, code="file-changed", hint="pause the container while it is read")
-        padding = _PADDING[entry.size % BLOCK_BYTES]
-        if padding:
-            self._write(padding)
+        if size % BLOCK_BYTES:
+            self._gather(_PADDING[size % BLOCK_BYTES])
 
     def finish(self) -> None:
         """The archive is whole."""
-        self._write(bytes(2 * BLOCK_BYTES))
+        self._gather(bytes(2 * BLOCK_BYTES))
         self._flush()
 
-    def _write(self, data: bytes | memoryview) -> None:
-        size = len(data)
-        self.size += size
-        if size >= _GATHER_BYTES:
-            self._flush()
-            self._append(data)
-            return
-        # A chunk may be a part of a buffer that is filled anew after this call.
-        self._pieces.append(data if isinstance(data, bytes) else bytes(data))
-        self._gathered += size
+    def _gather(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._gathered += len(data)
         if self._gathered >= _GATHER_BYTES:
             self._flush()
 
@@ -102,45 +105,38 @@ class TarWriter:
         if self._pieces:
             self._append(b"".join(self._pieces))
             self._pieces.clear()
+            self._appended += self._gathered
             self._gathered = 0
 
 
 def encode_entry(entry: Entry) -> bytes:
     """All that stands before an entry's data: its header, and an extended one before it if that is needed."""
-    records: Records = {}
     name = entry.name + b"/" if entry.kind == "directory" else entry.name
+    mtime_s, fraction = divmod(entry.mtime_ns, _NS)
+    uid, gid, size, linkname = entry.uid, entry.gid, entry.size, entry.linkname
     split = split_name(name)
+    records: Records = {}
     if split is None:
         records[b"path"] = name
         split = b"", name[:NAME_BYTES_MAX]
-    linkname = entry.linkname
     if len(linkname) > NAME_BYTES_MAX:
         records[b"linkpath"] = linkname
         linkname = linkname[:NAME_BYTES_MAX]
-    mtime_s, fraction = divmod(entry.mtime_ns, _NS)
     if fraction or not 0 <= mtime_s <= OCTAL_12_MAX:
         records[b"mtime"] = encode_time(entry.mtime_ns)
         mtime_s = min(max(0, mtime_s), OCTAL_12_MAX)
-    for key, value, most in (
-        (b"uid", entry.uid, OCTAL_8_MAX),
-        (b"gid", entry.gid, OCTAL_8_MAX),
-        (b"size", entry.size, OCTAL_12_MAX),
-    ):
-        if value > most:
-            records[key] = b"%d" % value
+    if uid > OCTAL_8_MAX:
+        records[b"uid"], uid = b"%d" % uid, 0
+    if gid > OCTAL_8_MAX:
+        records[b"gid"], gid = b"%d" % gid, 0
+    if size > OCTAL_12_MAX:
+        records[b"size"], size = b"%d" % size, 0
     for attribute, content in entry.xattrs.items():
-        key, value_bytes = encode_xattr(attribute, content)
-        records[key] = value_bytes
-    header = encode_header(
-        split,
-        entry.mode,
-        (entry.uid if entry.uid <= OCTAL_8_MAX else 0, entry.gid if entry.gid <= OCTAL_8_MAX else 0),
-        entry.size if entry.size <= OCTAL_12_MAX else 0,
-        mtime_s,
-        _FLAGS[entry.kind],
-        linkname,
-        (entry.device_major, entry.device_minor),
-    )
+        key, value = encode_xattr(attribute, content)
+        records[key] = value
+    device = (entry.device_major, entry.device_minor)
+    flag = _FLAGS[entry.kind]
+    header = encode_header(split, entry.mode, (uid, gid), size, mtime_s, flag, linkname, device)
     return _extended(name, records) + header if records else header
 
 
