@@ -26,9 +26,15 @@ if TYPE_CHECKING:
 
 _PROGRAM = """
 import json, sys
+from pierhead.errors import PierheadError
 from pierhead.registry.serve import run
-from pierhead.registry.settings import Settings
-run(Settings(**json.loads(sys.argv[1])), ready=lambda port: print(port, flush=True))
+from pierhead.registry.settings import Settings, Upstream
+given = json.loads(sys.argv[1])
+given["upstreams"] = tuple(Upstream(**each) for each in given.get("upstreams", ()))
+try:
+    run(Settings(**given), ready=lambda port: print(port, flush=True))
+except PierheadError as error:
+    sys.exit(error.message)
 """
 
 

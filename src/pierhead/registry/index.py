@@ -57,6 +57,8 @@ CREATE TABLE IF NOT EXISTS uploads (
   ) WITHOUT ROWID;
 """
 _BUSY_S = 60
+_WANTED = """SELECT 1 WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = ?)
+  OR EXISTS (SELECT 1 FROM manifests WHERE digest = ?)"""
 _OF_NAME = "(SELECT id FROM repositories WHERE name = ?)"
 
 
@@ -138,6 +140,10 @@ class Index:
         sql = f"SELECT size, used_s FROM blobs WHERE repository = {_OF_NAME} AND digest = ?"  # noqa: S608
         rows = self._rows(sql, repository, digest)
         return (rows[0][0], rows[0][1]) if rows else None
+
+    def is_wanted(self, digest: str) -> bool:
+        """Whether any repository has a blob or a manifest of this digest; a change may know better."""
+        return bool(self._rows(_WANTED, digest, digest))
 
     def repositories_of_blob(self, digest: str) -> list[str]:
         """Names of the repositories that have the blob."""
@@ -253,9 +259,7 @@ class Change:
 
     def is_wanted(self, digest: str) -> bool:
         """Whether any repository has a blob or a manifest of this digest."""
-        sql = """SELECT 1 WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = ?)
-          OR EXISTS (SELECT 1 FROM manifests WHERE digest = ?)"""
-        return self._db.execute(sql, (digest, digest)).fetchone() is not None
+        return self._db.execute(_WANTED, (digest, digest)).fetchone() is not None
 
     # Manifests and tags
 
@@ -302,7 +306,9 @@ class Change:
           UNION SELECT manifests.repository, manifests.digest FROM kept JOIN manifests
             ON manifests.repository = kept.repository AND manifests.subject = kept.digest)
         DELETE FROM manifests WHERE (repository, digest) NOT IN (SELECT repository, digest FROM kept)"""
-        count = self._db.execute(sql, (before_s,)).rowcount
+        self._db.execute(sql, (before_s,))
+        # The cursor's own count knows nothing of statements that begin with WITH.
+        count = int(self._db.execute("SELECT changes()").fetchone()[0])
         self._db.execute(
             "DELETE FROM edges WHERE (repository, manifest) NOT IN (SELECT repository, digest FROM manifests)"
         )
