@@ -339,6 +339,10 @@ class Ingest:
         """Whether it was neither committed nor closed yet."""
         return self._fd >= 0
 
+    def open_reader(self) -> int:
+        """A descriptor to read what is there from (``os.pread``), the caller's; it outlives the commit."""
+        return os.dup(self._fd)
+
     def flush(self) -> None:
         """What is there is on the disk, so that ``commit`` has little to wait for."""
         try:

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import asynccontextmanager
 
+from pierhead.images.remote.tasks import offload
 from pierhead.registry.faults import Fault
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from pierhead.registry.cache import Cache
     from pierhead.registry.names import Place
     from pierhead.registry.settings import Settings
     from pierhead.registry.storage import Storage
@@ -53,8 +55,11 @@ class Call:
         settings: Settings,
         locks: UploadLocks,
         may: Callable[[str, str], bool],
+        cache: Cache | None = None,
     ) -> None:
-        """``may`` says whether who asks may do an action (pull, push, delete) to a repository."""
+        """``may`` says whether who asks may do an action (pull, push, delete) to a repository; ``cache`` is
+        there where the repository is an upstream's.
+        """
         self.request = request
         self.name = place.name
         self.reference = place.reference
@@ -62,6 +67,7 @@ class Call:
         self.settings = settings
         self.locks = locks
         self.may = may
+        self.cache = cache
 
     def parameter(self, name: str) -> str:
         """A parameter of the query; "" if it is not there."""
@@ -89,14 +95,14 @@ class Call:
                     if size >= _BLOCK_BYTES:
                         block, parts, size = b"".join(parts), [], 0
                         patience.reschedule(None)
-                        await asyncio.to_thread(take, block)
+                        await offload(take, block)
                     patience.reschedule(loop.time() + self.settings.idle_s)
         except TimeoutError:
             message = f"nothing came for {self.settings.idle_s:g} s"
             raise Fault("BLOB_UPLOAD_INVALID", message, status=408) from None
         finally:
             if parts:
-                await asyncio.to_thread(take, b"".join(parts))
+                await offload(take, b"".join(parts))
 
     async def receive_document(self, limit_bytes: int) -> bytes:
         """The request's body, whole.

@@ -13,6 +13,8 @@ Nothing that is needed is lost, whatever else happens meanwhile, in this process
 
 from __future__ import annotations
 
+import os
+
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -48,7 +50,7 @@ def collect(
     Args:
         storage: the registry's.
         grace_s: what was asked for within this time is kept.
-        upload_age_s: uploads are kept for so long after something came for them.
+        upload_age_s: uploads and unfinished copies are kept for so long after something came for them.
         untagged: remove manifests as well that no tag, index or subject leads to.
         give_up: asked again and again: whether to leave the rest to the next collection.
     """
@@ -58,7 +60,7 @@ def collect(
         manifests = change.remove_untagged_manifests(now_s - grace_s) if untagged else 0
         blobs = change.remove_forgotten_blobs(now_s - grace_s)
         change.remove_empty_repositories()
-    contents, freed_bytes = 0, storage.content.remove_parts()
+    contents, freed_bytes = 0, _remove_old_parts(storage, now_s - upload_age_s)
     for digest, _ in list(storage.content.digests()):
         if give_up():
             break
@@ -69,6 +71,19 @@ def collect(
     return Collected(
         uploads=uploads, manifests=manifests, blobs=blobs, contents=contents, freed_bytes=freed_bytes
     )
+
+
+def _remove_old_parts(storage: Storage, before_s: int) -> int:
+    """What nobody went on with since then is gone; returns the bytes that were freed."""
+    freed = 0
+    for path, _ in list(storage.content.parts()):
+        try:
+            if os.stat(path).st_mtime < before_s:
+                freed += storage.content.remove_part(path)
+        except FileNotFoundError:
+            continue
+    storage.content.remove_locks()
+    return freed
 
 
 def _remove_unwanted(storage: Storage, digest: str) -> int:

@@ -17,6 +17,7 @@ import secrets
 import threading
 
 from pierhead.errors import InvalidInput, OperationFailed, Unsupported
+from pierhead.linux.files import read_file, replace_file
 from pierhead.registry.shacrypt import is_sha_crypt, sha_crypt
 
 TYPE_CHECKING = False
@@ -83,6 +84,54 @@ def format_password(user: str, password: str) -> str:
     return f"{user}:{hashed}"
 
 
+def set_password(path: str, user: str, password: str) -> None:
+    """The user of the file, which is made if need be, has this password; other lines stay as they are.
+
+    Raises:
+        InvalidInput: as ``format_password``.
+        OperationFailed: the file cannot be read or written.
+    """
+    line = format_password(user, password)
+    try:
+        _rewrite(path, user, [line])
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+
+
+def remove_user(path: str, user: str) -> bool:
+    """The file has no such user; False: it had none.
+
+    Raises:
+        OperationFailed: the file cannot be read or written.
+    """
+    try:
+        return _rewrite(path, user, [])
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+
+
+def _rewrite(path: str, user: str, lines: list[str]) -> bool:
+    """These lines take the place of the user's; False: there was none."""
+    directory, name = os.path.split(os.path.abspath(path))
+    try:
+        old, mode = read_file(path).decode().splitlines(), os.stat(path).st_mode & 0o777
+    except FileNotFoundError:
+        old, mode = [], 0o600
+    kept = [line for line in old if line.strip().partition(":")[0] != user]
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        text = "".join(f"{line}\n" for line in (*kept, *lines))
+        replace_file(directory_fd, name, text.encode(), mode=mode, durable=True)
+    finally:
+        os.close(directory_fd)
+    return len(kept) < len(old)
+
+
+def _cannot(verb: str, path: str, error: OSError) -> OperationFailed:
+    reason = (error.strerror or str(error)).lower()
+    return OperationFailed(f"cannot {verb} {path}: {reason}", errno=error.errno or 0)
+
+
 def _matches(password: bytes, hashed: str) -> bool:
     if hashed.startswith(_BCRYPT):
         bcrypt = _find_bcrypt()
@@ -119,8 +168,7 @@ class Passwords:
                     self._users = parse_passwords(file.read(), name=self._path)
                 self._stamp = stamp
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise OperationFailed(f"cannot read {self._path}: {reason}", errno=error.errno or 0) from error
+            raise _cannot("read", self._path, error) from error
         return self._users
 
     def verify(self, user: str, password: str) -> bool:

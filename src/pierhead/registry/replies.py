@@ -10,17 +10,17 @@ import os
 
 from aiohttp import web
 
-from pierhead import jsontext
+from pierhead import __version__, jsontext
 from pierhead.registry.faults import fault_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from typing import Any
 
     from pierhead.errors import PierheadError
 
-_API = {"Docker-Distribution-Api-Version": "registry/2.0"}
+_API = {"Docker-Distribution-Api-Version": "registry/2.0", "Server": f"pierhead/{__version__}"}
 _BLOCK_BYTES = 1 << 18
 
 
@@ -73,5 +73,22 @@ async def send_file(
             block = await asyncio.to_thread(os.pread, fd, min(_BLOCK_BYTES, end - first), first)
             await response.write(block)
             first += len(block)
+    await response.write_eof()
+    return response
+
+
+async def send_blocks(
+    request: web.BaseRequest, blocks: AsyncIterator[bytes], size: int, status: int, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """The blocks were sent as they came; ``size`` is of all of them, in bytes.
+
+    Raises:
+        ConnectionError: the client went away, or the blocks ended too early.
+    """
+    response = web.StreamResponse(status=status, headers={**_API, **headers})
+    response.content_length = size
+    await response.prepare(request)
+    async for block in blocks:
+        await response.write(block)
     await response.write_eof()
     return response

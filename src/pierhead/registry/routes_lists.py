@@ -29,7 +29,11 @@ async def list_tags(call: Call) -> web.StreamResponse:
     count = _count(call, -1)
     asked = count + 1 if count > 0 else count
     after = call.parameter("last")
-    tags = await asyncio.to_thread(call.storage.tags, call.name, after=after, count=asked)
+    known = await call.cache.tags(call.name) if call.cache is not None else None
+    if known is None:
+        tags = await asyncio.to_thread(call.storage.tags, call.name, after=after, count=asked)
+    else:
+        tags = [tag for tag in known if tag > after][: asked if asked >= 0 else None]
     tags, headers = _page(tags, count, f"/v2/{call.name}/tags/list")
     return reply_document({"name": call.name, "tags": tags}, headers)
 

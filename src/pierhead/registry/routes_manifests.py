@@ -34,7 +34,10 @@ def _check_reference(reference: str) -> None:
 async def get_manifest(call: Call) -> web.StreamResponse:
     """The manifest is sent as it came; of HEAD only what it would be."""
     _check_reference(call.reference)
-    record = await asyncio.to_thread(call.storage.get_manifest, call.name, call.reference)
+    if call.cache is not None:
+        record = await call.cache.get_manifest(call.name, call.reference)
+    else:
+        record = await asyncio.to_thread(call.storage.get_manifest, call.name, call.reference)
     headers = {
         "Content-Type": record.media_type,
         "Docker-Content-Digest": record.digest,
@@ -88,7 +91,8 @@ async def get_referrers(call: Call) -> web.StreamResponse:
     """What refers to the digest, as an index; of nothing, an empty one."""
     check_digest_of_path(call.reference)
     wanted = call.parameter("artifactType")
-    found, last = await asyncio.to_thread(_referrers, call, wanted)
+    there = await call.cache.referrers(call.name, call.reference) if call.cache is not None else None
+    found, last = await asyncio.to_thread(_referrers, call, wanted, there)
     headers = {"Content-Type": INDEX}
     if wanted:
         headers["OCI-Filters-Applied"] = "artifactType"
@@ -98,11 +102,21 @@ async def get_referrers(call: Call) -> web.StreamResponse:
     return reply(200, headers, encode_referrers(found))
 
 
-def _referrers(call: Call, artifact_type: str) -> tuple[list[Descriptor], str]:
-    """As many as a document may hold, and the last one's digest if there are more."""
+def _referrers(
+    call: Call, artifact_type: str, there: tuple[Descriptor, ...] | None
+) -> tuple[list[Descriptor], str]:
+    """As many as a document may hold, and the last one's digest if there are more.
+
+    ``there`` are the upstream's, where the repository has one that answers.
+    """
+    after = call.parameter("last")
+    known = call.storage.referrers(call.name, call.reference, after=after)
+    if there is not None:
+        ordered = sorted(there, key=lambda each: each.digest)
+        known = (each for each in ordered if each.digest > after)
     found: list[Descriptor] = []
     size = 0
-    for each in call.storage.referrers(call.name, call.reference, after=call.parameter("last")):
+    for each in known:
         if artifact_type not in ("", each.artifact_type):
             continue
         size += len(encode_referrers((each,)))

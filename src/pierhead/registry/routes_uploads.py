@@ -15,6 +15,8 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from pierhead.digests import DEFAULT_ALGORITHM, algorithm_of
+from pierhead.images.content import Ingest
+from pierhead.images.remote.tasks import offload
 from pierhead.registry.faults import Fault
 from pierhead.registry.names import check_digest_of_path, is_name
 from pierhead.registry.ranges import format_received, parse_chunk
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from pierhead.images.content import Ingest
     from pierhead.registry.call import Call
 
 _ALGORITHMS = ("sha256", "sha512")
@@ -79,12 +80,12 @@ async def _resumed(call: Call, upload_id: str) -> AsyncIterator[Ingest]:
     """The upload, to append to; it stays for the next request unless it is finished inside."""
     uploads = call.storage.uploads
     async with call.locks.hold(upload_id):
-        ingest = await asyncio.to_thread(uploads.resume, call.name, upload_id)
+        ingest = await offload(uploads.resume, call.name, upload_id, undo=Ingest.close)
         try:
             yield ingest
         finally:
             if ingest.is_open:
-                await asyncio.to_thread(uploads.leave, upload_id, ingest)
+                await offload(uploads.leave, upload_id, ingest)
 
 
 def _check_chunk(call: Call, upload_id: str, size: int) -> None:
@@ -132,7 +133,7 @@ async def _receive_last(call: Call, upload_id: str, digest: str) -> web.StreamRe
         if not ingest.size:
             ingest.rehash(algorithm_of(digest))
         await call.receive(ingest.append)
-        await asyncio.to_thread(call.storage.uploads.finish, call.name, upload_id, ingest, digest)
+        await offload(call.storage.uploads.finish, call.name, upload_id, ingest, digest)
     return _created(call, digest)
 
 

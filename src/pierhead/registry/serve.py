@@ -33,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from pierhead.registry.cache import Cache
     from pierhead.registry.settings import Settings
 
     Answerer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -41,6 +42,8 @@ _log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 18
 """What aiohttp reads ahead of each client: half of it while a block is hashed."""
+_HEADER_BYTES_MOST = 1 << 15
+"""A token grows with what it grants, a request for tags with their number."""
 _BACKLOG = 1024
 _CANCEL_S = 1.0
 """aiohttp takes nothing more from clients when it winds down, so what is left then is given up soon."""
@@ -68,7 +71,8 @@ async def running(settings: Settings) -> AsyncIterator[int]:
             _reopen_on_hangup(stack, access_log)
         gate = await asyncio.to_thread(_make_gate, settings)
         tls = await asyncio.to_thread(_make_tls, settings)
-        server = Server(storage, settings, metrics=metrics, gate=gate, access_log=access_log)
+        cache = await _open_cache(stack, storage, settings) if settings.upstreams else None
+        server = Server(storage, settings, metrics=metrics, gate=gate, access_log=access_log, cache=cache)
         if settings.metrics_port >= 0:
             where = (settings.metrics_host, settings.metrics_port)
             await _listen(stack, partial(_watch, storage, metrics), where)
@@ -106,6 +110,20 @@ def _lock(fd: int, root: str) -> None:
     except BlockingIOError:
         message = f"another registry serves {root}"
         raise Conflict(message, code="registry-is-served", hint="give each its own directory") from None
+
+
+async def _open_cache(stack: AsyncExitStack, storage: Storage, settings: Settings) -> Cache:
+    """Upstreams need the client's part of aiohttp: it is loaded only for them."""
+    from pierhead.images.remote.connection import Connection, Patience
+    from pierhead.images.remote.credentials import CredentialFile
+    from pierhead.registry.cache import Cache
+
+    path = settings.upstream_credentials
+    find = CredentialFile(path, environment=os.environ).find if path else None
+    # Short: a client waits, and what is here already is better than an answer that comes late.
+    patience = Patience(attempts=2, first_delay_s=0.2, connect_timeout_s=5.0)
+    connection = await stack.enter_async_context(Connection(find_credentials=find, patience=patience))
+    return await stack.enter_async_context(Cache(storage, settings, connection))
 
 
 def _make_gate(settings: Settings) -> Gate | None:
@@ -172,7 +190,14 @@ async def _listen(
 
     Then nobody new comes in, ``drain`` waits for the requests that are there, and what is left is cut off.
     """
-    listener = web.Server(answer, read_bufsize=_READ_BYTES, auto_decompress=False, access_log=None)
+    listener = web.Server(
+        answer,
+        read_bufsize=_READ_BYTES,
+        max_line_size=_HEADER_BYTES_MOST,
+        max_field_size=_HEADER_BYTES_MOST,
+        auto_decompress=False,
+        access_log=None,
+    )
     runner = web.ServerRunner(listener, shutdown_timeout=_CANCEL_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

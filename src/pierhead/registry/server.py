@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from pierhead.registry.accesslog import AccessLog
+    from pierhead.registry.cache import Cache
     from pierhead.registry.gate import Gate
     from pierhead.registry.metrics import Metrics
     from pierhead.registry.names import Place
@@ -85,6 +86,7 @@ class Server:
         metrics: Metrics,
         gate: Gate | None = None,
         access_log: AccessLog | None = None,
+        cache: Cache | None = None,
     ) -> None:
         """What is given stays the caller's; without a gate everybody may do everything."""
         self._storage = storage
@@ -92,6 +94,7 @@ class Server:
         self._metrics = metrics
         self._gate = gate
         self._access_log = access_log
+        self._cache = cache
         self._locks = UploadLocks()
         self._stopping = False
         self._idle = asyncio.Event()
@@ -158,7 +161,10 @@ class Server:
         if place.name:
             check_name(place.name)
         may = await self._admit(request, place, noted)
-        return await route(Call(request, place, self._storage, self._settings, self._locks, may))
+        cache = self._cache if self._cache is not None and self._cache.covers(place.name) else None
+        if cache is not None and place.name and request.method in _WRITES and request.method != "DELETE":
+            raise Fault("UNSUPPORTED", f"{place.name} is a copy of another registry's and takes nothing")
+        return await route(Call(request, place, self._storage, self._settings, self._locks, may, cache))
 
     def _find_route(self, request: web.BaseRequest, kind: str) -> Route:
         methods = ROUTES[kind]

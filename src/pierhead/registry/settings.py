@@ -37,6 +37,8 @@ class Settings(Value):
         token_realm: URL of /token for clients; "" is made of the address that they used.
         token_key: private key in PEM; "" is ROOT/token-key.pem, made if need be.
         upstreams: where what is missing is fetched from; the longest prefix counts.
+        upstream_credentials: file of docker's form (config.json) with names and passwords for them.
+        upstream_fresh_s: what a tag means is asked of an upstream again after this time.
         read_only: nothing is taken from clients.
         collect_every_s: garbage is collected so often; 0 is never.
         collect_untagged: manifests without tags are garbage too.
@@ -63,6 +65,8 @@ class Settings(Value):
     token_realm: str = ""
     token_key: str = ""
     upstreams: tuple[Upstream, ...] = ()
+    upstream_credentials: str = ""
+    upstream_fresh_s: float = 60.0
     read_only: bool = False
     collect_every_s: float = 3600.0
     collect_untagged: bool = False

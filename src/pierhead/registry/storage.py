@@ -189,6 +189,13 @@ class Storage:
                     change.set_tag(repository, tag, found)
         return found, facts
 
+    def set_tag(self, repository: str, tag: str, digest: str) -> None:
+        """The tag means this manifest, which the repository has."""
+        check_tag(tag)
+        if self.index.find_tag(repository, tag) != digest:
+            with self.index.change() as change:
+                change.set_tag(repository, tag, digest)
+
     def remove_manifest(self, repository: str, reference: str) -> None:
         """A digest: the manifest is gone, and tags that mean it.  A tag: only the tag is gone.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.errors import InvalidInput
-from pierhead.registry.passwords import Passwords, format_password, parse_passwords
+from pierhead.errors import InvalidInput, OperationFailed
+from pierhead.registry.passwords import Passwords, format_password, parse_passwords, remove_user, set_password
 from pierhead.registry.shacrypt import is_sha_crypt, sha_crypt
 from tests.support.requires import requires
 
@@ -68,6 +69,26 @@ def test_verifying(tmp_path: Path) -> None:
     assert not passwords.verify("alice", "secret")
     assert passwords.verify("alice", "new")
     os.unlink(path)
+
+
+def test_making_users(tmp_path: Path) -> None:
+    """Users are added, changed and removed; everything else in the file stays, and so do its rights."""
+    path = tmp_path / "users"
+    set_password(str(path), "alice", "one")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text(f"# ours\n{path.read_text()}")
+    path.chmod(0o640)
+    set_password(str(path), "bob", "two")
+    set_password(str(path), "alice", "three")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    passwords = Passwords(str(path))
+    assert passwords.verify("alice", "three")
+    assert passwords.verify("bob", "two")
+    assert not passwords.verify("alice", "one")
+    assert (remove_user(str(path), "bob"), remove_user(str(path), "bob")) == (True, False)
+    assert path.read_text().startswith("# ours\nalice:")
+    with pytest.raises(OperationFailed, match="cannot write"):
+        set_password(str(tmp_path / "none/users"), "x", "y")
 
 
 @requires("python:bcrypt")
