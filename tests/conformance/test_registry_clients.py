@@ -127,6 +127,41 @@ def test_docker(reg: Registry, archive: Path, tmp_path: Path) -> None:
         assert docker("image", "inspect", "--format", "{{.Id}}", second) == pushed
 
 
+@requires("containerd", "ctr")
+def test_containerd(reg: Registry, archive: Path, tmp_path: Path) -> None:
+    """Pushes an image and pulls the same one; tokens it asks for with a form."""
+    config = f"""
+version = 2
+root = "{tmp_path}/root"
+state = "{tmp_path}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "{tmp_path}/containerd.sock"
+[ttrpc]
+  address = "{tmp_path}/containerd.sock.ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{tmp_path}/opt"
+"""
+    (tmp_path / "config.toml").write_text(config)
+    words = [find_program("ctr"), "-a", f"{tmp_path}/containerd.sock", "-n", "tests"]
+
+    def ready(pid: int) -> bool:
+        return Client(inside(pid, *words)).result("version").returncode == 0
+
+    command = [find_program("containerd"), "-c", f"{tmp_path}/config.toml"]
+    image = f"{reg.address}/ctr/box:1"
+    who = ["--user", "alice:secret"] if has_users(reg) else []
+    with daemon(command, log=tmp_path / "log", private=["/run/containerd"], ready=ready) as pid:
+        ctr = Client(inside(pid, *words))
+        ctr("images", "import", os.fspath(archive))
+        ctr("images", "tag", "localhost/box:latest", image)
+        ctr("images", "push", "--plain-http", *who, image)
+        ctr("images", "rm", "--sync", "localhost/box:latest", image)
+        assert image not in ctr("images", "ls", "-q")
+        ctr("images", "pull", "--plain-http", "--snapshotter", "native", *who, image)
+        assert image in ctr("images", "ls", "-q")
+
+
 @requires("python:dxf")
 def test_dxf(tmp_path: Path) -> None:
     """A client written in Python pushes and pulls blobs, sets, lists and deletes aliases."""

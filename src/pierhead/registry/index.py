@@ -22,6 +22,7 @@ import time
 from contextlib import contextmanager
 
 from pierhead import jsontext
+from pierhead.errors import OperationFailed
 from pierhead.oci.image import Descriptor
 from pierhead.values import Value
 
@@ -76,6 +77,7 @@ class Index:
 
     def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
         """Makes the file and its tables where they are missing; ``clock`` gives seconds since 1970."""
+        self._path = path
         self._clock = clock
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
@@ -108,14 +110,22 @@ class Index:
 
     @contextmanager
     def change(self) -> Iterator[Change]:
-        """A change, made when the block ends well, and not at all when it raises."""
+        """A change, made when the block ends well, and not at all when it raises.
+
+        Raises:
+            OperationFailed: the disk is full or fails, or other processes' changes do not end.
+        """
         with self._write_lock:
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
+                self._writer.execute("BEGIN IMMEDIATE")
                 yield Change(self._writer, self.now_s())
                 self._writer.execute("COMMIT")
-            except BaseException:
-                self._writer.execute("ROLLBACK")
+            except BaseException as error:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    code = "disk-full" if "full" in str(error) else "cannot-write"
+                    raise OperationFailed(f"cannot write to {self._path}: {error}", code=code) from error
                 raise
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:

@@ -129,7 +129,7 @@ class Server:
         try:
             response = await self._route(request, noted)
         except PierheadError as error:
-            response = reply_fault(error)
+            response = reply_fault(_on_full_disk(error) if error.code == "disk-full" else error)
         except ConnectionError:
             # Whatever is half sent ends here; the answer is for the log.
             if request.transport is not None:
@@ -211,6 +211,13 @@ class Server:
                 agent=request.headers.get("User-Agent", ""),
             )
             self._access_log.write(entry)
+
+
+def _on_full_disk(error: PierheadError) -> Fault:
+    """What is to be done is not what the store of images says of it (RFC 4918 section 11.5)."""
+    _log.error("%s", error.message)
+    hint = "the registry's owner frees some with pier registry gc"
+    return Fault("UNKNOWN", error.message, status=507, hint=hint)
 
 
 class _Noted:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pierhead.registry.collect import collect
 from pierhead.registry.storage import Storage
 from tests.support.peers import wait_until
 from tests.support.registries import Registry, digest_of, registry
+from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,6 +154,31 @@ def test_stopping_lets_requests_end(tmp_path: Path) -> None:
         connection.send(data[600_000:])
         assert connection.getresponse().status == 202
         connection.close()
+
+
+@requires("root", "mount")
+def test_a_full_disk(tmp_path: Path) -> None:
+    """What does not fit is refused in a sentence; what fits is taken, and space comes back."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "pierhead-test", disk], check=True)
+    try:
+        with registry(disk / "root", collect_every_s=0.2, grace_s=1) as reg:
+            half = os.urandom(2 << 20)
+            location = reg.patch(reg.begin("a"), half, 0)["Location"]
+            answer = reg.patch(location, os.urandom(5 << 20), len(half))
+            assert (answer.status, answer.word) == (507, "UNKNOWN")
+            assert "the disk is full" in answer.json()["errors"][0]["message"]
+            have = received(reg, location)
+            assert have >= len(half)
+            assert reg.delete(location).status == 204
+            for name in ("a", "b"):
+                digest = reg.push_blob(name, os.urandom(3 << 20))
+                assert reg.delete(f"/v2/{name}/blobs/{digest}").status == 202
+                content = disk / f"root/content/blobs/sha256/{digest[7:]}"
+                wait_until(lambda path=content: not path.exists(), what="the collection")  # type: ignore[misc]
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_one_server_for_a_directory(tmp_path: Path) -> None:
