@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 
+from pierhead.registry.uploads import USE_STEP_S
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -55,10 +56,12 @@ def collect(
         give_up: asked again and again: whether to leave the rest to the next collection.
     """
     now_s = storage.index.now_s()
+    # A note of a blob's use may be this much older than its last use.
+    before_s = now_s - grace_s - (USE_STEP_S if grace_s else 0)
     uploads = storage.uploads.remove_forgotten(now_s - upload_age_s)
     with storage.index.change() as change:
-        manifests = change.remove_untagged_manifests(now_s - grace_s) if untagged else 0
-        blobs = change.remove_forgotten_blobs(now_s - grace_s)
+        manifests = change.remove_untagged_manifests(before_s) if untagged else 0
+        blobs = change.remove_forgotten_blobs(before_s)
         change.remove_empty_repositories()
     contents, freed_bytes = 0, _remove_old_parts(storage, now_s - upload_age_s)
     for digest, _ in list(storage.content.digests()):

@@ -22,7 +22,7 @@ import time
 from contextlib import contextmanager
 
 from pierhead import jsontext
-from pierhead.errors import OperationFailed
+from pierhead.errors import OperationFailed, Unsupported
 from pierhead.oci.image import Descriptor
 from pierhead.values import Value
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from pierhead.registry.documents import Facts
 
+_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS repositories (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS blobs (
@@ -76,14 +77,28 @@ class Index:
     """The tables; used by any number of threads and processes."""
 
     def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
-        """Makes the file and its tables where they are missing; ``clock`` gives seconds since 1970."""
+        """Makes the file and its tables where they are missing; ``clock`` gives seconds since 1970.
+
+        Raises:
+            Unsupported: a newer version's tables are there.
+        """
         self._path = path
         self._clock = clock
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._writer = self._connect(path)
-        self._writer.executescript(_SCHEMA)
+        self._make_tables()
         self._reader = self._connect(path)
+
+    def _make_tables(self) -> None:
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            self._writer.close()
+            hint = "serve it with the version that made it, or a newer one"
+            message = f"{self._path} was made by a newer version of the registry"
+            raise Unsupported(message, code="newer-registry", hint=hint)
+        self._writer.executescript(_SCHEMA)
+        self._writer.execute(f"PRAGMA user_version = {_VERSION}")
 
     @staticmethod
     def _connect(path: str) -> sqlite3.Connection:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _OPEN_MOST = 256
 """Uploads whose hash is kept between requests; others are hashed anew when they go on."""
-USE_STEP_S = 600
+USE_STEP_S = 60
 """How old a note of something's use may be before it is written anew."""
 
 

@@ -208,7 +208,7 @@ def test_what_is_garbage(tmp_path: Path) -> None:
         storage.put_manifest("a", image_of(config, needed), content_type=MANIFEST, tags=["t"])
         half = storage.uploads.start("a")
         assert collect(storage, grace_s=HOUR_S).contents == 0
-        clock.now_s += HOUR_S + 1
+        clock.now_s += HOUR_S + 61
         assert storage.mount("b", digest_of(mounted), ["a"])
         collected = collect(storage, grace_s=HOUR_S)
         assert (collected.blobs, collected.contents, collected.freed_bytes) == (2, 1, 1000)
@@ -216,7 +216,7 @@ def test_what_is_garbage(tmp_path: Path) -> None:
         assert storage.find_blob("a", digest_of(alone)) is None
         assert storage.find_blob("a", digest_of(needed)) == 1000
         assert storage.uploads.get_size("a", half) == 0
-        clock.now_s += HOUR_S + 1
+        clock.now_s += HOUR_S + 61
         storage.remove_manifest("a", "t")
         assert storage.find_blob("b", digest_of(mounted)) == 1000  # it is asked for: young again
         collected = collect(storage, grace_s=HOUR_S, upload_age_s=HOUR_S, untagged=True)
