@@ -282,12 +282,14 @@ class Ingest:
         digest: str = "",
         algorithm: str = "",
         lock_fd: int = -1,
+        keep: bool = False,
     ) -> None:
-        """Takes the descriptors over."""
+        """Takes the descriptors over; with ``keep`` a part without a digest stays when it is left."""
         self._store = store
         self._path = path
         self._fd = fd
         self._lock_fd = lock_fd
+        self._keep = keep
         self.digest = digest
         """What it is to be; "" if that is not known."""
         self.size = 0
@@ -335,6 +337,28 @@ class Ingest:
         self._hash = hasher(self._hash.name)
         self.size = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither committed nor closed yet."""
+        return self._fd >= 0
+
+    def open_reader(self) -> int:
+        """A descriptor to read what is there from (``os.pread``), the caller's; it outlives the commit."""
+        return os.dup(self._fd)
+
+    def flush(self) -> None:
+        """What is there is on the disk, so that ``commit`` has little to wait for."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise _cannot_write(self._store.root, error) from error
+
+    def rehash(self, algorithm: str) -> None:
+        """What is there is hashed by this algorithm; its digest will be one of it."""
+        if algorithm != self._hash.name:
+            self._hash, self.size = hasher(algorithm), 0
+            self._take_over()
+
     def current_digest(self) -> str:
         """Of what is there so far."""
         return digest_of(self._hash)
@@ -370,7 +394,7 @@ class Ingest:
         """What is here goes to whoever comes next; a part without a digest is gone."""
         if self._fd < 0:
             return
-        if not self.digest or (self.size == 0 and self._lock_fd >= 0):
+        if not (self.digest or self._keep) or (self.size == 0 and self._lock_fd >= 0):
             _remove_if_same(self._path, self._fd)
         os.close(self._fd)
         self._fd = -1
