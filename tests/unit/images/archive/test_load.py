@@ -315,7 +315,7 @@ def test_what_cannot_be_read(loader: Loader) -> None:
     fd = os.open(loader.scratch, os.O_RDONLY)
     with (
         loader.library.lease() as lease,
-        pytest.raises(OperationFailed, match="cannot read the archive: is a"),
+        pytest.raises(OperationFailed, match="cannot read the content: is a"),
     ):
         load_archive(fd, loader.library, lease)
     os.close(fd)
