@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from pierhead.errors import InvalidInput
+from pierhead.linux import facts
 from pierhead.runtime.config import SECCOMP_DEFAULT, Config, ProcessSpec
 from pierhead.runtime.filters import FilterStore, compile_once
 from pierhead.runtime.users import find_account
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pierhead.oci.runtime import Seccomp, User
     from pierhead.runtime.filters import Filter
+    from pierhead.runtime.users import Reader
 
 _INHERITED = (
     "capabilities",
@@ -32,16 +34,16 @@ _INHERITED = (
 )
 
 
-def resolve_process(config: Config, wanted: ProcessSpec, root_fd: int | None) -> ProcessSpec:
+def resolve_process(config: Config, wanted: ProcessSpec, find_text: Reader | None) -> ProcessSpec:
     """The process with numbers for names and the container's values for what it leaves open.
 
     Args:
         config: the container's.
         wanted: as it was asked for.
-        root_fd: the container's root, for its passwd and group files; None when it cannot be read.
+        find_text: reads the container's passwd and group files; None when its root cannot be read.
     """
     extra = config.additional_groups if wanted.additional_groups is None else wanted.additional_groups
-    account = find_account(root_fd, wanted.user, extra)
+    account = find_account(find_text, wanted.user, extra)
     changes: dict[str, Any] = {
         name: getattr(config, name) for name in _INHERITED if getattr(wanted, name) is None
     }
@@ -97,21 +99,10 @@ class Filters:
         if capabilities not in cls._profiles:
             from pierhead.oci.seccomp_profile import default_profile
 
-            uname = os.uname()
             cls._profiles[capabilities] = default_profile(
-                capabilities, uname.machine, _kernel_version(uname.release)
+                capabilities, os.uname().machine, facts.kernel_version()
             )
         return cls._profiles[capabilities]
-
-
-def _kernel_version(release: str) -> tuple[int, int]:
-    major, _, rest = release.partition(".")
-    minor = ""
-    for character in rest:
-        if not character.isdecimal():
-            break
-        minor += character
-    return int(major), int(minor or 0)
 
 
 def resolve_seccomp(config: Config, process: ProcessSpec) -> Config:
