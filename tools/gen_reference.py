@@ -1,4 +1,4 @@
-"""Writes docs/reference/pier-runtime.md and nsinit.md from the programs' own tables of verbs and flags.
+"""Writes docs/reference/pier.md, pier-runtime.md and nsinit.md from the programs' own tables of verbs and flags.
 
     python tools/gen_reference.py
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from pierhead.cli import nsinit, runtime  # noqa: E402 - found by the line above
+from pierhead.cli import nsinit, pier, runtime  # noqa: E402 - found by the line above
 from pierhead.cli.help import flag_about, flag_names  # noqa: E402
 from pierhead.cli.program import find_verb  # noqa: E402
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pierhead.cli.flags import Flag, Verb
     from pierhead.cli.program import Program
 
-PAGES = {"pier-runtime.md": runtime.PROGRAM, "nsinit.md": nsinit.PROGRAM}
+PAGES = {"pier.md": pier.PROGRAM, "pier-runtime.md": runtime.PROGRAM, "nsinit.md": nsinit.PROGRAM}
 _NOTES = {
     "pier-runtime": """## Exit status
 
@@ -48,6 +48,23 @@ It is called as runc is. What callers rely on:
 
 How to use it: containerd `ctr run --runc-binary /path/to/pier-runtime`, Podman `podman --runtime /path/to/pier-runtime`,
 dockerd `--add-runtime pier=/path/to/pier-runtime`.
+""",
+    "pier": """## Exit status
+
+`run` ends as its command ended: with its status, or with 128 and the number of the signal that ended it. Otherwise 0 is
+success and 1 is an error.
+
+## Files and variables
+
+| | |
+|---|---|
+| `/etc/pierhead/registries.toml`, `~/.config/pierhead/registries.toml` | mirrors, certificates, insecure registries |
+| `/etc/pierhead/policy.toml`, or what `PIER_POLICY` names | which images must be signed, and by whom |
+| `~/.docker/config.json`, or the directory that `DOCKER_CONFIG` names | names and passwords, credential helpers |
+| `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | proxies |
+| `PIER_PASSPHRASE` | of the key for `sign` |
+| `SOURCE_DATE_EPOCH` | seconds since 1970: when an imported image was made |
+| `NO_COLOR` | no colours |
 """,
     "nsinit": """## Exit status
 
@@ -73,7 +90,9 @@ def page(program: Program) -> str:
         "",
     ]
     lines += ["| verb | what it does |", "|---|---|"]
-    lines += [f"| [{entry.name}](#{entry.name}) | {entry.about} |" for entry in program.entries]
+    lines += [
+        f"| [{entry.name}](#{entry.name.replace(' ', '-')}) | {entry.about} |" for entry in program.entries
+    ]
     lines += ["", "## Global flags", "", *_flags(program.flags), "", _NOTES[program.name]]
     for entry in program.entries:
         lines += _verb(program.name, find_verb(program, entry.name))

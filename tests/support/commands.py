@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 20.0
 _numbers = count()
-_ENTRIES = {"pier-runtime": "pierhead.cli.runtime", "nsinit": "pierhead.cli.nsinit"}
+_ENTRIES = {
+    "nsinit": "pierhead.cli.nsinit",
+    "pier": "pierhead.cli.pier",
+    "pier-runtime": "pierhead.cli.runtime",
+}
 
 
 def program(name: str) -> list[str]:
@@ -42,7 +46,8 @@ def program(name: str) -> list[str]:
     source = str(Path(pierhead.__file__).parents[1])
     path = f"import sys; sys.path.insert(0, {source!r}); "
     code = path + f"from {_ENTRIES[name]} import main; sys.exit(main(sys.argv[1:]))"
-    return [sys.executable, "-IS", "-c", code]
+    alone = "-I" if name == "pier" else "-IS"  # images need packages of others
+    return [sys.executable, alone, "-c", code]
 
 
 class Command:

@@ -7,7 +7,7 @@
 ``…`` stands for anything in a line, alone on a line for any number of lines.  A command without output in the
 page must succeed.  Blocks in any other language (text, sh, json, c) are not performed.
 
-A page is performed in a mount namespace of its own, where /run, /srv and /var/log are empty but for
+A page is performed in a mount namespace of its own, where /run, /srv, /var/lib and /var/log are empty but for
 /srv/busybox, a root file system of busybox.
 """
 
@@ -31,7 +31,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ANYTHING = "…"
 _MARK = "\0"
 _STAGE = """set -e
-for place in /run /srv /var/log; do mount -t tmpfs tmpfs $place; done
+for place in /run /srv /var/lib /var/log; do mount -t tmpfs tmpfs $place; done
 mkdir {rootfs}
 mount --bind "$1" {rootfs}
 shift

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from pierhead.cli.flags import Flag, Options
-from pierhead.cli.program import Entry, Program, run
+from pierhead.cli.program import SPEAKING, Entry, Program, run
 from pierhead.cli.runtime import default_root
 
 TYPE_CHECKING = False
@@ -20,16 +20,7 @@ if TYPE_CHECKING:
 
 FLAGS = (
     Flag(name="root", value="DIR", about="where containers have their state", default="/run/pierhead/nsinit"),
-    Flag(name="log", value="FILE", about="keep errors and warnings there, too"),
-    Flag(
-        name="log-format",
-        value="FORMAT",
-        about="of the log's lines",
-        default="text",
-        choices=("text", "json"),
-    ),
-    Flag(name="debug", kind="switch", about="say what is done, and where an error came from"),
-    Flag(name="version", short="v", kind="switch", about="print the version"),
+    *SPEAKING,
 )
 
 _TEXT = """

@@ -11,7 +11,7 @@ import sys
 from pierhead.cli.call import Call
 from pierhead.cli.flags import BadUsage, Flag, Options, Verb, count_arguments, parse
 from pierhead.cli.output import STDOUT, Output, open_log
-from pierhead.errors import InvalidInput, PierheadError
+from pierhead.errors import InvalidInput, PierheadError, Unavailable
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HELP = Flag(name="help", short="h", kind="switch", about="print this")
+LOG_FORMAT = Flag(
+    name="log-format", value="FORMAT", about="of the log's lines", default="text", choices=("text", "json")
+)
+DEBUG = Flag(name="debug", kind="switch", about="say what is done, and where an error came from")
+VERSION = Flag(name="version", short="v", kind="switch", about="print the version")
+SPEAKING = (
+    Flag(name="log", value="FILE", about="keep errors and warnings there, too"),
+    LOG_FORMAT,
+    DEBUG,
+    VERSION,
+)
+"""Flags of programs that people call: where they speak, and how much."""
 INTERRUPTED = 130
 
 
@@ -114,6 +126,8 @@ def run(program: Program, words: Sequence[str]) -> int:
         _fail(output, verb, _as_failure(error), debug=debug)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        _fail(output, verb, _as_missing_package(error), debug=debug)
     except Exception as error:  # noqa: BLE001 - the edge of the process: callers read the log, not a traceback
         words_of_it = f"internal error: {type(error).__name__}: {error}"
         hint = "" if debug else "this is a bug; --debug before the verb shows where"
@@ -171,6 +185,14 @@ def _fail(output: Output, verb: Verb | None, error: PierheadError, *, debug: boo
         from traceback import format_exc
 
         output.debug(format_exc().rstrip())
+
+
+def _as_missing_package(error: ModuleNotFoundError) -> PierheadError:
+    """A package that only some verbs need, and that was not installed with ours."""
+    if (error.name or "").partition(".")[0] in ("", "pierhead"):
+        return PierheadError(f"internal error: {error}", hint="install the package anew, or run make")
+    hint = "pip install 'pierhead[images]'"
+    return Unavailable(f"this needs the Python package {error.name}", code="package-missing", hint=hint)
 
 
 def _as_failure(error: OSError) -> PierheadError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from pierhead.cli.flags import Flag, Options
-from pierhead.cli.program import Entry, Program, run
+from pierhead.cli.program import DEBUG, LOG_FORMAT, VERSION, Entry, Program, run
 from pierhead.errors import InvalidInput
 
 TYPE_CHECKING = False
@@ -26,13 +26,7 @@ FLAGS = (
         value="FILE",
         about="keep errors and warnings there, too; file:PATH, journald:NAME and syslog:NAME work as well",
     ),
-    Flag(
-        name="log-format",
-        value="FORMAT",
-        about="of the log's lines",
-        default="text",
-        choices=("text", "json"),
-    ),
+    LOG_FORMAT,
     Flag(
         name="systemd-cgroup",
         kind="switch",
@@ -52,8 +46,8 @@ FLAGS = (
         default="auto",
         choices=("true", "false", "auto"),
     ),
-    Flag(name="debug", kind="switch", about="say what is done, and where an error came from"),
-    Flag(name="version", short="v", kind="switch", about="print the version"),
+    DEBUG,
+    VERSION,
 )
 
 _TEXT = """

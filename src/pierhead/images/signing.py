@@ -56,11 +56,21 @@ class SignedImage(Value):
 
     Fields:
         manifest: bytes of the signature's manifest.
-        contents: what the manifest points to, by digest.
+        contents: those that are new, by digest.
     """
 
     manifest: bytes
     contents: dict[str, bytes]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Of the manifest, as a registry lists it."""
+        return Descriptor(
+            media_type=MANIFEST,
+            digest=compute_digest(self.manifest),
+            size=len(self.manifest),
+            artifact_type=ARTIFACT,
+        )
 
 
 def signature_tag(digest: str) -> str:
@@ -211,7 +221,14 @@ def is_signed_by(key: PublicKeyTypes, data: bytes, signature: bytes) -> bool:
     return True
 
 
-def sign_image(key: PrivateKeyTypes, subject: Descriptor, identity: str, *, as_referrer: bool) -> SignedImage:
+def sign_image(
+    key: PrivateKeyTypes,
+    subject: Descriptor,
+    identity: str,
+    *,
+    as_referrer: bool,
+    others: tuple[Descriptor, ...] = (),
+) -> SignedImage:
     """A signature of the image, in the form in which registries keep it.
 
     Args:
@@ -219,6 +236,7 @@ def sign_image(key: PrivateKeyTypes, subject: Descriptor, identity: str, *, as_r
         subject: the image's manifest or index.
         identity: the repository without a tag, ``registry.example.com/team/app``.
         as_referrer: whether the manifest names the image as its subject.
+        others: layers of signatures that are there already, which share the manifest.
     """
     payload = encode_payload(Payload(digest=subject.digest, identity=identity))
     signature = base64.b64encode(sign_bytes(key, payload)).decode()
@@ -228,26 +246,27 @@ def sign_image(key: PrivateKeyTypes, subject: Descriptor, identity: str, *, as_r
         size=len(payload),
         annotations={SIGNATURE: signature},
     )
-    config = _signature_config(layer.digest)
+    layers = (*(other for other in others if other.digest != layer.digest), layer)
+    config = _signature_config([each.digest for each in layers])
     manifest = Manifest(
         schema_version=2,
         media_type=MANIFEST,
         artifact_type=ARTIFACT if as_referrer else "",
         config=Descriptor(media_type=CONFIG, digest=compute_digest(config), size=len(config)),
-        layers=(layer,),
+        layers=layers,
         subject=subject.replace(annotations={}, platform=None) if as_referrer else None,
     )
     raw = jsontext.format_compact(encode(manifest)).encode()
     return SignedImage(manifest=raw, contents={layer.digest: payload, manifest.config.digest: config})
 
 
-def _signature_config(payload_digest: str) -> bytes:
-    """Registries and programs that know only images see one, with the payload for its layer."""
+def _signature_config(payload_digests: list[str]) -> bytes:
+    """Registries and programs that know only images see one, with the payloads for its layers."""
     document = {
         "architecture": "",
         "os": "",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [payload_digest]},
+        "rootfs": {"type": "layers", "diff_ids": payload_digests},
     }
     return jsontext.format_compact(document).encode()
 

@@ -206,6 +206,26 @@ def run_program(
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
 
 
+def run_visibly(arguments: tuple[str, ...]) -> int:
+    """Runs a program to its end; what it says on either stream is on our standard error.  Returns its exit
+    code, minus the signal's number if one ended it.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        actions = [
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
+            (os.POSIX_SPAWN_DUP2, null_fd, 0),
+            (os.POSIX_SPAWN_DUP2, _STDERR, 1),
+        ]
+        pid = os.posix_spawnp(arguments[0], arguments, os.environ, file_actions=actions)
+    finally:
+        os.close(null_fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def spawn_python(
     module: str, arguments: tuple[str, ...], *, fds: tuple[int, ...], output_fd: int
 ) -> tuple[int, int]:

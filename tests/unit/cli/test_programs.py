@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pierhead
-from pierhead.cli import nsinit, runtime
+from pierhead.cli import nsinit, pier, runtime
 from pierhead.cli.program import Entry, Program, find_verb, split_verb
 from pierhead.cli.runtime import default_root
 from pierhead.errors import InvalidInput
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from pierhead.cli.flags import Verb
 
-PROGRAMS = (runtime.PROGRAM, nsinit.PROGRAM)
+PROGRAMS = (runtime.PROGRAM, nsinit.PROGRAM, pier.PROGRAM)
+MAINS = {"pier-runtime": runtime.main, "nsinit": nsinit.main, "pier": pier.main}
 VERBS = [
     pytest.param(program, find_verb(program, entry.name), id=f"{program.name}-{entry.name}")
     for program in PROGRAMS
@@ -71,13 +72,13 @@ def test_help_of_every_verb(
     program: Program, verb: Verb, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """``VERB --help`` names every flag and fits 110 columns; ``help VERB`` is the same."""
-    run = runtime.main if program is runtime.PROGRAM else nsinit.main
-    assert run([verb.name, "--help"]) == 0
+    run = MAINS[program.name]
+    assert run([*verb.name.split(), "--help"]) == 0
     text = capfd.readouterr().out
     assert all(f"--{flag.name}" in text for flag in verb.flags)
     assert max(map(len, text.splitlines())) <= 110
     assert "\x1b" not in text
-    assert run(["help", verb.name]) == 0
+    assert run(["help", *verb.name.split()]) == 0
     assert capfd.readouterr().out == text
 
 

@@ -1,0 +1,225 @@
+"""``pier save``, ``load``, ``import``, ``export``, ``frozen-image``: images as files, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+
+from pierhead.cli.figures import format_size
+from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.output import STDIN, STDOUT
+from pierhead.cli.progress import make_progress
+from pierhead.cli.store import PLATFORM, open_service, wanted_platform
+from pierhead.errors import NotFound
+from pierhead.images.platforms import parse_platform
+from pierhead.images.reference import parse_reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.cli.call import Call
+
+_OUTPUT = Flag(
+    name="output", short="o", value="FILE", about="where the archive goes", default="standard output"
+)
+_QUIET = Flag(name="quiet", short="q", kind="switch", about="say nothing beside what was asked for")
+
+
+def _target(call: Call) -> str | int:
+    """A path, or standard output unless somebody sits before it."""
+    path = call.options.text("output")
+    if path and path != "-":
+        return path
+    if os.isatty(STDOUT):
+        raise BadUsage("an archive is nothing for a terminal", hint="use --output FILE, or a pipe")
+    return STDOUT
+
+
+def _source(path: str) -> str | int:
+    if path and path != "-":
+        return path
+    if os.isatty(STDIN):
+        raise BadUsage("there is no archive on standard input", hint="name a file, or use a pipe")
+    return STDIN
+
+
+# save, load
+
+
+def _save(call: Call) -> int:
+    from pierhead.images.exchange import save_images
+
+    platforms = tuple(parse_platform(text) for text in call.options.all("platform"))
+    target = _target(call)
+    with open_service(call) as service:
+        size = save_images(service, call.arguments, target, platforms=platforms)
+    call.output.debug(f"saved {format_size(size)}")
+    return 0
+
+
+def _load(call: Call) -> int:
+    from pierhead.images.exchange import load_images
+
+    gc.enable()
+    source = _source(call.options.text("input"))
+    progress = make_progress(call.output, quiet=call.options.switch("quiet"))
+    try:
+        with open_service(call) as service:
+            names = load_images(service, source, name=call.options.text("name"), progress=progress)
+    finally:
+        progress.close()
+    for name in names:
+        call.output.print(f"Loaded image: {parse_reference(name).familiar()}\n")
+    return 0
+
+
+# import, export
+
+
+def _import(call: Call) -> int:
+    from pierhead.images.changes import apply_changes
+    from pierhead.images.exchange import import_image
+    from pierhead.oci.image import Execution
+
+    path, name = (*call.arguments, "")[:2]
+    execution = apply_changes(Execution(), call.options.all("change"))
+    source = _source(path)
+    fd = source if isinstance(source, int) else _open(source)
+    try:
+        with open_service(call) as service:
+            descriptor = import_image(
+                service,
+                fd,
+                name,
+                platform=wanted_platform(call),
+                execution=execution,
+                comment=call.options.text("message"),
+                now_s=_made_s(),
+            )
+    finally:
+        if fd != STDIN:
+            os.close(fd)
+    call.output.print(f"{descriptor.digest}\n")
+    return 0
+
+
+def _made_s() -> float:
+    """Now, or what SOURCE_DATE_EPOCH says (reproducible-builds.org)."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return float(given) if given.isdecimal() else time.time()
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}", code="no-file") from None
+
+
+def _export(call: Call) -> int:
+    from pierhead.images.exchange import export_image
+
+    gc.enable()
+    target = _target(call)
+    with open_service(call) as service:
+        export_image(service, call.arguments[0], target, platform=wanted_platform(call))
+    return 0
+
+
+# frozen-image
+
+
+def _freeze(call: Call) -> int:
+    from pierhead.images.exchange import freeze_images
+
+    gc.enable()
+    directory, *texts = call.arguments
+    progress = make_progress(call.output, quiet=call.options.switch("quiet"))
+    try:
+        with open_service(call) as service:
+            asyncio.run(
+                freeze_images(service, texts, directory, platform=wanted_platform(call), progress=progress)
+            )
+    finally:
+        progress.close()
+    call.output.remark(f"Use it so: tar -cC {directory} . | docker load\n")
+    return 0
+
+
+VERBS = {
+    "save": Verb(
+        name="save",
+        arguments="IMAGE...",
+        least=1,
+        most=None,
+        about="write images into one archive",
+        text="The archive is an OCI layout and what docker load reads, both at once, and it is whole: what "
+        "is not here is an error before the first byte. Layers stay as they are.",
+        flags=(
+            _OUTPUT,
+            Flag(
+                name="platform",
+                kind="list",
+                value="OS/ARCH[/VARIANT]",
+                about="which of an image's platforms",
+                default="all that are here",
+            ),
+        ),
+        examples=(("save debian:trixie | ssh other pier load", "to another machine"),),
+        perform=_save,
+    ),
+    "load": Verb(
+        name="load",
+        about="read images from an archive",
+        text="Reads what pier save, docker save, podman save and skopeo write: OCI layouts, as archives, "
+        "compressed or not, and as directories; docker's archives of today and of old.",
+        flags=(
+            Flag(name="input", short="i", value="FILE", about="the archive", default="standard input"),
+            Flag(name="name", value="NAME", about="what its only image is called, whatever it says itself"),
+            _QUIET,
+        ),
+        perform=_load,
+    ),
+    "import": Verb(
+        name="import",
+        arguments="FILE [NAME]",
+        least=1,
+        most=2,
+        about="make an image of a root file system's archive",
+        text="FILE is a tar archive, compressed or not; - is standard input.",
+        flags=(
+            Flag(
+                name="change",
+                short="c",
+                kind="list",
+                value="INSTRUCTION",
+                about='what it runs, as in a Dockerfile: CMD ["/bin/sh"]',
+            ),
+            Flag(name="message", short="m", value="TEXT", about="for the image's history"),
+            PLATFORM,
+        ),
+        perform=_import,
+    ),
+    "export": Verb(
+        name="export",
+        arguments="IMAGE",
+        least=1,
+        most=1,
+        about="write an image's root file system as an archive",
+        flags=(_OUTPUT, PLATFORM),
+        perform=_export,
+    ),
+    "frozen-image": Verb(
+        name="frozen-image",
+        arguments="DIR NAME:TAG[@DIGEST]...",
+        least=2,
+        most=None,
+        about="fetch images into a directory that old loaders read",
+        text="For each layer a directory with VERSION, json and layer.tar, and files manifest.json and "
+        "repositories, as Docker's own script leaves them. With a digest, that and nothing else is taken.",
+        flags=(PLATFORM, _QUIET),
+        examples=(("frozen-image /tmp/frozen busybox:1.36@sha256:…", "one image of known content"),),
+        perform=_freeze,
+    ),
+}

@@ -1,0 +1,203 @@
+"""``pier pull``, ``push``, ``login``, ``logout``: images from and to registries."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+
+from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.output import STDERR
+from pierhead.cli.progress import make_progress
+from pierhead.cli.store import open_service
+from pierhead.images.platforms import parse_platform
+from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.cli.call import Call
+    from pierhead.images.pulling import PulledImage
+    from pierhead.oci.image import Platform
+
+_QUIET = Flag(name="quiet", short="q", kind="switch", about="print the image's name only")
+_PASSWORD_BYTES_MAX = 65536
+
+
+# pull, push
+
+
+def wanted_platforms(call: Call) -> tuple[Platform, ...] | None:
+    """Those that ``--platform`` and ``--all-platforms`` ask for; () is this machine's, None all.
+
+    Raises:
+        BadUsage: both were given.
+    """
+    named = call.options.all("platform")
+    if not call.options.switch("all-platforms"):
+        return tuple(parse_platform(text) for text in named)
+    if named:
+        raise BadUsage("--platform and --all-platforms contradict each other")
+    return None
+
+
+def pull(call: Call, text: str, platforms: tuple[Platform, ...] | None, *, quiet: bool) -> PulledImage:
+    """The image is here; a person is told how it comes."""
+    from pierhead.images.pulling import pull_image
+
+    gc.enable()  # the program's script turns it off; a pull makes much that goes again
+    progress = make_progress(call.output, quiet=quiet)
+    try:
+        with open_service(call) as service:
+            return asyncio.run(pull_image(service, text, platforms=platforms, progress=progress))
+    finally:
+        progress.close()
+
+
+def _pull(call: Call) -> int:
+    quiet = call.options.switch("quiet")
+    for text in call.arguments:
+        found = pull(call, text, wanted_platforms(call), quiet=quiet)
+        if not quiet:
+            familiar = parse_reference(found.name).familiar()
+            state = "Downloaded newer image for" if found.newer else "Image is up to date for"
+            call.output.remark(f"Digest: {found.descriptor.digest}\nStatus: {state} {familiar}\n")
+        call.output.print(f"{found.name}\n")
+    return 0
+
+
+def _push(call: Call) -> int:
+    from pierhead.images.pulling import push_image
+
+    gc.enable()
+    quiet = call.options.switch("quiet")
+    progress = make_progress(call.output, quiet=quiet, pushing=True)
+    try:
+        with open_service(call) as service:
+            descriptor = asyncio.run(push_image(service, call.arguments[0], progress=progress))
+    finally:
+        progress.close()
+    reference = parse_reference(call.arguments[0]).canonical()
+    if not quiet:
+        call.output.remark(f"{reference.identifier}: digest: {descriptor.digest} size: {descriptor.size}\n")
+    call.output.print(f"{reference}\n")
+    return 0
+
+
+# login, logout
+
+
+def _login(call: Call) -> int:
+    from pierhead.images.pulling import check_login
+    from pierhead.images.remote.credentials import CredentialFile, Credentials, default_paths
+
+    domain = call.arguments[0] if call.arguments else DEFAULT_DOMAIN
+    username = call.options.text("username") or _ask("Username: ")
+    password = _read_password(call)
+    credentials = Credentials(username=username, password=password)
+    asyncio.run(check_login(domain, credentials))
+    CredentialFile(default_paths(os.environ)[0]).store(domain, credentials)
+    call.output.print("Login Succeeded\n")
+    return 0
+
+
+def _read_password(call: Call) -> str:
+    if call.options.switch("password-stdin"):
+        if not call.options.given("username"):
+            raise BadUsage("--password-stdin needs --username, since nothing else can be asked for")
+        return sys.stdin.read(_PASSWORD_BYTES_MAX).rstrip("\r\n")
+    if call.options.given("password"):
+        call.output.warn(
+            "--password shows the password to everybody who lists processes: use --password-stdin"
+        )
+        return call.options.text("password")
+    if not os.isatty(STDERR) or not sys.stdin.isatty():
+        raise BadUsage("there is no terminal to ask for the password", hint="use --password-stdin")
+    from getpass import getpass
+
+    return getpass()
+
+
+def _ask(question: str) -> str:
+    if not sys.stdin.isatty():
+        raise BadUsage("there is no terminal to ask for the user's name", hint="use --username")
+    return input(question)
+
+
+def _logout(call: Call) -> int:
+    from pierhead.images.remote.credentials import CredentialFile, default_paths
+
+    domain = call.arguments[0] if call.arguments else DEFAULT_DOMAIN
+    removed = CredentialFile(default_paths(os.environ)[0]).remove(domain)
+    call.output.print(
+        f"Removed login credentials for {domain}\n" if removed else f"Not logged in to {domain}\n"
+    )
+    return 0
+
+
+_PLATFORMS = (
+    Flag(
+        name="platform",
+        kind="list",
+        value="OS/ARCH[/VARIANT]",
+        about="which of an image's platforms",
+        default="this machine's",
+    ),
+    Flag(name="all-platforms", short="a", kind="switch", about="every platform that the image has"),
+)
+
+VERBS = {
+    "pull": Verb(
+        name="pull",
+        arguments="IMAGE...",
+        least=1,
+        most=None,
+        about="fetch an image from a registry",
+        text="What was interrupted goes on where it stopped, also after a restart of the machine. Layers "
+        "come several at once, large ones in ranges side by side, and are unpacked meanwhile. Mirrors and "
+        "certificates stand in /etc/pierhead/registries.toml, rules of who must have signed in "
+        "/etc/pierhead/policy.toml.",
+        flags=(*_PLATFORMS, _QUIET),
+        examples=(
+            ("pull debian:trixie", "from Docker Hub"),
+            ("pull --platform linux/arm64 registry.example.com/team/app:1", "for another machine"),
+        ),
+        perform=_pull,
+    ),
+    "push": Verb(
+        name="push",
+        arguments="IMAGE",
+        least=1,
+        most=1,
+        about="send an image to a registry",
+        text="Layers go as they are kept, nothing is compressed anew; what the registry has in another "
+        "repository is mounted from there.",
+        flags=(_QUIET,),
+        perform=_push,
+    ),
+    "login": Verb(
+        name="login",
+        arguments="[REGISTRY]",
+        most=1,
+        about="keep a name and a password for a registry",
+        text="They are kept as docker keeps them: in its config.json, or by the helper that it names.",
+        flags=(
+            Flag(name="username", short="u", value="NAME", about="whose password it is"),
+            Flag(
+                name="password",
+                short="p",
+                value="PASSWORD",
+                about="visible to others: better --password-stdin",
+            ),
+            Flag(name="password-stdin", kind="switch", about="read the password from standard input"),
+        ),
+        perform=_login,
+    ),
+    "logout": Verb(
+        name="logout",
+        arguments="[REGISTRY]",
+        most=1,
+        about="forget those for a registry",
+        perform=_logout,
+    ),
+}

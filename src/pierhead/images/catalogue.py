@@ -1,0 +1,265 @@
+"""Images by the names that people have for them, and what there is to say about each.
+
+    busybox             docker.io/library/busybox:latest
+    busybox@sha256:…    by the digest of its manifest or index
+    3f57d9401f8d        the beginning of an image's id, which is the digest of its configuration
+
+One name may stand for an index with several platforms; what is said of it then is about one of them: the
+nearest to this machine that is here whole.
+
+Reads the library and the store; changes nothing.
+"""
+
+from __future__ import annotations
+
+from pierhead.digests import encoded_of
+from pierhead.errors import Conflict, InvalidInput, NotFound
+from pierhead.images.platforms import find_rank, format_platform, host_platform
+from pierhead.images.reference import is_identifier, parse_any, parse_reference
+from pierhead.oci.image import (
+    DOCUMENT_BYTES_MAX,
+    MANIFEST_TYPES,
+    Descriptor,
+    History,
+    ImageConfig,
+    Manifest,
+    Platform,
+    decode_config,
+    decode_manifest,
+)
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pierhead.images.content import ContentStore
+    from pierhead.images.library import Image, Library
+    from pierhead.images.walk import Presence
+
+_ID_LENGTH_MIN = 4
+_HEX = frozenset("0123456789abcdef")
+
+
+class PlatformImage(Value):
+    """One platform's image, its documents read.
+
+    Fields:
+        descriptor: of the manifest.
+        manifest: decoded.
+        config: decoded; None for an artifact, which has no such configuration.
+    """
+
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig | None
+
+    @property
+    def id(self) -> str:
+        """The digest of the configuration."""
+        return self.manifest.config.digest
+
+
+class Summary(Value):
+    """One line about a name.
+
+    Fields:
+        name: as the library has it.
+        digest: what the name stands for, of a manifest or an index.
+        id: of the image for this machine, or the nearest one; the digest again if there is none.
+        created: when it was made, as RFC 3339; "" if it does not say.
+        size_bytes: of the contents that are here.
+        platforms: those that are here whole.
+    """
+
+    name: str
+    digest: str
+    id: str
+    created: str
+    size_bytes: int
+    platforms: tuple[str, ...]
+
+
+class HistoryLine(Value):
+    """One step of an image's making, with what it weighs; ``id`` is "" but for the newest."""
+
+    step: History
+    id: str
+    size_bytes: int
+
+
+class Catalogue:
+    """Finds and describes images."""
+
+    def __init__(self, library: Library, content: ContentStore) -> None:
+        self._library = library
+        self._content = content
+
+    # By name
+
+    def get(self, text: str) -> Image:
+        """The image that a person means.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: several ids begin so.
+            InvalidInput: the text can be neither a name nor an id.
+        """
+        found = self._find_by_name(text)
+        if found is None and _looks_like_id(text):
+            found = self._find_by_id(text)
+        if found is None:
+            hint = (
+                f"pull it: pier pull {text}" if not is_identifier(text) else "pier images lists what there is"
+            )
+            raise NotFound(f"there is no image {text}", code="image-not-found", hint=hint)
+        return found
+
+    def _find_by_name(self, text: str) -> Image | None:
+        try:
+            meant = parse_any(text)
+        except InvalidInput:
+            if _looks_like_id(text):
+                return None
+            raise
+        if isinstance(meant, str):
+            return self._find_by_digest(meant)
+        exact = self._library.find_image(str(meant.canonical()))
+        if exact is not None or not meant.digest:
+            return exact
+        return next(
+            (
+                image
+                for image in self._library.images()
+                if image.descriptor.digest == meant.digest
+                and image.name.startswith((f"{meant.name}:", f"{meant.name}@"))
+            ),
+            None,
+        )
+
+    def _find_by_digest(self, digest: str) -> Image | None:
+        by_digest = (image for image in self._library.images() if image.descriptor.digest == digest)
+        return next(by_digest, None) or self._find_by_id(encoded_of(digest))
+
+    def _find_by_id(self, beginning: str) -> Image | None:
+        found: dict[str, Image] = {}
+        for image in self._library.images():
+            for digest in (image.descriptor.digest, *self._ids(image)):
+                if encoded_of(digest).startswith(beginning):
+                    found.setdefault(image.descriptor.digest, image)
+        if len(found) > 1:
+            message = f"{len(found)} images have an id that begins with {beginning}"
+            raise Conflict(message, code="ambiguous-id", hint="give more of it")
+        return next(iter(found.values()), None)
+
+    def names_of(self, digest: str) -> tuple[str, ...]:
+        """All names that stand for this manifest or index."""
+        return tuple(image.name for image in self._library.images() if image.descriptor.digest == digest)
+
+    # What it is
+
+    def open(self, image: Image, platform: Platform | None = None) -> PlatformImage:
+        """The image's documents for a platform; None is this machine's, or the nearest that is here.
+
+        Raises:
+            NotFound: nothing of it for that platform is here.
+        """
+        wanted = platform or host_platform()
+        best = self._nearest(image, wanted)
+        if best is None:
+            there = ", ".join(sorted(filter(None, map(_platform_text, self._here(image))))) or "nothing"
+            raise NotFound(
+                f"of the image {image.name} there is nothing for {format_platform(wanted)} here",
+                code="platform-not-found",
+                hint=f"here is: {there}; pull with --platform {format_platform(wanted)}",
+            )
+        return self._read(best.descriptor)
+
+    def find(self, image: Image, platform: Platform) -> PlatformImage | None:
+        """The image's documents for a platform, if that is here; None as well for what is no image."""
+        best = self._nearest(image, platform)
+        return self._read(best.descriptor) if best is not None and _is_manifest(best) else None
+
+    def _here(self, image: Image) -> Iterator[Presence]:
+        return (each for each in self._library.presences(image.descriptor) if each.state == "whole")
+
+    def _nearest(self, image: Image, wanted: Platform) -> Presence | None:
+        best, best_rank = None, -1
+        for presence in self._here(image):
+            platform = presence.platform
+            if platform is None or not platform.architecture:
+                rank: int | None = 1 << 16
+            else:
+                rank = find_rank(wanted, platform)
+            if rank is not None and (best is None or rank < best_rank):
+                best, best_rank = presence, rank
+        return best
+
+    def _read(self, descriptor: Descriptor) -> PlatformImage:
+        if descriptor.media_type not in MANIFEST_TYPES:
+            message = f"{descriptor.digest} is a {descriptor.media_type}, which is not run or described here"
+            raise InvalidInput(message, code="unknown-manifest", hint="pull the image again")
+        manifest = decode_manifest(self._document(descriptor.digest))
+        config = None
+        if manifest.config.media_type.endswith(("image.config.v1+json", "container.image.v1+json")):
+            config = decode_config(self._document(manifest.config.digest))
+        return PlatformImage(descriptor=descriptor, manifest=manifest, config=config)
+
+    def _document(self, digest: str) -> bytes:
+        return self._content.read(digest, limit_bytes=DOCUMENT_BYTES_MAX)
+
+    def _ids(self, image: Image) -> Iterator[str]:
+        for presence in self._here(image):
+            if presence.descriptor.media_type in MANIFEST_TYPES:
+                yield self._read(presence.descriptor).id
+
+    # In words
+
+    def summaries(self) -> list[Summary]:
+        """Of every name, in the names' order."""
+        return [self.summarise(image) for image in self._library.images()]
+
+    def summarise(self, image: Image) -> Summary:
+        """What a list of images says of one."""
+        here = list(self._here(image))
+        nearest = self._nearest(image, host_platform()) or next(iter(here), None)
+        shown = self._read(nearest.descriptor) if nearest is not None and _is_manifest(nearest) else None
+        return Summary(
+            name=image.name,
+            digest=image.descriptor.digest,
+            id=shown.id if shown else image.descriptor.digest,
+            created=shown.config.created if shown and shown.config else "",
+            size_bytes=sum(presence.size_bytes for presence in here),
+            platforms=tuple(filter(None, map(_platform_text, here))),
+        )
+
+    def history(self, image: Image, platform: Platform | None = None) -> list[HistoryLine]:
+        """How the image came to be, newest first.  Layers of which nothing is told come without words."""
+        shown = self.open(image, platform)
+        sizes = [layer.size for layer in shown.manifest.layers]
+        steps = shown.config.history if shown.config else ()
+        untold = len(sizes) - sum(1 for step in steps if not step.empty_layer)
+        if untold > 0:
+            steps = (*steps, *(History() for _ in range(untold)))
+        lines, layers = [], iter(sizes)
+        for number, step in enumerate(steps, 1):
+            size = 0 if step.empty_layer else next(layers, 0)
+            newest = number == len(steps)
+            lines.append(HistoryLine(step=step, id=shown.id if newest else "", size_bytes=size))
+        return lines[::-1]
+
+    def familiar(self, name: str) -> str:
+        """A library's name as people write it."""
+        return parse_reference(name).familiar()
+
+
+def _looks_like_id(text: str) -> bool:
+    return len(text) >= _ID_LENGTH_MIN and _HEX.issuperset(text)
+
+
+def _is_manifest(presence: Presence) -> bool:
+    return presence.descriptor.media_type in MANIFEST_TYPES
+
+
+def _platform_text(presence: Presence) -> str:
+    return format_platform(presence.platform) if presence.platform is not None else ""

@@ -1,0 +1,333 @@
+"""``pier`` as people call it: images from a registry of ours and back, containers of them, archives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.pier import Pier, busybox_layer, greeting_layer, write_image
+from tests.support.registries import Registry, registry
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = requires("root", "busybox")
+ENV = ["PATH=/bin", "WHO=image"]
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of two layers, as a directory."""
+    directory = tmp_path_factory.mktemp("image")
+    layers = busybox_layer(directory), greeting_layer("hello\n")
+    execution = {"Cmd": ["cat", "/etc/motd"], "Env": ENV, "WorkingDir": "/tmp", "User": "app"}
+    return write_image(directory / "layout", *layers, **execution)
+
+
+@pytest.fixture
+def pier(tmp_path: Path) -> Pier:
+    """Over an empty store."""
+    return Pier(tmp_path / "store")
+
+
+@pytest.fixture
+def loaded(pier: Pier, layout: Path) -> Pier:
+    """Over a store with the image, called box."""
+    pier("load", "--quiet", "--input", str(layout), "--name", "box")
+    return pier
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Registry]:
+    """A registry."""
+    with registry(tmp_path / "registry") as found:
+        yield found
+
+
+def test_load_and_run(loaded: Pier) -> None:
+    """A container of the image runs what the image says, as whom it says, where it says."""
+    assert loaded("run", "box") == "hello\n"
+    assert (
+        loaded("run", "box", "sh", "-c", "id -un; pwd; echo $WHO $HOSTNAME") == "app\n/tmp\nimage container\n"
+    )
+    assert not loaded.left()
+
+
+def test_flags_of_run(loaded: Pier, tmp_path: Path) -> None:
+    """They go before what the image says."""
+    (tmp_path / "shared").mkdir()
+    words = ("-e", "WHO=me", "-w", "/etc", "-u", "0", "--hostname", "h", "-v", f"{tmp_path}/shared:/mnt")
+    script = "id -u; pwd; echo $WHO; hostname; touch /mnt/made; cat /etc/hostname"
+    assert loaded("run", *words, "box", "sh", "-c", script).split() == ["0", "/etc", "me", "h", "h"]
+    assert (tmp_path / "shared/made").exists()
+    assert loaded("run", "--entrypoint", "echo", "box", "other") == "other\n"
+    assert loaded.result("run", "-i", "box", "cat", input="from outside").stdout == "from outside"
+    assert loaded.result("run", "box", "cat", input="from outside").stdout == ""
+
+
+def test_limits_of_run(loaded: Pier) -> None:
+    """Memory, processes and processors are bounded."""
+    limits = ("--memory", "64m", "--pids-limit", "7", "--cpus", "0.5")
+    script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"
+    assert loaded("run", *limits, "box", "sh", "-c", script).split() == [str(64 << 20)]
+
+
+def test_the_exit_status_is_the_commands(loaded: Pier) -> None:
+    """Whatever it is; an error of our own is 1 and a sentence."""
+    assert loaded.result("run", "box", "sh", "-c", "exit 7").returncode == 7
+    failed = loaded.result("run", "box", "no-such-program")
+    assert failed.returncode == 1
+    assert "no-such-program" in failed.stderr
+    assert not loaded.left()
+
+
+def test_containers_do_not_see_each_others_files(loaded: Pier) -> None:
+    """What one writes is gone with it, and the image stays as it is."""
+    assert loaded("run", "-u", "0", "box", "sh", "-c", "echo x > /etc/motd; cat /etc/motd") == "x\n"
+    assert loaded("run", "box") == "hello\n"
+
+
+def test_read_only(loaded: Pier) -> None:
+    """Nothing can be written."""
+    failed = loaded.result("run", "-u", "0", "--read-only", "box", "touch", "/x")
+    assert failed.returncode == 1
+    assert "Read-only" in failed.stderr
+
+
+def test_whiteouts(loaded: Pier) -> None:
+    """A file that a layer takes away is not there."""
+    assert loaded.result("run", "box", "ls", "/bin/vi").returncode == 1
+    assert loaded("run", "box", "ls", "/bin/cat") == "/bin/cat\n"
+
+
+def test_the_host_as_an_image(pier: Pier) -> None:
+    """No store is needed."""
+    assert pier("run", "--rm", "@host", "id", "-u") == "0\n"
+    assert not pier.root.exists()
+    failed = pier.result("run", "@host")
+    assert "needs a COMMAND" in failed.stderr
+
+
+def test_explain(loaded: Pier) -> None:
+    """The plan of the launch, with the layers; nothing is run."""
+    text = loaded("run", "--explain", "box")
+    assert "overlay" in text
+    assert "hello" not in text
+    assert not loaded.left()
+
+
+# Registries
+
+
+def test_push_and_pull(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+    """What was pushed is pulled by another store, and runs there."""
+    name = f"{server.address}/team/box:1"
+    loaded("tag", "box", name)
+    assert loaded("push", "-q", name).strip() == name
+    other = Pier(tmp_path / "other")
+    assert other("pull", "-q", name).strip() == name
+    assert other("run", name) == "hello\n"
+    again = other.result("pull", name)
+    assert f"Status: Image is up to date for {name}" in again.stderr
+    assert not other.left()
+
+
+def test_run_pulls_what_is_missing(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+    """Unless it is told not to."""
+    name = f"{server.address}/box:latest"
+    loaded("tag", "box", name)
+    loaded("push", "-q", name)
+    other = Pier(tmp_path / "other")
+    refused = other.result("run", "--pull", "never", name)
+    assert "there is no image" in refused.stderr
+    run = other.result("run", name)
+    assert run.stdout == "hello\n"
+    assert "Unable to find image" in run.stderr
+    assert other("run", "--pull", "never", name) == "hello\n"
+
+
+def test_progress_without_a_terminal(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+    """Lines of what begins and ends; standard output has the name only."""
+    name = f"{server.address}/box:latest"
+    loaded("tag", "box", name)
+    pushed = loaded.result("push", name)
+    assert len(re.findall(r"^[0-9a-f]{12}: Pushed$", pushed.stderr, re.MULTILINE)) == 3
+    pulled = Pier(tmp_path / "other").result("pull", name)
+    assert pulled.stdout == f"{name}\n"
+    assert f"latest: Pulling from {server.address}/box" in pulled.stderr
+    assert len(re.findall(r"^[0-9a-f]{12}: Pull complete$", pulled.stderr, re.MULTILINE)) == 2
+    assert "\x1b" not in pulled.stderr
+
+
+def test_no_such_image(pier: Pier, server: Registry) -> None:
+    """A sentence with the registry's word; nothing is left."""
+    failed = pier.result("pull", f"{server.address}/nothing:here")
+    assert failed.returncode == 1
+    assert "nothing" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not pier.left()
+
+
+def test_signatures(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+    """Under a policy that wants them, an image is pulled when it is signed, and not before."""
+    name = f"{server.address}/team/box:1"
+    loaded("tag", "box", name)
+    loaded("push", "-q", name)
+    key = tmp_path / "release.key"
+    loaded("sign", "--generate-key", str(key))
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'[[rule]]\nmatch = "{server.address}/*"\nrequire = "signed"\nkeys = ["{key}.pub"]\n')
+    other = Pier(tmp_path / "other")
+    environment = {**os.environ, "PIER_POLICY": str(policy)}
+    refused = other.result("pull", name, env=environment)
+    assert refused.returncode == 1
+    assert f"is refused by rule 1 of {policy}" in refused.stderr
+    assert "it has no signature" in refused.stderr
+    loaded("sign", "--key", str(key), name)
+    assert other.result("pull", "-q", name, env=environment).stdout.strip() == name
+    other("rmi", name)
+    loaded("push", "-q", name)
+    loaded("sign", "--key", str(key), "--referrer", name)
+    assert other.result("pull", "-q", name, env=environment).stdout.strip() == name
+    renamed = other.result("tag", name, f"{server.address}/other:1", env=environment)
+    assert "only a pull can verify a signature" in renamed.stderr
+
+
+# Archives
+
+
+def test_save_and_load(loaded: Pier, tmp_path: Path) -> None:
+    """Through a pipe as through a file; names and layers come back."""
+    path = tmp_path / "box.tar"
+    loaded("save", "--output", str(path), "box")
+    loaded("rmi", "box")
+    assert loaded.lines("images", "-q") == []
+    assert loaded("load", "-q", "-i", str(path)) == "Loaded image: box:latest\n"
+    with subprocess.Popen([*loaded.words, "save", "box"], stdout=subprocess.PIPE) as saving:
+        other = Pier(tmp_path / "other")
+        piped = other.result("load", "-q", stdin=saving.stdout)
+    assert piped.stdout == "Loaded image: box:latest\n"
+    assert other("run", "box") == "hello\n"
+
+
+def test_export_and_import(loaded: Pier, tmp_path: Path) -> None:
+    """All layers in one; what a container runs is said anew."""
+    path = tmp_path / "rootfs.tar"
+    loaded("export", "--output", str(path), "box")
+    with tarfile.open(path) as tar:
+        names = tar.getnames()
+    assert "etc/motd" in names
+    assert "bin/vi" not in names
+    loaded("import", "-c", 'CMD ["cat", "/etc/motd"]', "-c", "ENV PATH=/bin", str(path), "flat:1")
+    assert loaded("run", "flat:1") == "hello\n"
+    assert len(loaded.document("inspect", "flat:1")[0]["RootFS"]["Layers"]) == 1
+
+
+def test_frozen_images(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+    """The directory loads again; a digest that is not the tag's is refused."""
+    name = f"{server.address}/box:1"
+    loaded("tag", "box", name)
+    loaded("push", "-q", name)
+    digest = loaded.document("inspect", "box")[0]["Descriptor"]["digest"]
+    loaded("frozen-image", "-q", str(tmp_path / "frozen"), f"{name}@{digest}")
+    found = {path.name for path in (tmp_path / "frozen").rglob("*")}
+    assert {"VERSION", "json", "layer.tar", "repositories", "manifest.json"} <= found
+    other = Pier(tmp_path / "other")
+    other("load", "-q", "-i", str(tmp_path / "frozen"))
+    assert other("run", name) == "hello\n"
+    wrong = f"{name}@sha256:{'0' * 64}"
+    assert loaded.result("frozen-image", "-q", str(tmp_path / "none"), wrong).returncode == 1
+
+
+# What there is
+
+
+def test_lists(loaded: Pier) -> None:
+    """images, history and inspect agree about names, ids and layers."""
+    loaded("tag", "box", "registry.example.com/team/box:2")
+    heading, *rows = loaded.lines("images")
+    assert heading.split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    assert {tuple(row.split()[:2]) for row in rows} == {
+        ("box", "latest"),
+        ("registry.example.com/team/box", "2"),
+    }
+    (document,) = loaded.document("inspect", "box")
+    assert loaded.lines("images", "-q", "--no-trunc") == [document["Id"]]
+    assert document["Config"]["Env"] == ENV
+    assert set(document["RepoTags"]) == {"box:latest", "registry.example.com/team/box:2"}
+    assert set(document["GraphDriver"]["Data"]) == set(document["RootFS"]["Layers"])
+    history = loaded.lines("history", "box")
+    assert [line.split()[5] for line in history[1:]] == ["1", "0"]
+    one = json.loads(loaded.lines("images", "--format", "json", "box")[0])
+    assert (one["Repository"], one["Platforms"]) == ("box", ["linux/amd64"])
+
+
+def test_by_id(loaded: Pier) -> None:
+    """An id's beginning means the image; rmi of one with several names wants to be sure."""
+    identity = loaded.lines("images", "-q")[0]
+    assert loaded("run", identity) == "hello\n"
+    loaded("tag", identity, "second")
+    refused = loaded.result("rmi", identity)
+    assert "has 2 names" in refused.stderr
+    gone = loaded("rmi", "--force", identity)
+    assert "Untagged: box:latest\nUntagged: second:latest\nDeleted: sha256:" in gone
+    assert loaded.lines("images", "-q") == []
+
+
+def test_space(loaded: Pier) -> None:
+    """Df says what each byte is for; prune removes what it says, and rmi leaves nothing of an image."""
+    table = loaded("df")
+    assert re.search(r"^Contents +4 ", table, re.MULTILINE)
+    assert re.search(r"^Unpacked layers +2 ", table, re.MULTILINE)
+    assert "the image docker.io/library/box:latest" in loaded("df", "-v")
+    planned = loaded("prune", "--all", "--dry-run")
+    assert planned.count("would remove") == 6
+    assert loaded.lines("images", "-q")
+    assert "Untagged: box:latest" in loaded("prune", "--all")
+    assert re.search(r"^Contents +0 ", loaded("df"), re.MULTILINE)
+    blobs = [path for path in (loaded.root / "content/blobs").rglob("*") if path.is_file()]
+    assert not blobs
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "UPPER"), "is no image name"),
+        (("run", "--pull", "never", "none"), "there is no image none"),
+        (("run", "--memory", "lots", "box"), "--memory cannot be 'lots'"),
+        (("run", "--cpus", "0", "box"), "--cpus cannot be '0'"),
+        (("run", "-v", "relative:/x", "box"), "--volume cannot be"),
+        (("run", "-v", "/nowhere:/x", "box"), "the volume's source /nowhere is not there"),
+        (("run", "-e", "=x", "box"), "--env needs"),
+        (
+            ("run", "--platform", "linux/s390x", "--pull", "never", "box"),
+            "there is nothing for linux/s390x here",
+        ),
+        (("tag", "box", "a@sha256:" + "0" * 64), "names a digest"),
+        (("load", "-i", "/nowhere"), "there is no file /nowhere"),
+        (("import", "-c", "FROM x", "/dev/null", "x"), "'FROM' is no change of an image"),
+        (("import", "/dev/null", "x"), "nothing in the archive"),
+        (("save", "-o", "/nowhere/x.tar", "box"), "/nowhere/x.tar"),
+        (("push", "none"), "there is no image none"),
+        (("bootstrap", "windows:11"), "is not a release"),
+        (("sign", "box"), "sign needs an IMAGE and --key"),
+        (("registry", "serve", "--listen", "x"), "--listen cannot be 'x'"),
+        (("registry",), "unknown verb 'registry'"),
+    ],
+)
+def test_what_cannot_be(loaded: Pier, words: tuple[str, ...], message: str) -> None:
+    """One sentence, status 1, nothing left."""
+    failed = loaded.result(*words)
+    assert failed.returncode == 1
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "internal error" not in failed.stderr
+    assert not loaded.left()
