@@ -69,7 +69,8 @@ def _present_image(call: Call, service: ImageService, text: str) -> Image:
         except NotFound:
             if when == "never":
                 raise
-            call.output.remark(f"Unable to find image {text!r} locally\n")
+            if not call.options.switch("quiet"):
+                call.output.remark(f"Unable to find image {text!r} locally\n")
         else:
             return image
     from pierhead.cli.pier_transfer import pull
