@@ -1,4 +1,4 @@
-"""What this kernel has, asked once per process."""
+"""What this kernel is and has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,23 @@ _known: list[frozenset[str]] = []
 
 
 def namespace_types() -> frozenset[str]:
-    """Types of namespaces that the kernel has, under the specification's names."""
+    """Types of namespaces that the kernel has, under the specification's names; asked once per process."""
     if not _known:
         _known.append(frozenset(_TYPES[name] for name in os.listdir("/proc/self/ns") if name in _TYPES))
     return _known[0]
+
+
+def kernel_version() -> tuple[int, int]:
+    """The first two numbers of the kernel's version."""
+    return parse_kernel_version(os.uname().release)
+
+
+def parse_kernel_version(release: str) -> tuple[int, int]:
+    """The first two numbers of a release like ``6.1.0-13-amd64``."""
+    major, _, rest = release.partition(".")
+    minor = ""
+    for character in rest:
+        if not character.isdecimal():
+            break
+        minor += character
+    return int(major), int(minor or 0)

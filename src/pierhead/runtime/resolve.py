@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from pierhead.errors import InvalidInput
+from pierhead.linux import facts
 from pierhead.runtime.config import SECCOMP_DEFAULT, Config, ProcessSpec
 from pierhead.runtime.filters import FilterStore, compile_once
 from pierhead.runtime.users import find_account
@@ -97,21 +98,10 @@ class Filters:
         if capabilities not in cls._profiles:
             from pierhead.oci.seccomp_profile import default_profile
 
-            uname = os.uname()
             cls._profiles[capabilities] = default_profile(
-                capabilities, uname.machine, _kernel_version(uname.release)
+                capabilities, os.uname().machine, facts.kernel_version()
             )
         return cls._profiles[capabilities]
-
-
-def _kernel_version(release: str) -> tuple[int, int]:
-    major, _, rest = release.partition(".")
-    minor = ""
-    for character in rest:
-        if not character.isdecimal():
-            break
-        minor += character
-    return int(major), int(minor or 0)
 
 
 def resolve_seccomp(config: Config, process: ProcessSpec) -> Config:
