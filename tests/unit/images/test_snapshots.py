@@ -1,0 +1,45 @@
+"""Names of snapshots, and the parameters of their overlays."""
+
+from __future__ import annotations
+
+import pytest
+
+from pierhead.errors import InvalidInput, Unsupported
+from pierhead.images.snapshots import Mount, _overlay_options, check_name
+
+OVERLAY = Mount(lower=("/l2", "/l1"), upper="/up", work="/work")
+
+
+@pytest.mark.parametrize("name", ["a", "0", "sha256:" + "0" * 64, "box@host/1.2_3+4-5", "x" * 255])
+def test_names(name: str) -> None:
+    """Chain ids and what people call things are names."""
+    check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "../a", "/a", "a\0", "a\n", "é", "'; DROP TABLE"])
+def test_other_text(name: str) -> None:
+    """Anything else is refused, and shown shortened."""
+    with pytest.raises(InvalidInput, match="cannot be a snapshot's key") as caught:
+        check_name(name, "key")
+    assert len(caught.value.message) < 130
+
+
+def test_layers_one_by_one() -> None:
+    """From Linux 6.5 on each layer is a parameter, the topmost first; upper gets nothing but files."""
+    options = _overlay_options(OVERLAY, one_by_one=True)
+    assert options[:3] == [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")]
+    assert options[3:] == [
+        ("lowerdir+", "/l2"),
+        ("lowerdir+", "/l1"),
+        ("upperdir", "/up"),
+        ("workdir", "/work"),
+    ]
+
+
+def test_layers_in_one_value() -> None:
+    """Before that they share one, as long as they fit."""
+    read = OVERLAY.replace(upper="", work="", readonly=True)
+    assert _overlay_options(read, one_by_one=False)[3:] == [("lowerdir", "/l2:/l1")]
+    many = read.replace(lower=tuple(f"/proc/self/fd/{number}" for number in range(10, 30)))
+    with pytest.raises(Unsupported, match="an overlay of 20 layers needs Linux"):
+        _overlay_options(many, one_by_one=False)
