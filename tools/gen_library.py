@@ -178,9 +178,9 @@ def fields_table(cls: type[Value]) -> str:
 
 
 _LIBRARY_INTRO = """`pierhead.runtime` is the public face: `Config`, `Container`, `Device`, `ExitStatus`, `Mount`, `Network`, `Process`,
-`ProcessSpec`, `Route`, `Stdio`, `config_from_spec`, `create`, `host_rootfs`, `list_ids`, `load`, `plan_launch`, `run`. Other
-modules are named where they are public. Values of limits, hooks and the like come from `pierhead.oci.runtime`; their fields
-are in [Configuration](configuration.md). Errors are in [Errors](errors.md).
+`ProcessSpec`, `RootOverlay`, `Route`, `Stdio`, `config_from_spec`, `create`, `host_rootfs`, `list_ids`, `load`,
+`plan_launch`, `run`. Other modules are named where they are public. Values of limits, hooks and the like come from
+`pierhead.oci.runtime`; their fields are in [Configuration](configuration.md). Errors are in [Errors](errors.md).
 
 Containers and clients are context managers: leaving the block gives their descriptors back, and the container goes on.
 Everything is synchronous and safe to call from several threads. Nothing forks and no signal handler is set. Importing
@@ -412,7 +412,7 @@ Wrong values are errors with the JSON path of the culprit, before anything is ma
         "## ProcessSpec\n\n" + read(config.ProcessSpec).text + "\n\nThe column *OCI* is below `process`.\n\n"
     )
     text += _config_table(config.ProcessSpec, config.ProcessSpec.fields, PROCESS_FIELDS)
-    for cls in (config.Mount, config.Device, config.Network, config.Route):
+    for cls in (config.RootOverlay, config.Mount, config.Device, config.Network, config.Route):
         text += f"## {cls.__name__}\n\n{read(cls).text}\n\n" + fields_table(cls)
     text += "## Values of OCI documents\n\nIn `pierhead.oci.runtime`, with the specification's fields in snake case.\n\n"
     for name in _LEAVES:

@@ -330,7 +330,7 @@ _WORDS: dict[str, Callable[[Named], str]] = {
     "rlimit": _rlimit,
     "root": lambda named: f"root is {named['path']}",
     "root_attributes": lambda named: f"root {_attributes(_number(named, 'set'))}",
-    "root_here": lambda _: "root is the one joined",
+    "root_here": lambda _: "root is / as it is here",
     "scheduler": _scheduler,
     "seccomp": lambda named: (
         f"seccomp filter of {_program(named['program'])}" + (", with a listener" if named["listen"] else "")

@@ -12,7 +12,16 @@ Names are loaded when they are used, so that importing this package costs nothin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pierhead.runtime.config import Config, Device, Mount, Network, ProcessSpec, Route, config_from_spec
+    from pierhead.runtime.config import (
+        Config,
+        Device,
+        Mount,
+        Network,
+        ProcessSpec,
+        RootOverlay,
+        Route,
+        config_from_spec,
+    )
     from pierhead.runtime.container import Container
     from pierhead.runtime.factory import create, plan_launch, run
     from pierhead.runtime.hostroot import host_rootfs
@@ -29,6 +38,7 @@ _HOMES = {
     "Network": "config",
     "Process": "process",
     "ProcessSpec": "config",
+    "RootOverlay": "config",
     "Route": "config",
     "Stdio": "stdio",
     "config_from_spec": "config",
@@ -49,6 +59,7 @@ __all__ = [
     "Network",
     "Process",
     "ProcessSpec",
+    "RootOverlay",
     "Route",
     "Stdio",
     "config_from_spec",

@@ -8,7 +8,7 @@ says all of that in its own document; ``config_from_spec`` turns it into the sam
 these defaults.
 
     Config
-    ├── root file system  rootfs readonlyfs mounts devices mask_paths readonly_paths rootfs_propagation …
+    ├── root file system  rootfs root_overlay readonlyfs mounts devices mask_paths readonly_paths …
     ├── namespaces        namespaces uid_mappings gid_mappings time_offsets hostname domainname sysctl
     ├── network           networks routes net_devices
     ├── resources         resources cgroup_path cgroup_parent cgroup_manager systemd_properties …
@@ -127,6 +127,31 @@ class Mount(oci.Mount):
     """
 
     label: str = ""
+
+
+class RootOverlay(Value):
+    """Directories of which an overlay becomes the container's ``/``.
+
+    It is mounted where the container alone sees it, and is gone with the container's last process.  One
+    directory alone, in ``lower`` or in ``upper``, is the root as it is, to read only or to write.
+
+    Fields:
+        lower: absolute host paths of directories that are only read, the topmost first.  A file in one hides
+            those below; a device 0:0 takes away the one below (overlayfs's whiteouts).
+        upper: directory that takes every change; empty for a root that nobody can write to.
+        work: empty directory beside ``upper``, on the same mount, for the kernel; empty where ``lower`` is.
+        mapped: whether the files' owners are the container's ids, in a user namespace too: idmapped mounts
+            translate them.  False says that they are the host's ids already.
+
+    Source: Linux's Documentation/filesystems/overlayfs.rst; mount_setattr(2), MOUNT_ATTR_IDMAP.
+    """
+
+    json_case = "snake"
+
+    lower: tuple[str, ...]
+    upper: str = ""
+    work: str = ""
+    mapped: bool = True
 
 
 class Device(oci.Device):
@@ -292,6 +317,8 @@ class Config(Value):
         copy_on_write: whether ``/`` is a view of ``rootfs`` in which every change goes to memory and vanishes
             with the container (an overlay; rootfs itself is never written). In an OCI document: the
             annotation ``io.pierhead.rootfs.copy-on-write`` with the value ``true``.
+        root_overlay: directories whose overlay becomes ``/`` instead, mounted on ``rootfs`` (an empty
+            directory, which any number of containers may share); None for none.
         readonlyfs: whether ``/`` is read-only (mounts on it keep their own mode).
         no_pivot_root: move the root's mount over ``/`` and chroot instead of pivot_root(2); for a host that
             runs from a ramfs, which the kernel cannot pivot away from.  Weaker: the old root stays mounted
@@ -361,6 +388,7 @@ class Config(Value):
 
     rootfs: str
     copy_on_write: bool = False
+    root_overlay: RootOverlay | None = None
     readonlyfs: bool = False
     no_pivot_root: bool = False
     pivot_dir: str = ""

@@ -20,6 +20,7 @@ from pierhead.runtime.handshake import Handshake, LaunchFailed
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
 from pierhead.runtime.plan.launch import LaunchView
+from pierhead.runtime.plan.mounts import MAPPING_SLOT
 from pierhead.runtime.plan.namespaces import PROC_NAMES
 from pierhead.runtime.recipe import Recipe, process_of, recipe_for
 from pierhead.runtime.state import ContainerState, StateDirectory, claim
@@ -27,6 +28,7 @@ from pierhead.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pierhead.oci.runtime import IDMapping
     from pierhead.runtime.container import Container
     from pierhead.runtime.launcher import Launched
     from pierhead.runtime.plan.launchplan import LaunchPlan
@@ -274,7 +276,10 @@ class _Creation:
             given[view.device_slot] = given["cgroup"]
         for slot in plan.slots:
             if slot.name.startswith("mapping "):
-                given[slot.name] = self._open(self._mapping(int(slot.name.removeprefix("mapping "))))
+                mount = self._config.mounts[int(slot.name.removeprefix("mapping "))]
+                given[slot.name] = self._mapping(mount.uid_mappings, mount.gid_mappings)
+            elif slot.name == MAPPING_SLOT:
+                given[slot.name] = self._mapping()
 
     def _add_monitor(self, given: dict[str, int], header: "dict[str, Argument]") -> None:
         header["exit_name"] = state.EXIT_RECORD
@@ -282,14 +287,12 @@ class _Creation:
         header["attach"] = "attach"
         given["attach"] = self._open(status.make_listener(self._directory, state.ATTACH))
 
-    def _mapping(self, number: int) -> int:
-        """A user namespace with the id maps of a mount."""
+    def _mapping(self, uids: "tuple[IDMapping, ...]" = (), gids: "tuple[IDMapping, ...]" = ()) -> int:
+        """A user namespace with these id maps, or the container's."""
         from pierhead.runtime.idmaps import open_user_namespace
 
-        mount = self._config.mounts[number]
-        return open_user_namespace(
-            mount.uid_mappings or self._config.uid_mappings, mount.gid_mappings or self._config.gid_mappings
-        )
+        config = self._config
+        return self._open(open_user_namespace(uids or config.uid_mappings, gids or config.gid_mappings))
 
     def _open(self, fd: int) -> int:
         self._opened.append(fd)

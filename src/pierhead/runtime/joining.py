@@ -76,7 +76,9 @@ class Joining:
         except (FileNotFoundError, ProcessLookupError):
             raise self._stopped() from None
         try:
-            process = resolve.resolve_process(self._config, wanted, root_fd)
+            process = resolve.resolve_process(
+                self._config, wanted, lambda path: files.read_text_in_root(root_fd, path)
+            )
         finally:
             os.close(root_fd)
         return resolve.resolve_seccomp(self._config, process), process

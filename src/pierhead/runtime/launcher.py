@@ -10,7 +10,7 @@ import _socket
 import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
-from pierhead.linux import cgroupfs, files, process
+from pierhead.linux import cgroupfs, facts, files, process
 from pierhead.runtime import resolve, state, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
 from pierhead.runtime.handshake import Handshake
@@ -151,6 +151,7 @@ def make_view(
         device_program=compile_devices,
         trace=request.trace,
         rootless=os.geteuid() != 0,
+        kernel=facts.kernel_version(),
     )
 
 

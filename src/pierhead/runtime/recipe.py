@@ -9,7 +9,7 @@ import os
 
 from pierhead import jsontext
 from pierhead.errors import InvalidInput, NotFound, Unsupported
-from pierhead.linux import facts
+from pierhead.linux import facts, files
 from pierhead.runtime import resolve
 from pierhead.runtime.config import Config, ProcessSpec, config_to_document
 from pierhead.runtime.plan.launch import LaunchView, plan_container
@@ -109,12 +109,29 @@ def process_of(config: Config) -> ProcessSpec:
 def _resolve(config: Config) -> tuple[str, ProcessSpec]:
     wanted = process_of(config)
     rootfs = os.path.realpath(config.rootfs)
+    opened: list[int] = []
     try:
-        root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.append(_open_directory("rootfs", rootfs, config.rootfs))
+        overlay = config.root_overlay
+        if overlay is None:
+            return rootfs, resolve.resolve_process(
+                config, wanted, lambda path: files.read_text_in_root(opened[0], path)
+            )
+        from pierhead.linux.layers import read_text_in_layers
+
+        layers = (overlay.upper, *overlay.lower) if overlay.upper else overlay.lower
+        opened += (_open_directory("layer", layer, layer) for layer in layers)
+
+        return rootfs, resolve.resolve_process(
+            config, wanted, lambda path: read_text_in_layers(opened[1:], path)
+        )
+    finally:
+        files.close_all(opened)
+
+
+def _open_directory(what: str, path: str, given: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise NotFound(f"rootfs {config.rootfs}: {reason}", code="rootfs-missing") from None
-    try:
-        return rootfs, resolve.resolve_process(config, wanted, root_fd)
-    finally:
-        os.close(root_fd)
+        raise NotFound(f"{what} {given}: {reason}", code=f"{what}-missing") from None

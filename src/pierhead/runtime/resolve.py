@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pierhead.oci.runtime import Seccomp, User
     from pierhead.runtime.filters import Filter
+    from pierhead.runtime.users import Reader
 
 _INHERITED = (
     "capabilities",
@@ -33,16 +34,16 @@ _INHERITED = (
 )
 
 
-def resolve_process(config: Config, wanted: ProcessSpec, root_fd: int | None) -> ProcessSpec:
+def resolve_process(config: Config, wanted: ProcessSpec, find_text: Reader | None) -> ProcessSpec:
     """The process with numbers for names and the container's values for what it leaves open.
 
     Args:
         config: the container's.
         wanted: as it was asked for.
-        root_fd: the container's root, for its passwd and group files; None when it cannot be read.
+        find_text: reads the container's passwd and group files; None when its root cannot be read.
     """
     extra = config.additional_groups if wanted.additional_groups is None else wanted.additional_groups
-    account = find_account(root_fd, wanted.user, extra)
+    account = find_account(find_text, wanted.user, extra)
     changes: dict[str, Any] = {
         name: getattr(config, name) for name in _INHERITED if getattr(wanted, name) is None
     }

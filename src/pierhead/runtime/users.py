@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 
 from pierhead.errors import InvalidInput, OperationFailed
-from pierhead.linux import files
 from pierhead.oci.runtime import User
 from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    Reader = Callable[[str], str | None]
+    """A file's text by its path in the container; None where there is no such file."""
 
 _ID_MAX = 2**32 - 2
 _ID_DIGITS = 10
@@ -28,11 +30,13 @@ class Account(Value):
     home: str
 
 
-def find_account(root_fd: int | None, wanted: User | str, extra_groups: tuple[int | str, ...]) -> Account:
+def find_account(
+    find_text: Reader | None, wanted: User | str, extra_groups: tuple[int | str, ...]
+) -> Account:
     """Ids, groups and home directory of a user.
 
     Args:
-        root_fd: the container's root; None when it cannot be read.
+        find_text: gives the text of a file of the container's; None when its root cannot be read.
         wanted: ids, or ``user[:group]`` with names or numbers.
         extra_groups: further groups, names or numbers.
 
@@ -42,10 +46,10 @@ def find_account(root_fd: int | None, wanted: User | str, extra_groups: tuple[in
     """
 
     def read(path: str) -> str:
-        if root_fd is None:
+        if find_text is None:
             return ""
         try:
-            return files.read_text_in_root(root_fd, path) or ""
+            return find_text(path) or ""
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
             raise OperationFailed(

@@ -30,6 +30,7 @@ CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
 FREEZER_STATES = ("", "frozen", "thawed")
 NETWORK_TYPES = ("loopback", "veth")
 
+_LAYERS_MOST = 500  # overlayfs's own limit, OVL_MAX_STACK
 _NO_ID = 2**32 - 1
 _ID_DIGITS = 10
 _SIGNAL_MAX = 64
@@ -161,7 +162,40 @@ def check_networks(config: Config) -> None:
         _check_route(route, f"$.routes[{index}]")
 
 
-CONFIG_CHECKS = (check_own_words, check_users, check_networks)
+def check_root_overlay(config: Config) -> None:
+    """The layers can be told apart, and changes have their two directories."""
+    overlay = config.root_overlay
+    if overlay is None:
+        return
+    path = "$.root_overlay"
+    if config.copy_on_write:
+        raise invalid("cannot be together with copy_on_write", path)
+    least = 0 if overlay.upper else 1
+    if not least <= len(overlay.lower) <= _LAYERS_MOST:
+        message = f"expected {least} to {_LAYERS_MOST} directories, found {len(overlay.lower)}"
+        raise invalid(message, f"{path}.lower")
+    named = [(f"{path}.lower[{index}]", each) for index, each in enumerate(overlay.lower)]
+    if overlay.upper or overlay.work:
+        named.append((f"{path}.upper", overlay.upper))
+    if overlay.lower and (overlay.upper or overlay.work):
+        named.append((f"{path}.work", overlay.work))
+    elif overlay.work:
+        raise invalid("has no use without lower", f"{path}.work")
+    seen: list[str] = []
+    for where, directory in named:
+        check_text(directory, where)
+        if not directory.startswith("/"):
+            raise invalid(f"expected an absolute path, found {directory!r}", where)
+        if directory.rstrip("/") in seen:
+            raise invalid(f"{directory} is there already", where)
+        seen.append(directory.rstrip("/"))
+    if overlay.work:
+        upper, work = (f"{directory.rstrip('/')}/" for directory in (overlay.upper, overlay.work))
+        if upper.startswith(work) or work.startswith(upper):
+            raise invalid("upper and work may not be one inside the other", f"{path}.work")
+
+
+CONFIG_CHECKS = (check_own_words, check_users, check_networks, check_root_overlay)
 
 
 def _check_user(process: ProcessSpec, path: str) -> None:

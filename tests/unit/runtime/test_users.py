@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.errors import InvalidInput
+from pierhead.linux.files import read_text_in_root
 from pierhead.oci.runtime import User
 from pierhead.runtime.users import find_account
 
@@ -30,7 +31,7 @@ def find(tmp_path: Path) -> Iterator[Find]:
     def search(wanted: User | str, *groups: int | str, passwd: str = PASSWD, group: str = GROUP) -> User:
         (tmp_path / "etc/passwd").write_text(passwd)
         (tmp_path / "etc/group").write_text(group)
-        return find_account(fd, wanted, groups).user
+        return find_account(lambda path: read_text_in_root(fd, path), wanted, groups).user
 
     yield search
     os.close(fd)

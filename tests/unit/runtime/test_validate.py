@@ -9,7 +9,7 @@ import pytest
 from pierhead.errors import InvalidInput
 from pierhead.oci import numbers
 from pierhead.oci import runtime as oci
-from pierhead.runtime.config import Config, Device, Mount, Network, ProcessSpec, Route
+from pierhead.runtime.config import Config, Device, Mount, Network, ProcessSpec, RootOverlay, Route
 from pierhead.runtime.plan import seccomp
 from pierhead.runtime.validate import check_config, check_process_spec
 
@@ -25,6 +25,11 @@ def veth(**fields: Any) -> dict[str, Any]:
 def route(**fields: Any) -> dict[str, Any]:
     """The change that makes one route."""
     return {"routes": (Route(**fields),)}
+
+
+def overlay(*lower: str, **fields: Any) -> dict[str, Any]:
+    """The change that makes the root an overlay."""
+    return {"root_overlay": RootOverlay(lower=lower, **fields)}
 
 
 def process(**fields: Any) -> dict[str, Any]:
@@ -55,6 +60,20 @@ def process(**fields: Any) -> dict[str, Any]:
             {"devices": (Device(path="d", type="c"),)},
             "$.devices[0].path: expected an absolute path, found 'd'",
         ),
+        (overlay(), "$.root_overlay.lower: expected 1 to 500 directories, found 0"),
+        (overlay(*map(str, range(501))), "$.root_overlay.lower: expected 1 to 500 directories, found 501"),
+        (overlay("/a", "b"), "$.root_overlay.lower[1]: expected an absolute path, found 'b'"),
+        (overlay("/a\0"), "$.root_overlay.lower[0]: contains a NUL character"),
+        (overlay("/a", "/b", "/a/"), "$.root_overlay.lower[2]: /a/ is there already"),
+        (overlay("/a", upper="/b"), "$.root_overlay.work: expected an absolute path, found ''"),
+        (overlay("/a", work="/b"), "$.root_overlay.upper: expected an absolute path, found ''"),
+        (overlay(upper="/a", work="/b"), "$.root_overlay.work: has no use without lower"),
+        (overlay(upper="a"), "$.root_overlay.upper: expected an absolute path, found 'a'"),
+        (overlay("/a", upper="/a", work="/b"), "$.root_overlay.upper: /a is there already"),
+        (overlay("/a", upper="/b", work="/b"), "$.root_overlay.work: /b is there already"),
+        (overlay("/a", upper="/b", work="/b/c"), "$.root_overlay.work: upper and work may not be one inside"),
+        (overlay("/a", upper="/b/c", work="/b"), "$.root_overlay.work: upper and work may not be one inside"),
+        ({**overlay("/a"), "copy_on_write": True}, "$.root_overlay: cannot be together with copy_on_write"),
         # what OCI documents say too, under the library's names
         ({"mask_paths": ("\0",)}, "$.mask_paths[0]: contains a NUL character"),
         ({"namespaces": (), "networks": ()}, "$.mounts: needs a mount namespace"),
@@ -189,6 +208,10 @@ def test_wrong_configurations(changes: dict[str, Any], message: str) -> None:
             hairpin_mode=True,
             host_interface_name="veth1",
         ),
+        overlay("/a"),
+        overlay(upper="/a"),
+        overlay("/a", "/b", upper="/box/fs", work="/box/work", mapped=False),
+        overlay("/a", upper="/box", work="/box-work"),
         route(gateway="172.17.0.1"),
         route(destination="fd01::/64", interface_name="eth0"),
     ],

@@ -49,6 +49,7 @@ class LaunchView(Value):
         device_program: compiles device rules for v2.
         trace: report how long each operation took.
         rootless: the stage has no rights over mounts on the host.
+        kernel: Linux's version; only an overlay of layers depends on it.
     """
 
     hierarchies: Hierarchies
@@ -68,6 +69,7 @@ class LaunchView(Value):
     device_program: Callable[[tuple[DeviceRule, ...]], bytes] | None = None
     trace: bool = False
     rootless: bool = False
+    kernel: tuple[int, int] = (0, 0)
 
 
 def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchPlan:
@@ -78,6 +80,9 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         process: resolved: its user is numbers, nothing in it is None that the configuration decides.
         view: the rest.
     """
+    in_user_namespace = any(item.type == "user" for item in config.namespaces)
+    privileged = in_user_namespace and not view.rootless
+    root = _root(config, view, privileged=privileged)
     spaces = namespaces.plan_namespaces(
         config.namespaces,
         config.time_offsets,
@@ -85,15 +90,9 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         meet_launcher=view.launcher_places or process.oom_score_adj is not None,
         user_first=view.user_first,
         root=(_first_id(config.uid_mappings), _first_id(config.gid_mappings)),
+        before=root.joiner,
     )
-    if "mount" not in spaces.new:
-        raise InvalidInput(
-            "a container needs a mount namespace of its own",
-            path="$.linux.namespaces",
-            code="no-mount-namespace",
-        )
-    in_user_namespace = "user" in spaces.new or "user" in spaces.joined
-    privileged = in_user_namespace and not view.rootless
+    _check_mount_namespace(spaces.new)
     mount_plan = mounts.plan_mounts(
         config,
         mounts.MountView(
@@ -105,6 +104,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
     )
     operations = (
         *_device_program(config, view),
+        *root.stage,
         *mount_plan.stage,
         *spaces.joiner,
         *spaces.opening,
@@ -112,7 +112,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         Operation(name="umask", arguments=(0,), why="modes below are meant as they are written"),
         *plan_keyring(config, process),
         *_networks(config, spaces.new),
-        *mounts.plan_root(config, view.parent_mount, view.scratch, privileged=privileged),
+        *mounts.plan_root(config, view.parent_mount, root),
         *mount_plan.init,
         *devices.plan_devices(config, bind=in_user_namespace),
         *plan_terminal_or_streams(process, view, new_root=True),
@@ -126,7 +126,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
     )
     plan = LaunchPlan(
         operations=operations,
-        slots=list_slots(view, *spaces.slots, *mount_plan.slots),
+        slots=list_slots(view, *spaces.slots, *root.slots, *mount_plan.slots),
         clone_flags=spaces.clone_flags,
         joiner=bool(spaces.joiner),
         into_cgroup=view.into_cgroup,
@@ -136,6 +136,23 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         trace=view.trace,
     )
     return assemble(plan)
+
+
+def _check_mount_namespace(new: frozenset[str]) -> None:
+    if "mount" not in new:
+        raise InvalidInput(
+            "a container needs a mount namespace of its own",
+            path="$.linux.namespaces",
+            code="no-mount-namespace",
+        )
+
+
+def _root(config: Config, view: LaunchView, *, privileged: bool) -> mounts.RootPlan:
+    if config.root_overlay is None:
+        return mounts.choose_root(config, view.scratch, privileged=privileged)
+    from pierhead.runtime.plan.rootoverlay import plan_root_overlay
+
+    return plan_root_overlay(config, config.root_overlay, rootless=view.rootless, kernel=view.kernel)
 
 
 def _first_id(mappings: tuple[IDMapping, ...]) -> int:

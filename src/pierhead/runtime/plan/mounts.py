@@ -34,7 +34,7 @@ class MountView(Value):
         hierarchies: of the machine, for a ``cgroup`` mount.
         cgroup_directories: the container's own cgroup by hierarchy mount point; empty without cgroups.
         new_namespaces: by type.
-        privileged: whether root and binds are opened by the stage, with the host's rights (a user namespace).
+        privileged: whether binds are opened by the stage, with the host's rights (a user namespace).
     """
 
     hierarchies: Hierarchies
@@ -52,16 +52,59 @@ class MountPlan(Value):
 
 
 ROOT_SLOT = "root tree"
+"""The root, opened or made with the host's rights for the init process of a user namespace."""
+
+MAPPING_SLOT = "root mapping"
+"""A user namespace with the container's maps, for the owners of layers."""
 
 
-def plan_root(config: Config, parent_mount: str, scratch: str, *, privileged: bool) -> tuple[Operation, ...]:
+class RootPlan(Value):
+    """How the container's root comes to be.
+
+    Fields:
+        stage: operations of the stage.
+        joiner: operations of the joiner, before any other of it; empty where none is needed.
+        init: operations of the init process, right before the root.
+        slots: descriptors that they name.
+        root: what the operation ``root`` takes: the name of a slot or "", and a path.
+        readonly: whether the root has to be made read-only before anything is mounted on it.
+    """
+
+    stage: tuple[Operation, ...] = ()
+    joiner: tuple[Operation, ...] = ()
+    init: tuple[Operation, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    root: tuple[str, str]
+    readonly: bool = False
+
+
+def choose_root(config: Config, scratch: str, *, privileged: bool) -> RootPlan:
+    """A root that is one directory.
+
+    Args:
+        config: the configuration.
+        scratch: a directory of the host on which a copy-on-write view is built, in our mount namespace only.
+        privileged: whether the stage opens it, with the host's rights.
+    """
+    if config.copy_on_write:
+        return RootPlan(init=tuple(_copy_on_write(config.rootfs, scratch)), root=("", f"{scratch}/root"))
+    if not privileged:
+        return RootPlan(root=("", config.rootfs))
+    why = "the directories above the root need not let the user namespace's root in"
+    arguments = (ROOT_SLOT, config.rootfs, _RECURSIVE, "", 0)
+    opened = Operation(name="open_tree", arguments=arguments, place=STAGE, why=why)
+    return RootPlan(
+        stage=(opened,), slots=(Slot(name=ROOT_SLOT, kind="made"),), root=(ROOT_SLOT, config.rootfs)
+    )
+
+
+def plan_root(config: Config, parent_mount: str, root: RootPlan) -> tuple[Operation, ...]:
     """The root as a mount that can be pivoted into.
 
     Args:
         config: the configuration.
         parent_mount: where the mount stands that holds the rootfs; it may not be shared (pivot_root(2)).
-        scratch: a directory of the host on which a copy-on-write view is built, in our mount namespace only.
-        privileged: whether ``plan_root_tree`` has it opened by the stage.
+        root: how it comes to be.
     """
     flags = mountoptions.PROPAGATION.get(config.rootfs_propagation or "rslave")
     if flags is None:
@@ -79,20 +122,13 @@ def plan_root(config: Config, parent_mount: str, scratch: str, *, privileged: bo
         why = "the kernel refuses to pivot out of a shared mount"
         arguments = (parent_mount, mountoptions.MS_PRIVATE)
         operations.append(Operation(name="propagation", arguments=arguments, why=why))
-    rootfs = config.rootfs
-    if config.copy_on_write:
-        operations += _copy_on_write(rootfs, scratch)
-        rootfs = f"{scratch}/root"
-    tree = ROOT_SLOT if privileged and not config.copy_on_write else ""
+    operations += root.init
     why = "the new root has to be a mount; from here on paths are resolved beneath it"
-    operations.append(Operation(name="root", arguments=(tree, rootfs), why=why))
+    operations.append(Operation(name="root", arguments=root.root, why=why))
+    if root.readonly:
+        why = "a layer that others use too: nothing may be made in it, not even a place for a mount"
+        operations.append(Operation(name="remount", arguments=("/", 0, mountoptions.RDONLY, 0, 0), why=why))
     return tuple(operations)
-
-
-def _plan_root_tree(config: Config) -> Operation:
-    why = "the directories above the root need not let the user namespace's root in"
-    arguments = (ROOT_SLOT, config.rootfs, _RECURSIVE, "", 0)
-    return Operation(name="open_tree", arguments=arguments, place=STAGE, why=why)
 
 
 def _copy_on_write(lower: str, scratch: str) -> Iterator[Operation]:
@@ -126,9 +162,6 @@ def plan_mounts(config: Config, view: MountView) -> MountPlan:
     stage: list[Operation] = []
     init: list[Operation] = []
     slots: list[Slot] = []
-    if view.privileged and not config.copy_on_write:
-        stage.append(_plan_root_tree(config))
-        slots.append(Slot(name=ROOT_SLOT, kind="made"))
     for number, mount in enumerate(config.mounts):
         path = f"$.mounts[{number}]"
         options = parse_options(mount.options)

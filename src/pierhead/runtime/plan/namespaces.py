@@ -70,6 +70,7 @@ def plan_namespaces(
     meet_launcher: bool = False,
     user_first: bool = False,
     root: tuple[int, int] = (0, 0),
+    before: tuple[Operation, ...] = (),
 ) -> NamespacePlan:
     """Clone flags, the joiner's operations and the init process's first ones.
 
@@ -81,17 +82,19 @@ def plan_namespaces(
         user_first: a user namespace is joined before the others: the launcher has rights only there.  A
             privileged launcher joins it last: others may belong to namespaces above it.
         root: user and group in a user namespace that set the container up.
+        before: what the joiner does first, with the launcher's rights.
     """
     joined = {item.type: item.path for item in namespaces if item.path}
     new = frozenset(item.type for item in namespaces if not item.path)
     unknown = [item.type for item in namespaces if item.type not in NAMESPACES]
     if unknown:
         raise InvalidInput(f"there is no namespace type {unknown[0]!r}", path="$.linux.namespaces")
-    needs_joiner = bool(joined) or "time" in new
+    needs_joiner = bool(joined or before) or "time" in new
     flags = sum(NAMESPACES[kind] for kind in new if kind not in ("cgroup", "time"))
     joiner: list[Operation] = []
     if needs_joiner:
-        joiner = [*_joins(joined, user_first=user_first), *_made_by_joiner(joined, new, time_offsets, root)]
+        joiner = [*before, *_joins(joined, user_first=user_first)]
+        joiner += _made_by_joiner(joined, new, time_offsets, root)
         flags &= ~NAMESPACES["user"]
     slots = tuple(Slot(name=f"{kind} namespace", kind="open", path=path) for kind, path in joined.items())
     return NamespacePlan(
