@@ -235,6 +235,31 @@ def test_the_root_directory_is_the_parents(snapshotter: Snapshotter) -> None:
     assert (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (0o1750, 12, 34)
 
 
+def test_shifted_copies(snapshotter: Snapshotter) -> None:
+    """A copy with other owners is a snapshot of its own, whiteouts included."""
+    commit_layer(snapshotter, "one", files={"a": "1", "gone": "1"})
+    commit_layer(snapshotter, "two", "one", files={"b": "2"}, removed=("gone",))
+
+    def owners(uid: int, gid: int) -> tuple[int, int]:
+        return uid + 100_000, gid + 200_000
+
+    snapshotter.shift("one", "one-shifted", owners)
+    snapshotter.shift("two", "two-shifted", owners, parent="one-shifted")
+    with pytest.raises(Conflict, match="there is a snapshot two-shifted already"):
+        snapshotter.shift("two", "two-shifted", owners, parent="one-shifted")
+    with pytest.raises(NotFound, match="there is no snapshot nothing"):
+        snapshotter.shift("nothing", "more", owners)
+    snapshotter.prepare("box", "one")
+    with pytest.raises(Conflict, match="box is not committed"):
+        snapshotter.shift("box", "more", owners)
+    with shown(snapshotter.prepare("shifted", "two-shifted")) as root:
+        assert read_files(root) == {"a": "1", "b": "2"}
+        for path in (root, root / "a", root / "b"):
+            assert (path.stat().st_uid, path.stat().st_gid) == (100_000, 200_000)
+    names = {info.name for info in snapshotter.walk()}
+    assert names == {"one", "two", "one-shifted", "two-shifted", "box", "shifted"}
+
+
 def test_it_is_found_again(snapshotter: Snapshotter) -> None:
     """Another process finds what one left."""
     commit_layer(snapshotter, "one", files={"a": "1"})

@@ -109,7 +109,7 @@ def test_a_copy_is_the_same(tmp_path: Path) -> None:
 
 
 def test_a_copy_with_other_owners(tmp_path: Path) -> None:
-    """Owners are changed, and nothing that a change of owner takes away is lost."""
+    """Owners are changed, those in attributes too, and what a change of owner takes away is not lost."""
     source = make_strange(tmp_path / "source")
     target = copied(source, tmp_path / "target", lambda uid, gid: (uid + 100_000, gid + 200_000))
     for old in (source, *source.rglob("*")):
@@ -117,7 +117,10 @@ def test_a_copy_with_other_owners(tmp_path: Path) -> None:
         about = old.lstat()
         assert (new.st_uid, new.st_gid) == (about.st_uid + 100_000, about.st_gid + 200_000)
         assert new.st_mode == about.st_mode
-    assert os.getxattr(target / "program", "security.capability") == CAPABILITY
+    shown = os.getxattr(target / "program", "security.capability")
+    assert shown == b"\1\0\0\3" + CAPABILITY[4:] + (100_000).to_bytes(4, "little")
+    ids = os.getxattr(target / "listed", "system.posix_acl_access")
+    assert ids == ACCESS_LIST.replace((1000).to_bytes(4, "little"), (101_000).to_bytes(4, "little"))
 
 
 def make_deep(root: Path, depth: int) -> None:

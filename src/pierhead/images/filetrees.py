@@ -11,15 +11,15 @@ import errno
 import fcntl
 import os
 import stat
+import struct
 
 from pierhead.images.snapshots import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
-    Owners = Callable[[int, int], tuple[int, int]]
-    """The user and group that a copy has, by those of its original."""
+    from pierhead.images.snapshots import Owners
 
 _BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,6 +29,10 @@ _READ_BYTES = 1 << 20
 _CANNOT_SHARE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """What copying inside the file system gives where it cannot do that."""
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
+_CAPABILITY_V2, _CAPABILITY_V3 = struct.Struct("<5I"), struct.Struct("<6I")
+_REVISION_MASK, _REVISION_3 = 0xFF000000, 0x03000000
+_ACL_ENTRY, _ACL_HEADER_BYTES = struct.Struct("<HHI"), 4
+_ACL_USER, _ACL_GROUP = 2, 8
 _DEPTH_MAX = 100
 """Directories in each other that are removed where they are.  A move costs more."""
 
@@ -176,6 +180,19 @@ def _rmdir(directory: int, name: str) -> bool:
 # Copying
 
 
+def copy_directory(source: str, target: str, owners: Owners | None = None) -> None:
+    """As ``copy_tree``, by paths."""
+    source_fd = os.open(source, _DIRECTORY)
+    try:
+        target_fd = os.open(target, _DIRECTORY)
+        try:
+            copy_tree(source_fd, target_fd, owners)
+        finally:
+            os.close(target_fd)
+    finally:
+        os.close(source_fd)
+
+
 def copy_tree(source_fd: int, target_fd: int, owners: Owners | None = None) -> None:
     """The target, an empty directory, is what the source is.
 
@@ -321,8 +338,34 @@ class _Copying:
             os.chmod(new, stat.S_IMODE(about.st_mode))
         for attribute in os.listxattr(old, follow_symlinks=follow):
             value = os.getxattr(old, attribute, follow_symlinks=follow)
+            if self._owners:
+                value = _with_owners(attribute, value, self._owners)
             os.setxattr(new, attribute, value, follow_symlinks=follow)
         os.utime(new, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=follow)
+
+
+def _with_owners(attribute: str, value: bytes, owners: Owners) -> bytes:
+    """An extended attribute whose ids are those that ``owners`` gives for them.
+
+    Capabilities of a file count in the user namespace of which its third version names the root.
+    Source: capabilities(7), "File capability extended attribute versioning"; linux/capability.h,
+    posix_acl_xattr.h.
+    """
+    if attribute == "security.capability" and len(value) == _CAPABILITY_V2.size:
+        magic, *sets = _CAPABILITY_V2.unpack(value)
+        flags = magic & ~_REVISION_MASK
+        return _CAPABILITY_V3.pack(_REVISION_3 | flags, *sets, owners(0, 0)[0])
+    if attribute in ("system.posix_acl_access", "system.posix_acl_default"):
+        entries = list(_ACL_ENTRY.iter_unpack(value[_ACL_HEADER_BYTES:]))
+        shifted = [(tag, rights, _acl_id(tag, number, owners)) for tag, rights, number in entries]
+        return value[:_ACL_HEADER_BYTES] + b"".join(_ACL_ENTRY.pack(*entry) for entry in shifted)
+    return value
+
+
+def _acl_id(tag: int, number: int, owners: Owners) -> int:
+    if tag == _ACL_USER:
+        return owners(number, 0)[0]
+    return owners(0, number)[1] if tag == _ACL_GROUP else number
 
 
 def _step(directory: int, name: str) -> int:

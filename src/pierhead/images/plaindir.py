@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from pierhead.errors import Conflict
-from pierhead.images.filetrees import copy_tree
+from pierhead.images.filetrees import copy_directory
 from pierhead.images.snapshotindex import IndexedSnapshotter
 from pierhead.images.snapshots import Mount
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pierhead.images.snapshotindex import Row
 
 _ROOT_MODE = 0o755
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class PlainSnapshotter(IndexedSnapshotter):
@@ -37,7 +36,7 @@ class PlainSnapshotter(IndexedSnapshotter):
             os.mkdir(f"{directory}/fs", _ROOT_MODE)
             os.chmod(f"{directory}/fs", _ROOT_MODE)
             if parent:
-                _copy(self._index.layers(parent)[0], f"{directory}/fs")
+                copy_directory(self._index.layers(parent)[0], f"{directory}/fs")
 
         self._index.add(key, "active", parent, fill, slowly=bool(parent))
         return self.mounts(key)
@@ -54,15 +53,3 @@ class PlainSnapshotter(IndexedSnapshotter):
                 raise Conflict(message, code="snapshot-has-parent")
 
         self._index.commit(name, key, parent, check)
-
-
-def _copy(source: str, target: str) -> None:
-    source_fd = os.open(source, _DIRECTORY)
-    try:
-        target_fd = os.open(target, _DIRECTORY)
-        try:
-            copy_tree(source_fd, target_fd)
-        finally:
-            os.close(target_fd)
-    finally:
-        os.close(source_fd)

@@ -26,7 +26,7 @@ import threading
 import time
 
 from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable, Unsupported
-from pierhead.images.filetrees import count_tree, remove_tree
+from pierhead.images.filetrees import copy_directory, count_tree, remove_tree
 from pierhead.images.snapshots import SnapshotInfo, Usage, check_name
 from pierhead.linux import mounts as calls
 from pierhead.values import Value
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-    from pierhead.images.snapshots import Kind, Mount
+    from pierhead.images.snapshots import Kind, Mount, Owners
 
 _VERSION = 1
 _PATIENCE_S = 60.0
@@ -174,7 +174,7 @@ class SnapshotIndex:
 
         Args:
             name: new.
-            kind: active or view.
+            kind: active, view, or committed from the start (slowly).
             parent: empty for none.
             fill: puts into the directory (a path) what it begins with; None for one without a directory.
             slowly: filling takes a while, during which others are not held up.
@@ -203,6 +203,8 @@ class SnapshotIndex:
             try:
                 with _explained(self.root):
                     fill(prepared)
+                    if kind == "committed":
+                        calls.syncfs(lock_fd)
             except OperationFailed:
                 self._check_parent(parent)  # that it is gone meanwhile says more
                 raise
@@ -395,6 +397,18 @@ class IndexedSnapshotter:
         check_name(parent, "parent")
         self._index.add(key, "view", parent)
         return self.mounts(key)
+
+    def shift(self, name: str, shifted: str, owners: Owners, *, parent: str = "") -> None:
+        """See ``Snapshotter``."""
+        check_name(shifted)
+
+        def fill(directory: str) -> None:
+            os.mkdir(f"{directory}/fs", 0o700)
+            copy_directory(self._index.layers(name)[0], f"{directory}/fs", owners)
+
+        if self._index.get(name).kind != "committed":
+            raise Conflict(f"the snapshot {name} is not committed", code="snapshot-not-committed")
+        self._index.add(shifted, "committed", parent, fill, slowly=True)
 
     def remove(self, name: str) -> None:
         """See ``Snapshotter``."""

@@ -28,10 +28,12 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Literal, Protocol
 
     Kind = Literal["active", "view", "committed"]
+    Owners = Callable[[int, int], tuple[int, int]]
+    """The user and group that a copy of a file has, by those of the original."""
 else:
     Protocol = object
 
@@ -127,6 +129,22 @@ class Snapshotter(Protocol):
         Raises:
             Conflict: the name is taken; or a parent is given that this one cannot have.
             NotFound: there is no such key, or no such parent.
+        """
+
+    def shift(self, name: str, shifted: str, owners: Owners, *, parent: str = "") -> None:
+        """A copy of a committed snapshot is committed too, with other owners.
+
+        For a user namespace, where the kernel or the file system cannot map owners by mounts.
+
+        Args:
+            name: of the original.
+            shifted: of the copy.
+            owners: gives the copy's user and group for those of the original.
+            parent: what the copy lies upon; one that was shifted in the same way.
+
+        Raises:
+            Conflict: the name is taken, or one of them is not committed.
+            NotFound: there is no such snapshot.
         """
 
     def remove(self, name: str) -> None:
