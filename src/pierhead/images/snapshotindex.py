@@ -206,7 +206,8 @@ class SnapshotIndex:
                     if kind == "committed":
                         calls.syncfs(lock_fd)
             except OperationFailed:
-                self._check_parent(parent)  # that it is gone meanwhile says more
+                if parent:
+                    self._check_parent(parent)  # that it is gone meanwhile says more
                 raise
             with self.changing():
                 self._check_new(name, parent)
