@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -172,3 +173,26 @@ def test_only_directories_are_removed(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotADirectoryError):
         remove_tree(str(root / name))
     assert (root / name).exists()
+
+
+def test_several_remove_one_tree(tmp_path: Path) -> None:
+    """Nobody minds that another one has been quicker, and nothing is left."""
+    root = tmp_path / "root"
+    make_deep(root, DEPTH)
+    for number in range(15):
+        make_strange(root / f"sub{number % 5}/tree{number}")
+    errors: list[BaseException] = []
+
+    def remove() -> None:
+        try:
+            remove_tree(str(root))
+        except BaseException as error:  # noqa: BLE001 - it is looked at below
+            errors.append(error)
+
+    threads = [threading.Thread(target=remove) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert not root.exists()

@@ -114,14 +114,10 @@ def remove_tree(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        while _empty(top, top, 0):
+        while _empty(top, top, 0) or not _rmdir(None, path):
             pass
     finally:
         os.close(top)
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return
 
 
 def _empty(directory: int, top: int, depth: int) -> bool:
@@ -131,8 +127,7 @@ def _empty(directory: int, top: int, depth: int) -> bool:
         if _unlink(directory, name) or _rmdir(directory, name):
             continue
         if depth == _DEPTH_MAX:
-            os.rename(name, f"moved-{os.urandom(8).hex()}", src_dir_fd=directory, dst_dir_fd=top)
-            came = True
+            came |= _move(directory, name, top)
             continue
         entered = _enter(directory, name)
         if entered >= 0:
@@ -142,6 +137,14 @@ def _empty(directory: int, top: int, depth: int) -> bool:
                 os.close(entered)
             _rmdir(directory, name)
     return came
+
+
+def _move(directory: int, name: str, top: int) -> bool:
+    try:
+        os.rename(name, f"moved-{os.urandom(8).hex()}", src_dir_fd=directory, dst_dir_fd=top)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _unlink(directory: int, name: str) -> bool:
@@ -164,7 +167,7 @@ def _is_directory(directory: int, name: str) -> bool:
         return False
 
 
-def _rmdir(directory: int, name: str) -> bool:
+def _rmdir(directory: int | None, name: str) -> bool:
     """Whether the name is gone now; False for a directory that is not empty."""
     try:
         os.rmdir(name, dir_fd=directory)

@@ -264,11 +264,12 @@ class SnapshotIndex:
         """
         check_name(name)
         directory = self._get_active(key).directory
-        fd = os.open(self.path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            calls.syncfs(fd)  # files first, then the index: what it names is whole
-        finally:
-            os.close(fd)
+        with _explained(self.root):
+            fd = os.open(self.path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                calls.syncfs(fd)  # files first, then the index: what it names is whole
+            finally:
+                os.close(fd)
         with self.changing():
             row = self._get_active(key)
             self._check_new(name, parent)
