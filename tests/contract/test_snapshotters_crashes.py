@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root")
 
-KILLS = 25
+KILLS = 20
 BUSY = """
 import sys
 from contextlib import suppress
@@ -77,6 +77,7 @@ def check_whole(snapshotter: Snapshotter) -> None:
     assert not [name for name in names if name.startswith(("new-", "removed-"))]
 
 
+@pytest.mark.timeout(400)
 def test_killed_at_any_moment(snapshotter: Snapshotter) -> None:
     """Whoever comes after a kill -9 finds every committed snapshot whole, and nothing half done."""
     commit_layer(snapshotter, "kept", files={"etc/kept": "kept"})
