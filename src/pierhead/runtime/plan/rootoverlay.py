@@ -74,19 +74,19 @@ def plan_root_overlay(
     Raises:
         Unsupported: this kernel cannot, or the caller may not.
     """
+    users = [item for item in config.namespaces if item.type == "user"]
+    maps = (config.uid_mappings, config.gid_mappings)
+    mapping = ""
+    if overlay.mapped and users and not rootless:
+        mapping = "user namespace" if users[0].path else MAPPING_SLOT
+    if len(overlay.lower) + bool(overlay.upper) == 1:
+        return _plan_one_directory(overlay, mapping, opened=bool(users) and not rootless)
     if rootless:
         raise Unsupported(
             "$.root_overlay: an overlay of layers needs root",
             code="overlay-needs-root",
-            hint="give the whole tree in a directory of its own: rootfs",
+            hint="give the whole tree in one directory",
         )
-    users = [item for item in config.namespaces if item.type == "user"]
-    maps = (config.uid_mappings, config.gid_mappings)
-    mapping = ""
-    if overlay.mapped and users:
-        mapping = "user namespace" if users[0].path else MAPPING_SLOT
-    if len(overlay.lower) + bool(overlay.upper) == 1:
-        return _plan_one_directory(overlay, mapping, in_user_namespace=bool(users))
     if mapping and overlay.upper and users[0].path:
         raise Unsupported(
             "$.root_overlay: owners cannot be mapped for writing in a user namespace that is joined",
@@ -109,17 +109,18 @@ def plan_root_overlay(
     return RootPlan(joiner=operations, slots=tuple(slots), root=(ROOT_SLOT, builder.root))
 
 
-def _plan_one_directory(overlay: RootOverlay, mapping: str, *, in_user_namespace: bool) -> RootPlan:
+def _plan_one_directory(overlay: RootOverlay, mapping: str, *, opened: bool) -> RootPlan:
+    """Args: opened: by the stage, with the host's rights."""
     layer, readonly = overlay.upper or overlay.lower[0], not overlay.upper
-    if not in_user_namespace:
+    if not opened:
         return RootPlan(root=("", layer), readonly=readonly)
     why = "opened with the host's rights" + (", its owners mapped" if mapping else "")
     arguments = (ROOT_SLOT, layer, 0, mapping, 0)
     slots = [Slot(name=ROOT_SLOT, kind="made")]
     if mapping == MAPPING_SLOT:
         slots.append(Slot(name=MAPPING_SLOT, kind="given"))
-    opened = Operation(name="open_tree", arguments=arguments, place=STAGE, why=why)
-    return RootPlan(stage=(opened,), slots=tuple(slots), root=(ROOT_SLOT, layer), readonly=readonly)
+    tree = Operation(name="open_tree", arguments=arguments, place=STAGE, why=why)
+    return RootPlan(stage=(tree,), slots=tuple(slots), root=(ROOT_SLOT, layer), readonly=readonly)
 
 
 def _own_mount_namespace() -> Iterator[Operation]:

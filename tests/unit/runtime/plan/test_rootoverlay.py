@@ -143,6 +143,9 @@ def test_one_directory_to_write_to() -> None:
     mapped = plan(lone, **USER)
     assert mapped[0] == (STAGE, "open_tree /l/1 as root tree\nids mapped as root mapping")
     assert mapped[-1] == (INIT, "root is /l/1")
+    unprivileged = plan(lone, rootless=True, **USER)
+    assert not [words for _, words in unprivileged if words.startswith("open_tree")]
+    assert unprivileged[-1] == (INIT, "root is /l/1")
 
 
 @pytest.mark.parametrize("odd", ["/l/a\\b", "/l/" + "x" * 253])
