@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pierhead.errors import NotFound, OperationFailed
+from pierhead.errors import NotFound, OperationFailed, Unsupported
 from pierhead.images.snapshots import Mount, open_mounts
 from pierhead.linux import mounts
 from tests.support.requires import requires
@@ -34,6 +34,18 @@ def test_nothing_is_mounted_anywhere(tmp_path: Path) -> None:
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
+def test_many_layers_before_linux_6_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty share one value; the process's working directory stays what it is."""
+    names = [f"a long name of a layer, number {number}" for number in range(60)]
+    monkeypatch.setattr("pierhead.images.snapshots.kernel_version", lambda: (6, 1))
+    monkeypatch.chdir(tmp_path)
+    with shown((Mount(lower=layers(tmp_path, *names), readonly=True),)) as root:
+        assert sorted(read_files(root)) == sorted(names)
+    assert os.getcwd() == str(tmp_path)
+    with pytest.raises(Unsupported, match="an overlay of 200 layers needs Linux"):
+        open_mounts((Mount(lower=layers(tmp_path, *map(str, range(200))), readonly=True),))
+
+
 def test_devices_are_not_opened(tmp_path: Path) -> None:
     """A layer's device is a file like others for whoever looks at it, and does nothing."""
     (tmp_path / "layer").mkdir()
@@ -55,7 +67,7 @@ def test_a_layer_that_is_missing(tmp_path: Path) -> None:
 
 def test_what_the_file_system_says(tmp_path: Path) -> None:
     """The kernel's own sentence is in the error, and the layer in that of whoever asked."""
-    fd = mounts.fsopen("overlay")
+    fd = mounts.fsopen("tmpfs")
     try:
         with pytest.raises(OSError, match="nonsense") as caught:
             mounts.fsconfig(fd, mounts.FSCONFIG_SET_STRING, "nonsense", "1")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, Unsupported
 from pierhead.linux import mounts as calls
@@ -242,20 +243,47 @@ def _open_overlay(mount: Mount) -> int:
     """The overlay's tree.  Directories are given by descriptors, whose names are short and have no colons."""
     opened: list[int] = []
 
-    def short(directory: str) -> str:
+    def number(directory: str) -> str:
         opened.append(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        return f"/proc/self/fd/{opened[-1]}"
+        return str(opened[-1])
 
-    context = -1
     try:
-        shown = mount.replace(lower=tuple(short(directory) for directory in mount.lower))
+        shown = mount.replace(lower=tuple(number(directory) for directory in mount.lower))
         if mount.upper:
-            shown = shown.replace(upper=short(mount.upper), work=short(mount.work))
-        context = calls.fsopen("overlay")
-        for key, value in _overlay_options(shown, one_by_one=kernel_version() >= _LAYERS_ONE_BY_ONE):
+            shown = shown.replace(upper=number(mount.upper), work=number(mount.work))
+        return _in_thread_at("/proc/self/fd", lambda: _mount_overlay(shown))
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _mount_overlay(mount: Mount) -> int:
+    context = calls.fsopen("overlay")
+    try:
+        for key, value in _overlay_options(mount, one_by_one=kernel_version() >= _LAYERS_ONE_BY_ONE):
             calls.fsconfig(context, calls.FSCONFIG_SET_STRING, key, value)
         calls.fsconfig(context, calls.FSCONFIG_CMD_CREATE)
         return calls.fsmount(context)
     finally:
-        for fd in (*opened, *((context,) if context >= 0 else ())):
-            os.close(fd)
+        os.close(context)
+
+
+def _in_thread_at(directory: str, function: Callable[[], int]) -> int:
+    """What the function returns in a thread whose working directory is this one, and nobody else's."""
+    made: list[int] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            calls.unshare(calls.CLONE_FS)
+            os.chdir(directory)
+            made.append(function())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made[0]

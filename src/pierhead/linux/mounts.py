@@ -9,7 +9,7 @@ A mount that is only a descriptor is in nobody's mount namespace: it needs no di
 and it is gone when the descriptor is closed, by whatever end of the process.
 
 Python has no binding; system calls go through ctypes, which is imported here and in ``inotify`` only.
-Source: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), mount_setattr(2), syncfs(2); Linux 5.12.
+Source: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), mount_setattr(2), syncfs(2), unshare(2); Linux 5.12.
 """
 
 import ctypes
@@ -18,6 +18,8 @@ import os
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 0x1, 0x2, 0x4, 0x100000
 AT_RECURSIVE = 0x8000
+CLONE_FS = 0x200
+"""Working directory, root directory and umask (unshare(2))."""
 
 FSCONFIG_STRING_MAX = 255
 """Bytes of one value in fsconfig(2)."""
@@ -95,6 +97,12 @@ def mount_setattr(fd: int, *, attr_set: int = 0, flags: int = 0, userns_fd: int 
     attributes = _MountAttr(attr_set, 0, 0, max(userns_fd, 0))
     size = ctypes.sizeof(attributes)
     _call(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH | flags, ctypes.byref(attributes), size)
+
+
+def unshare(flags: int) -> None:
+    """The calling thread has a copy of its own of what the flags (CLONE_*) name."""
+    if _libc.unshare(flags) < 0:
+        raise _failure(ctypes.get_errno())
 
 
 def syncfs(fd: int) -> None:
