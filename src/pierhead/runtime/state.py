@@ -310,12 +310,13 @@ def list_ids(root: str) -> list[str]:
 
 
 def _whole_id(root: str, name: str) -> str:
-    """The id that was too long for the directory's name; empty when the container has just gone."""
+    """The id that was too long for the directory's name; empty when the container has just gone, or when its
+    state cannot be read.
+    """
     try:
-        text = files.read_file(f"{root}/{name}/{STATE_FILE}")
-    except (FileNotFoundError, NotADirectoryError):
+        return str(jsontext.parse(files.read_file(f"{root}/{name}/{STATE_FILE}"))["id"])
+    except (FileNotFoundError, NotADirectoryError, InvalidInput, KeyError, TypeError):
         return ""
-    return str(jsontext.parse(text)["id"])
 
 
 def timestamp(ns: int | None = None) -> str:
