@@ -144,22 +144,41 @@ long op_memory_policy(struct launch *l, const struct argument *a)
 
 /* ---- descriptors ---- */
 
-long op_stdio(struct launch *l, const struct argument *a)
+/* What kind of file it is (a mode's type); `about` has the rest. */
+static unsigned int look_at(int fd, struct statx *about)
 {
-	int from[3] = { slot(l, &a[STDIO_ARG_INPUT]), slot(l, &a[STDIO_ARG_OUTPUT]), slot(l, &a[STDIO_ARG_ERROR]) };
-
-	for (int to = 0; to < 3; to++)
-		if (from[to] >= 0)
-			TRY(STEP(l, "dup3", NULL, sys(dup3, from[to], to, 0)));
-	return 0;
+	return sys(statx, fd, "", EMPTY_PATH, STATX_BASIC_STATS, about) == 0 ? about->stx_mode & S_IFMT : 0;
 }
 
 static int is_null_device(int fd)
 {
 	struct statx about;
 
-	return sys(statx, fd, "", EMPTY_PATH, STATX_BASIC_STATS, &about) == 0 && (about.stx_mode & 0170000) == 0020000 &&
-	       about.stx_rdev_major == 1 && about.stx_rdev_minor == 3;
+	return look_at(fd, &about) == S_IFCHR && about.stx_rdev_major == 1 && about.stx_rdev_minor == 3;
+}
+
+/* Who owns a stream can open it again, by /dev/stdout and the like.  A file that is given for reading only stays its
+ * owner's, who could open it for writing.  What can have no other owner stays as it is. */
+static void own_stream(int fd, uint64_t uid)
+{
+	struct statx about;
+	int read_only = (sys(fcntl, fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+
+	if (!is_null_device(fd) && !(read_only && look_at(fd, &about) == S_IFREG))
+		sys(fchown, fd, uid, -1);
+}
+
+long op_stdio(struct launch *l, const struct argument *a)
+{
+	int from[3] = { slot(l, &a[STDIO_ARG_INPUT]), slot(l, &a[STDIO_ARG_OUTPUT]), slot(l, &a[STDIO_ARG_ERROR]) };
+
+	for (int to = 0; to < 3; to++) {
+		if (from[to] >= 0)
+			TRY(STEP(l, "dup3", NULL, sys(dup3, from[to], to, 0)));
+		if (a[STDIO_ARG_UID].u)
+			own_stream(to, a[STDIO_ARG_UID].u);
+	}
+	return 0;
 }
 
 /* The container's null device, if it is one: we still have rights that the program is not to have, and what the image

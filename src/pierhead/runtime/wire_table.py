@@ -118,7 +118,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "readonly": (23, "s", ("path",), "OCI runtime-spec, linux.readonlyPaths"),
     "sysctl": (24, "ss", ("path", "value"), "sysctl(7)"),
     "console": (25, "fuuuu", ("channel", "rows", "columns", "uid", "mount"), "pty(7), TIOCGPTPEER(2const)"),
-    "stdio": (26, "fff", ("input", "output", "error"), "dup2(2)"),
+    "stdio": (26, "fffu", ("input", "output", "error", "uid"), "dup2(2), fchown(2)"),
     "reopen_null": (27, "", (), "OCI runtime-spec, default devices"),
     "pivot_root": (28, "s", ("old",), "pivot_root(2)"),
     "move_root": (29, "", (), "mount(2), MS_MOVE"),

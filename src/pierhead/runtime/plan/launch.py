@@ -188,16 +188,17 @@ def plan_terminal_or_streams(
     process: ProcessSpec, view: LaunchView, *, new_root: bool
 ) -> Iterable[Operation]:
     """Standard streams: a terminal of the container, or what the launcher gives."""
+    user = process.user if isinstance(process.user, User) else User()
     if view.console:
         size = process.console_size
-        user = process.user if isinstance(process.user, User) else User()
         rows, columns = (size.height, size.width) if size else (0, 0)
         why = "its terminal is of its own devpts; the other end goes to whoever asked"
         yield Operation(
             name="console", arguments=("console", rows, columns, user.uid, int(new_root)), why=why
         )
     elif any(view.streams):
-        yield Operation(name="stdio", arguments=view.streams, why="its standard streams")
+        why = "its standard streams" + (", which it may open again by their names" if user.uid else "")
+        yield Operation(name="stdio", arguments=(*view.streams, user.uid), why=why)
 
 
 def _sysctls(config: Config) -> Iterable[Operation]:
