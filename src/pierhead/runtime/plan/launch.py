@@ -119,7 +119,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         *_sysctls(config),
         *mounts.plan_covers(config),
         *_hooks_before_pivot(config),
-        *mounts.plan_change_of_root(config),
+        *mounts.plan_change_of_root(config, process.cwd),
         *_names(config),
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *plan_process(config, process, view),
