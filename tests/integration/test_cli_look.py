@@ -184,12 +184,13 @@ def test_the_host_as_a_root(runtime: Runtime, tmp_path: Path) -> None:
     runtime("spec", "--host", "--bundle", tmp_path)
     path = tmp_path / "config.json"
     document = json.loads(path.read_text())
-    script = "cat /etc/shadow; ls /root; echo x > /etc/pierhead-test && cat /etc/pierhead-test; hostname"
+    script = "cat /etc/shadow; ls /root; echo x > /etc/pierhead-test && cat /etc/pierhead-test"
+    script += "; grep Seccomp: /proc/self/status; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max; hostname"
     document["process"].update(args=["sh", "-c", script], terminal=False)
     document["root"].pop("readonly", None)
     path.write_text(json.dumps(document))
     result = runtime.result("run", "--bundle", tmp_path, runtime.id())
-    assert result.stdout.splitlines()[-1] == document["hostname"]
+    assert result.stdout.splitlines()[-3:] == ["Seccomp:\t2", "1024", document["hostname"]]
     assert "root:" not in result.stdout
     assert not os.path.exists("/etc/pierhead-test")
 
