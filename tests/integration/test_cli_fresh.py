@@ -6,7 +6,6 @@ Within pytest the json module is loaded, and CPython's scanner finds its error's
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = requires("root", "busybox")
 
@@ -64,7 +64,7 @@ def test_other_documents_that_are_not_json(runtime: Runtime, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("text", ['{"id": "bad",', "7", '{"id": "bad"}', "[]", '"id"'])
 def test_a_broken_state_hides_no_other(runtime: Runtime, text: str) -> None:
-    """list tells of the container that it cannot read, and prints the others."""
+    """What cannot be read is told of, and the others are listed."""
     name = runtime.running()
     short, long = runtime.root / "bad", runtime.root / ("x" * 200 + "~" + "0" * 32)
     for directory in (short, long):

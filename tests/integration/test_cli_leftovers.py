@@ -1,4 +1,4 @@
-"""``delete --force`` of what cannot be loaded: traces of killed launchers, states in pieces, things of others."""
+"""``delete --force`` of what cannot be loaded: traces of launchers, states in pieces, things of others."""
 
 from __future__ import annotations
 

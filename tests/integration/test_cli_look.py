@@ -185,7 +185,7 @@ def test_the_host_as_a_root(runtime: Runtime, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     document = json.loads(path.read_text())
     script = "cat /etc/shadow; ls /root; echo x > /etc/pierhead-test && cat /etc/pierhead-test"
-    script += "; grep Seccomp: /proc/self/status; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max; hostname"
+    script += "; grep Seccomp: /proc/self/status; cd /sys/fs/cgroup; cat pids/pids.max pids.max; hostname"
     document["process"].update(args=["sh", "-c", script], terminal=False)
     document["root"].pop("readonly", None)
     path.write_text(json.dumps(document))

@@ -354,7 +354,7 @@ def test_a_root_in_a_user_namespace_may_be_out_of_its_reach(containers: Containe
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_a_missing_working_directory_is_made(containers: Containers, *, readonly: bool) -> None:
-    """It is made while the root can still be written to, with its parents; the root is read-only after that."""
+    """It is made while the root can be written to, with its parents; then the root becomes read-only."""
     rootfs = containers.own_rootfs()
     said = containers.run(
         "pwd; touch /x 2>/dev/null; echo $?",

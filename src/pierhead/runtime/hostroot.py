@@ -115,8 +115,8 @@ def host_rootfs(*, hidden: "Iterable[str]" = ()) -> Config:
 
 
 def host_spec(spec: "Spec") -> "Spec":
-    """The given OCI document with the running host for a root, and what `host_rootfs` has beside it: the default
-    seccomp filter, and limits where the document's user may set some.
+    """The given OCI document with the running host for a root, the default seccomp filter, and limits where the
+    document's user may set some.
     """
     from pierhead.oci.runtime import Linux, Memory, Pids, Resources, Root
     from pierhead.runtime.resolve import Filters

@@ -178,9 +178,7 @@ class StateDirectory:
         name = f"{self.path}/{STATE_FILE}"
         document = jsontext.parse(text, name=name)
         try:
-            wrong = [key for key, kind in _KINDS.items() if not isinstance(document[key], kind)]
-            if wrong:
-                raise TypeError(f"its {wrong[0]} is of another type")
+            _check_kinds(document)
             return ContainerState(
                 **{
                     **document,
@@ -209,6 +207,12 @@ class StateDirectory:
                 # a monitor has just written its record
                 if error.errno != errno.ENOTEMPTY or attempt == _REMOVE_TRIES - 1:
                     raise
+
+
+def _check_kinds(document: "dict[str, Any]") -> None:
+    for key, kind in _KINDS.items():
+        if not isinstance(document[key], kind):
+            raise TypeError(f"its {key} is of another type")
 
 
 def _host_link(document: object) -> "HostLink":
