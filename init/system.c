@@ -17,9 +17,7 @@ struct interface_request {
  * processor, as one would that writes another's number to "cgroup.procs" (an RCU grace period, 7 to 14 ms). */
 long op_join_cgroup(struct launch *l, const struct argument *a)
 {
-	long written = STEP(l, "write", "tasks", sys(write, slot(l, &a[JOIN_CGROUP_ARG_FILE]), "0", 1));
-
-	return written < 0 ? written : 0;
+	return STEP(l, "write", "tasks", sys(write, slot(l, &a[JOIN_CGROUP_ARG_FILE]), "0", 1));
 }
 
 long op_setns(struct launch *l, const struct argument *a)
@@ -112,10 +110,7 @@ long op_scheduler(struct launch *l, const struct argument *a)
 
 long op_affinity(struct launch *l, const struct argument *a)
 {
-	long error = STEP(l, "sched_setaffinity", NULL,
-			  sys(sched_setaffinity, 0, a[AFFINITY_ARG_MASK].length, a[AFFINITY_ARG_MASK].s));
-
-	return error < 0 ? error : 0;
+	return STEP(l, "sched_setaffinity", NULL, sys(sched_setaffinity, 0, a[AFFINITY_ARG_MASK].length, a[AFFINITY_ARG_MASK].s));
 }
 
 long op_io_priority(struct launch *l, const struct argument *a)
@@ -125,9 +120,7 @@ long op_io_priority(struct launch *l, const struct argument *a)
 
 long op_personality(struct launch *l, const struct argument *a)
 {
-	long error = STEP(l, "personality", NULL, sys(personality, a[PERSONALITY_ARG_PERSONA].u));
-
-	return error < 0 ? error : 0;
+	return STEP(l, "personality", NULL, sys(personality, a[PERSONALITY_ARG_PERSONA].u));
 }
 
 long op_memory_policy(struct launch *l, const struct argument *a)

@@ -591,14 +591,3 @@ def test_sleep_is_what_runs(containers: Containers) -> None:
     container = containers.running()
     words = Path(f"/proc/{container.init_pid}/cmdline").read_bytes().split(b"\0")
     assert tuple(word.decode() for word in words[:2]) == SLEEP
-
-
-def test_the_helper_has_a_name(containers: Containers) -> None:
-    """ps, top and pgrep show the monitor, and what waits at its gate, as pier-init and not as a number."""
-    container = containers.create(args=SLEEP, options={"supervise": True})
-    names = [
-        Path(f"/proc/{pid}/comm").read_text() for pid in (container.state.monitor_pid, container.init_pid)
-    ]
-    assert names == ["pier-init\n", "pier-init\n"]
-    container.start()
-    wait_until("the program", lambda: Path(f"/proc/{container.init_pid}/comm").read_text() == "sleep\n")

@@ -115,7 +115,7 @@ def host_rootfs(*, hidden: "Iterable[str]" = ()) -> Config:
 
 
 def host_spec(spec: "Spec") -> "Spec":
-    """The given OCI document with the running host for a root, the default seccomp filter, and limits where the
+    """The given OCI document with the running host for a root, the default filter, and limits where the
     document's user may set some.
     """
     from pierhead.oci.runtime import Linux, Memory, Pids, Resources, Root
