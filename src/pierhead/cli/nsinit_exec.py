@@ -99,12 +99,9 @@ def _exec_in_new(call: Call, identity: str) -> int:
     config = config.replace(process=_process(call, config.process))
     if call.options.switch("explain"):
         from pierhead.cli.explain import explain_launch
-        from pierhead.runtime.factory import plan_launch
 
         title = f"container {identity} with root {config.rootfs}"
-        call.output.print(
-            explain_launch(plan_launch(call.root, identity, config, gate=False), title, call.output)
-        )
+        call.output.print(explain_launch(call.root, identity, config, title, call.output, gate=False))
         return 0
     if call.options.switch("tty"):
         config = with_own_size(config)
@@ -140,10 +137,10 @@ def _exec_in_present(call: Call, container: Container) -> int:
     wanted = _process(call, container.config.process)
     check_process_spec(wanted)
     if call.options.switch("explain"):
-        from pierhead.cli.explain import explain_launch
+        from pierhead.cli.explain import explain_exec
 
         title = f"a further process in container {container.id}"
-        call.output.print(explain_launch(container.plan_exec(wanted), title, call.output))
+        call.output.print(explain_exec(container, wanted, title, call.output))
         return 0
 
     def launch(console: int) -> Process:

@@ -91,10 +91,10 @@ def _exec(call: Call) -> int:
     for warning in check_process_spec(wanted):
         call.output.warn(warning)
     if options.switch("explain"):
-        from pierhead.cli.explain import explain_launch
+        from pierhead.cli.explain import explain_exec
 
         title = f"a further process in container {call.id}"
-        call.output.print(explain_launch(container.plan_exec(wanted), title, call.output))
+        call.output.print(explain_exec(container, wanted, title, call.output))
         return 0
     detach = options.switch("detach")
     check_console(terminal=wanted.terminal, detach=detach, console=options.text("console-socket"))

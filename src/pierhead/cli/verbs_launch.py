@@ -135,10 +135,9 @@ def _configuration(call: Call) -> Config:
 
 def _explain(call: Call, config: Config, *, gate: bool) -> int:
     from pierhead.cli.explain import explain_launch
-    from pierhead.runtime.factory import plan_launch
 
     title = f"container {call.id} from {config.bundle}"
-    call.output.print(explain_launch(plan_launch(call.root, call.id, config, gate=gate), title, call.output))
+    call.output.print(explain_launch(call.root, call.id, config, title, call.output, gate=gate))
     return 0
 
 
@@ -203,11 +202,10 @@ def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
 
 def _tell_plan(call: Call, config: Config, *, gate: bool) -> None:
     from pierhead.cli.explain import explain
-    from pierhead.runtime.factory import plan_launch
+    from pierhead.runtime.factory import plan_launch_steps
 
-    call.output.debug(
-        explain(plan_launch(call.root, call.id, config, gate=gate), f"container {call.id}").rstrip()
-    )
+    plan, steps = plan_launch_steps(call.root, call.id, config, gate=gate)
+    call.output.debug(explain(plan, f"container {call.id}", steps).rstrip())
 
 
 def clock_ns() -> int:

@@ -250,7 +250,7 @@ def plan_process(config: Config, process: ProcessSpec, view: LaunchView) -> tupl
         Operation(
             name="find_executable",
             arguments=(process.args[0], strings(_search_path(process.env))),
-            why="a missing program is an error of create, not of start",
+            why="a missing program is found out while everything can be undone",
         ),
         Operation(
             name="own_descriptors",
