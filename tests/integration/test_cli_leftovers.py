@@ -128,3 +128,31 @@ def test_a_cgroup_of_others(runtime: Runtime) -> None:
     runtime("delete", "--force", name)
     assert not directory.exists()
     assert not cgroup.exists()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_hook_ends_with_its_launcher(runtime: Runtime, tmp_path: Path, number: signal.Signals) -> None:
+    """A launcher that is asked to end while a hook runs ends the hook first, and everything is undone."""
+    note = tmp_path / "hook"
+    script = f"echo $$ > {note}.new; mv {note}.new {note}; exec sleep 1000"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}
+    bundle, name = runtime.bundle(hooks={"createRuntime": [hook]}), runtime.id()
+    null = subprocess.DEVNULL
+    with subprocess.Popen(
+        [*runtime.words, "create", "--bundle", bundle, name], stdin=null, stdout=null, stderr=null
+    ) as launcher:
+        deadline = time.monotonic() + 20
+        while not note.exists():
+            assert time.monotonic() < deadline, "the hook did not run"
+            time.sleep(0.01)
+        launcher.send_signal(number)
+        assert launcher.wait(20) == (130 if number == signal.SIGINT else -number)
+    assert not _is_running(int(note.read_text()))
+    assert not (runtime.root / name).exists()

@@ -169,7 +169,7 @@ def test_explain_does_nothing(runtime: Runtime) -> None:
 
 
 def test_explain_shows_the_launchers_half(runtime: Runtime) -> None:
-    """Limits with their files and values, the cgroup, hooks and the score; and the kernel has what it says."""
+    """Limits with their files and values, the cgroup, hooks and the score; and it is so."""
     hooks = {"createRuntime": [{"path": "/bin/true"}], "poststart": [{"path": "/bin/true"}]}
     limits = {"memory": {"limit": 67108864}, "cpu": {"quota": 50000, "period": 100000}, "pids": {"limit": 77}}
     changes: dict[str, Any] = {"hooks": hooks, "linux": {"resources": limits}, "process": {"oomScoreAdj": 7}}

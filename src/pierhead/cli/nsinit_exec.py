@@ -94,6 +94,23 @@ def _configuration(call: Call, identity: str) -> Config:
     return Config(rootfs=os.getcwd(), hostname=identity if len(identity) <= _HOST_NAME_MAX else "")
 
 
+def _check_root(config: Config) -> None:
+    """There is something in the root file system: a mistaken directory would get mount points, and no more.
+
+    Raises:
+        NotFound: there is nothing, and nothing comes by a mount.
+    """
+    if any(mount.source.startswith("/") for mount in config.mounts) or not os.path.isdir(config.rootfs):
+        return
+    if not os.listdir(config.rootfs):
+        assert config.process is not None
+        raise NotFound(
+            f"{config.rootfs} is no root file system: it is empty, so there is no {config.process.args[0]}",
+            code="rootfs-empty",
+            hint="unpack one there, or make a configuration with `nsinit config --host`",
+        )
+
+
 def _exec_in_new(call: Call, identity: str) -> int:
     config = _configuration(call, identity)
     config = config.replace(process=_process(call, config.process))
@@ -103,6 +120,7 @@ def _exec_in_new(call: Call, identity: str) -> int:
         title = f"container {identity} with root {config.rootfs}"
         call.output.print(explain_launch(call.root, identity, config, title, call.output, gate=False))
         return 0
+    _check_root(config)
     if call.options.switch("tty"):
         config = with_own_size(config)
     made: list[Container] = []

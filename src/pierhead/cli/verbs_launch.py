@@ -6,7 +6,7 @@ import os
 
 from pierhead.cli.bundle import load_bundle
 from pierhead.cli.flags import Flag, Verb
-from pierhead.cli.foreground import SignalPipe, stand_in
+from pierhead.cli.foreground import SignalPipe, Undoing, stand_in
 from pierhead.cli.inherit import (
     connect,
     passed_descriptors,
@@ -164,14 +164,15 @@ def check_console(*, terminal: bool, detach: bool, console: str) -> None:
 
 def _launch(call: Call, config: Config, *, gate: bool) -> Container:
     """The container exists and its process is known to whoever wanted to know it."""
-    path = call.options.text("console-socket")
-    if not path:
-        return _make(call, config, -1, gate=gate)
-    console = connect(path, "console socket")
-    try:
-        return _make(call, config, console.fileno(), gate=gate)
-    finally:
-        console.close()
+    with Undoing():
+        path = call.options.text("console-socket")
+        if not path:
+            return _make(call, config, -1, gate=gate)
+        console = connect(path, "console socket")
+        try:
+            return _make(call, config, console.fileno(), gate=gate)
+        finally:
+            console.close()
 
 
 def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
