@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, at_flag
 from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.nsinit import ID
 from pierhead.cli.nsinit_config import FILE_NAME, load_config
+from pierhead.cli.verbs_exec import FLAG_OF
 from pierhead.cli.verbs_launch import EXPLAIN, TRACE, clock_ns, with_own_size
-from pierhead.errors import NotFound
+from pierhead.errors import InvalidInput, NotFound
 from pierhead.runtime import Config, ProcessSpec, load, run
 from pierhead.runtime.config import DEFAULT_ENV
 from pierhead.runtime.validate import check_process_spec
@@ -84,6 +85,10 @@ def _process(call: Call, model: ProcessSpec | None) -> ProcessSpec:
         process = process.replace(user=options.text("user"))
     if options.given("cwd"):
         process = process.replace(cwd=options.text("cwd"))
+    try:
+        check_process_spec(process)
+    except InvalidInput as error:
+        raise at_flag(error, FLAG_OF, options) from None
     return process
 
 
@@ -153,7 +158,6 @@ def _exec_in_present(call: Call, container: Container) -> int:
     if call.options.given("config"):
         call.output.warn(f"container {container.id} exists: --config is ignored")
     wanted = _process(call, container.config.process)
-    check_process_spec(wanted)
     if call.options.switch("explain"):
         from pierhead.cli.explain import explain_exec
 

@@ -186,10 +186,7 @@ class StateDirectory:
                     "host_links": tuple(_host_link(link) for link in document["host_links"]),
                 }
             )
-        except KeyError as error:
-            message = f"{name} is not the state of a container: it has no {error.args[0]}"
-            raise InvalidInput(message, code="bad-state") from None
-        except (TypeError, InvalidInput) as error:
+        except (KeyError, TypeError, InvalidInput) as error:
             raise InvalidInput(f"{name} is not the state of a container: {error}", code="bad-state") from None
 
     def remove(self) -> None:
@@ -210,9 +207,11 @@ class StateDirectory:
 
 
 def _check_kinds(document: "dict[str, Any]") -> None:
+    if not isinstance(document, dict):
+        raise TypeError("it is no object")
     for key, kind in _KINDS.items():
-        if not isinstance(document[key], kind):
-            raise TypeError(f"its {key} is of another type")
+        if not isinstance(document.get(key), kind):
+            raise TypeError(f"its {key} is missing or of another type")
 
 
 def _host_link(document: object) -> "HostLink":
