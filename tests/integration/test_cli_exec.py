@@ -147,9 +147,9 @@ def test_a_shell_on_a_terminal(runtime: Runtime) -> None:
         time.sleep(0.2)
         screen.type("\x03")
         screen.wait_for("/ # ")
+        assert screen.attributes() != screen.before
         screen.type("echo =$?=; exit 6\n")
         screen.wait_for("=130=")
-        assert screen.attributes() != screen.before
         assert screen.wait() == 6
         assert screen.attributes() == screen.before
 
