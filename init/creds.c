@@ -151,10 +151,8 @@ long op_keyring(struct launch *l, const struct argument *a)
 static long check_inside(struct launch *l)
 {
 	char directory[4096];
-	long length = STEP(l, "getcwd", l->about, sys(getcwd, directory, sizeof directory));
 
-	if (length < 0)
-		return length;
+	TRY(STEP(l, "getcwd", l->about, sys(getcwd, directory, sizeof directory)));
 	return directory[0] == '/' ? 0 : STEP(l, "check that it is inside the root", l->about, -E_PERM);
 }
 
@@ -181,15 +179,14 @@ long op_working_directory(struct launch *l, const struct argument *a)
 	return error < 0 ? error : check_inside(l);
 }
 
-static long check_executable(struct launch *l)
+long check_program(const char *path)
 {
 	struct statx about;
 
-	l->about = l->executable;
-	TRY(STEP(l, "stat", l->about, sys(statx, FD_CWD, l->executable, 0, STATX_BASIC_STATS, &about)));
-	if ((about.stx_mode & 0170000) == 0040000)
-		return STEP(l, "check executable", l->about, -E_ISDIR);
-	return STEP(l, "check executable", l->about, sys(faccessat2, FD_CWD, l->executable, 1 /* X_OK */, 0));
+	TRY(sys(statx, FD_CWD, path, 0, STATX_BASIC_STATS, &about));
+	if ((about.stx_mode & S_IFMT) == S_IFDIR)
+		return -E_ISDIR;
+	return sys(faccessat2, FD_CWD, path, 1 /* X_OK */, 0);
 }
 
 static long try_in(struct launch *l, const char *directory, const char *name)
@@ -201,7 +198,9 @@ static long try_in(struct launch *l, const char *directory, const char *name)
 		line_text(&path, "/");
 	line_text(&path, name);
 	line_end(&path);
-	return path.full ? -36 /* ENAMETOOLONG */ : check_executable(l);
+	if (path.full)
+		return -36; /* ENAMETOOLONG */
+	return STEP(l, "check executable", l->executable, check_program(l->executable));
 }
 
 long op_find_executable(struct launch *l, const struct argument *a)

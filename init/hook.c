@@ -4,7 +4,7 @@
 #include <linux/memfd.h>
 #include <linux/sched.h>
 
-enum { SIGNAL_KILL = 9, EXIT_NOT_RUN = 127, EXECUTE = 1 };
+enum { SIGNAL_KILL = 9, EXIT_NOT_RUN = 127 };
 
 /* A file with the state: nobody has to read it, and it is of any length. */
 static long state_file(const struct argument *state)
@@ -24,17 +24,6 @@ static long state_file(const struct argument *state)
 	if (fd >= 0)
 		sys(lseek, fd, 0, 0 /* SEEK_SET */);
 	return fd;
-}
-
-/* Why the program cannot be run is better said before a process is made that could not tell us. */
-static long check_program(const char *path)
-{
-	struct statx about;
-
-	TRY(sys(statx, FD_CWD, path, 0, STATX_BASIC_STATS, &about));
-	if ((about.stx_mode & 0170000) == 0040000)
-		return -E_ISDIR;
-	return sys(faccessat2, FD_CWD, path, EXECUTE, 0);
 }
 
 _Noreturn static void become_hook(const char *path, const char **arguments, const char **environment, int input, int error)

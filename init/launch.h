@@ -1,5 +1,5 @@
 /* One launch: the plan and what performing it needs.  Every process of a launch (stage, joiner, init) has its own
- * copy.  Operations return 0 or -errno and say in `doing` and `about` what they were at, for the error's sentence. */
+ * copy.  Operations return -errno if they fail, and say in `doing` and `about` what they were at, for the error's sentence. */
 #pragma once
 
 #include "sys.h"
@@ -62,6 +62,9 @@ int own_proc(struct launch *l);
 /* our number as that procfs has it: of another pid namespace's it is not getpid's */
 long line_own_number(struct launch *l, struct line *path);
 long write_file_at(struct launch *l, int directory, const char *path, const char *text, size_t length);
+
+/* creds.c: whether the program can be run: better said before a process is made that could not tell us */
+long check_program(const char *path);
 
 /* copy.c: everything in one directory is in the other too, with its owner and mode */
 long copy_tree(struct launch *l, int from, int to);

@@ -300,6 +300,7 @@ _Noreturn void stage_main(int control, int channel)
 	/* first: a SIGCHLD that the launcher ignores would have our children reaped behind our back */
 	reset_signals();
 	sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &every, NULL, 8);
+	sys(prctl, PR_SET_NAME, "pier-init", 0, 0, 0); /* started by a descriptor, we are called by its number */
 	sys(setsid);
 	/* everything that we need comes with the plan: what else the launcher had open does not come near a container */
 	sys(close_range, (channel > control ? channel : control) + 1, ~0U, 0);

@@ -17,9 +17,7 @@ struct interface_request {
  * processor, as one would that writes another's number to "cgroup.procs" (an RCU grace period, 7 to 14 ms). */
 long op_join_cgroup(struct launch *l, const struct argument *a)
 {
-	long written = STEP(l, "write", "tasks", sys(write, slot(l, &a[JOIN_CGROUP_ARG_FILE]), "0", 1));
-
-	return written < 0 ? written : 0;
+	return STEP(l, "write", "tasks", sys(write, slot(l, &a[JOIN_CGROUP_ARG_FILE]), "0", 1));
 }
 
 long op_setns(struct launch *l, const struct argument *a)
@@ -112,10 +110,7 @@ long op_scheduler(struct launch *l, const struct argument *a)
 
 long op_affinity(struct launch *l, const struct argument *a)
 {
-	long error = STEP(l, "sched_setaffinity", NULL,
-			  sys(sched_setaffinity, 0, a[AFFINITY_ARG_MASK].length, a[AFFINITY_ARG_MASK].s));
-
-	return error < 0 ? error : 0;
+	return STEP(l, "sched_setaffinity", NULL, sys(sched_setaffinity, 0, a[AFFINITY_ARG_MASK].length, a[AFFINITY_ARG_MASK].s));
 }
 
 long op_io_priority(struct launch *l, const struct argument *a)
@@ -125,9 +120,7 @@ long op_io_priority(struct launch *l, const struct argument *a)
 
 long op_personality(struct launch *l, const struct argument *a)
 {
-	long error = STEP(l, "personality", NULL, sys(personality, a[PERSONALITY_ARG_PERSONA].u));
-
-	return error < 0 ? error : 0;
+	return STEP(l, "personality", NULL, sys(personality, a[PERSONALITY_ARG_PERSONA].u));
 }
 
 long op_memory_policy(struct launch *l, const struct argument *a)
@@ -144,22 +137,41 @@ long op_memory_policy(struct launch *l, const struct argument *a)
 
 /* ---- descriptors ---- */
 
-long op_stdio(struct launch *l, const struct argument *a)
+/* What kind of file it is (a mode's type); `about` has the rest. */
+static unsigned int look_at(int fd, struct statx *about)
 {
-	int from[3] = { slot(l, &a[STDIO_ARG_INPUT]), slot(l, &a[STDIO_ARG_OUTPUT]), slot(l, &a[STDIO_ARG_ERROR]) };
-
-	for (int to = 0; to < 3; to++)
-		if (from[to] >= 0)
-			TRY(STEP(l, "dup3", NULL, sys(dup3, from[to], to, 0)));
-	return 0;
+	return sys(statx, fd, "", EMPTY_PATH, STATX_BASIC_STATS, about) == 0 ? about->stx_mode & S_IFMT : 0;
 }
 
 static int is_null_device(int fd)
 {
 	struct statx about;
 
-	return sys(statx, fd, "", EMPTY_PATH, STATX_BASIC_STATS, &about) == 0 && (about.stx_mode & 0170000) == 0020000 &&
-	       about.stx_rdev_major == 1 && about.stx_rdev_minor == 3;
+	return look_at(fd, &about) == S_IFCHR && about.stx_rdev_major == 1 && about.stx_rdev_minor == 3;
+}
+
+/* Who owns a stream can open it again, by /dev/stdout and the like.  A file that is given for reading only stays its
+ * owner's, who could open it for writing.  What can have no other owner stays as it is. */
+static void own_stream(int fd, uint64_t uid)
+{
+	struct statx about;
+	int read_only = (sys(fcntl, fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+
+	if (!is_null_device(fd) && !(read_only && look_at(fd, &about) == S_IFREG))
+		sys(fchown, fd, uid, -1);
+}
+
+long op_stdio(struct launch *l, const struct argument *a)
+{
+	int from[3] = { slot(l, &a[STDIO_ARG_INPUT]), slot(l, &a[STDIO_ARG_OUTPUT]), slot(l, &a[STDIO_ARG_ERROR]) };
+
+	for (int to = 0; to < 3; to++) {
+		if (from[to] >= 0)
+			TRY(STEP(l, "dup3", NULL, sys(dup3, from[to], to, 0)));
+		if (a[STDIO_ARG_UID].u)
+			own_stream(to, a[STDIO_ARG_UID].u);
+	}
+	return 0;
 }
 
 /* The container's null device, if it is one: we still have rights that the program is not to have, and what the image

@@ -58,7 +58,9 @@ def parse(text: str | bytes, *, name: str = "document") -> Any:
     if _scan is not None:
         try:
             value, end = _scan(string, 0)
-        except (StopIteration, ValueError, RecursionError):
+        except (StopIteration, ValueError, RecursionError, SystemError):
+            # SystemError: the scanner takes JSONDecodeError from the json module, and where nobody has
+            # imported that it fails without an error (raise_errmsg in CPython's _json.c)
             pass
         else:
             if end == len(string):

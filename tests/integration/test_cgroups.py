@@ -397,7 +397,7 @@ def test_v1_cannot_take_memory_that_is_in_use(make: Make) -> None:
         go(child)
         assert child.stdout is not None
         assert child.stdout.readline() == b"held\n"
-        with pytest.raises(OperationFailed, match=r"Device or resource busy \(its processes use \d+ bytes\)"):
+        with pytest.raises(OperationFailed, match=r"device or resource busy \(its processes use \d+ bytes\)"):
             manager.apply(Resources(memory=Memory(limit=4 * MIB)), update=True)
 
 

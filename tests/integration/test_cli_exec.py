@@ -51,7 +51,9 @@ def test_exec_flags(runtime: Runtime) -> None:
         (["nosuch"], 'exec: "nosuch": executable file not found in $PATH'),
         (["/etc/passwd"], "permission denied"),
         (["--user", "1000junk", "true"], "unable to find user 1000junk"),
-        (["--cwd", "relative", "true"], "relative"),
+        (["--cwd", "relative", "true"], "--cwd: expected an absolute path, found 'relative'"),
+        (["--user", "x y", "true"], "--user: 'x y' is neither an id nor a name"),
+        (["--additional-gids", "+5", "true"], "--additional-gids: '+5' is neither an id nor a name"),
         (["--cgroup", "../..", "true"], ".."),
     ],
 )
@@ -145,9 +147,9 @@ def test_a_shell_on_a_terminal(runtime: Runtime) -> None:
         time.sleep(0.2)
         screen.type("\x03")
         screen.wait_for("/ # ")
+        assert screen.attributes() != screen.before
         screen.type("echo =$?=; exit 6\n")
         screen.wait_for("=130=")
-        assert screen.attributes() != screen.before
         assert screen.wait() == 6
         assert screen.attributes() == screen.before
 

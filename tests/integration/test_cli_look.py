@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pierhead.linux.cgroupfs import discover
 from pierhead.runtime import load
 from tests.support.bundles import standard_spec
 from tests.support.commands import Command, Runtime
@@ -167,6 +168,34 @@ def test_explain_does_nothing(runtime: Runtime) -> None:
     assert len(json.loads(runtime("ps", "-f", "json", name))) == 1
 
 
+def test_explain_shows_the_launchers_half(runtime: Runtime) -> None:
+    """Limits with their files and values, the cgroup, hooks and the score; and it is so."""
+    hooks = {"createRuntime": [{"path": "/bin/true"}], "poststart": [{"path": "/bin/true"}]}
+    limits = {"memory": {"limit": 67108864}, "cpu": {"quota": 50000, "period": 100000}, "pids": {"limit": 77}}
+    changes: dict[str, Any] = {"hooks": hooks, "linux": {"resources": limits}, "process": {"oomScoreAdj": 7}}
+    name = runtime.running(**changes)
+    text = runtime("run", "--explain", "--bundle", runtime.bundle(**changes), name)
+    assert f"make cgroup /{name}" in text
+    assert "createRuntime: " in text
+    assert "poststart: " in text
+    assert "write 7 to oom_score_adj" in text
+    assert "write 67108864 to" in text
+    assert "write 77 to pids.max" in text
+    pids = next(tree for tree in discover().trees if "pids" in tree.controllers)
+    assert Path(f"{pids.mountpoint}/{name}/pids.max").read_text() == "77\n"
+
+
+@pytest.mark.parametrize("identity", ["", "a/b", "."])
+def test_explain_checks_the_id(runtime: Runtime, identity: str) -> None:
+    """An id that no container can have is told of as when it is done."""
+    bundle = runtime.bundle()
+    results = [
+        runtime.result("run", *flags, "--bundle", bundle, identity).stderr for flags in (("--explain",), ())
+    ]
+    assert "id" in results[0]
+    assert results[0] == results[1]
+
+
 def test_trace_says_what_took_how_long(runtime: Runtime) -> None:
     """--trace runs the container and times its steps on standard error."""
     result = runtime.result("run", "--trace", "--bundle", runtime.bundle("echo", "hi"), runtime.id())
@@ -184,12 +213,13 @@ def test_the_host_as_a_root(runtime: Runtime, tmp_path: Path) -> None:
     runtime("spec", "--host", "--bundle", tmp_path)
     path = tmp_path / "config.json"
     document = json.loads(path.read_text())
-    script = "cat /etc/shadow; ls /root; echo x > /etc/pierhead-test && cat /etc/pierhead-test; hostname"
+    script = "cat /etc/shadow; ls /root; echo x > /etc/pierhead-test && cat /etc/pierhead-test"
+    script += "; grep Seccomp: /proc/self/status; cd /sys/fs/cgroup; cat pids/pids.max pids.max; hostname"
     document["process"].update(args=["sh", "-c", script], terminal=False)
     document["root"].pop("readonly", None)
     path.write_text(json.dumps(document))
     result = runtime.result("run", "--bundle", tmp_path, runtime.id())
-    assert result.stdout.splitlines()[-1] == document["hostname"]
+    assert result.stdout.splitlines()[-3:] == ["Seccomp:\t2", "1024", document["hostname"]]
     assert "root:" not in result.stdout
     assert not os.path.exists("/etc/pierhead-test")
 

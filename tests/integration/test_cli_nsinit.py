@@ -139,6 +139,9 @@ def test_what_is_wrong_is_said(nsinit: Command, identity: str, tmp_path: Path) -
     empty.mkdir()
     result = nsinit.result("exec", "--id", identity, "/bin/true", cwd=empty)
     assert (result.returncode, "/bin/true" in result.stderr) == (1, True)
+    assert os.listdir(empty) == []
+    result = nsinit.result("exec", "--id", identity, "--user", "x y", "true", cwd=tmp_path)
+    assert "nsinit: --user: 'x y' is neither an id nor a name\n" in result.stderr
     result = nsinit.result("exec", "--config", "none.json", "true", cwd=tmp_path)
     assert "none.json: no such file" in result.stderr
     (tmp_path / "bad.json").write_text('{"rootfs": ".", "readonly": true}')

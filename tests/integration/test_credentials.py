@@ -15,6 +15,7 @@ from pierhead.oci.numbers import CAPABILITIES
 from pierhead.oci.runtime import (
     Capabilities,
     ExecCPUAffinity,
+    IDMapping,
     IOPriority,
     MemoryPolicy,
     Personality,
@@ -22,8 +23,8 @@ from pierhead.oci.runtime import (
     User,
 )
 from pierhead.runtime import Container, Stdio, load
-from pierhead.runtime.config import DEFAULT_CAPABILITIES
-from tests.support.containers import ENV, SLEEP, Containers, status_of, wait_until
+from pierhead.runtime.config import DEFAULT_CAPABILITIES, DEFAULT_MOUNTS
+from tests.support.containers import ENV, SLEEP, Containers, namespaces, status_of, wait_until
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -199,6 +200,23 @@ def test_oom_score_adj(containers: Containers, score: int) -> None:
     assert Path(f"/proc/{container.init_pid}/oom_score_adj").read_text() == f"{score}\n"
     assert containers.exec(container, "cat /proc/self/oom_score_adj").output == f"{score}\n"
     assert containers.exec(container, "cat /proc/self/oom_score_adj", oom_score_adj=777).output == "777\n"
+
+
+@pytest.mark.parametrize("other", ["time", "network"])
+def test_oom_score_adj_beside_id_maps(containers: Containers, other: str) -> None:
+    """The score and the maps are both written where a process in between makes the user namespace."""
+    maps = (IDMapping(container_id=0, host_id=100000, size=65536),)
+    kinds = namespaces("mount", "uts", "ipc", "pid", "cgroup", "user")
+    if other == "time":
+        kinds += namespaces("network", "time")
+    else:
+        kinds += namespaces(network=f"/proc/{containers.running().init_pid}/ns/net")
+    mounts = tuple(each for each in DEFAULT_MOUNTS if each.destination.startswith(("/proc", "/dev")))
+    container = containers.running(
+        oom_score_adj=100, namespaces=kinds, uid_mappings=maps, gid_mappings=maps, mounts=mounts, networks=()
+    )
+    assert Path(f"/proc/{container.init_pid}/oom_score_adj").read_text() == "100\n"
+    assert Path(f"/proc/{container.init_pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
 
 
 def test_oom_score_adj_of_the_caller(containers: Containers) -> None:

@@ -18,6 +18,7 @@ from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = requires("root")
 
@@ -197,3 +198,52 @@ def test_the_monitor_holds_nothing_of_ours(containers: Containers, inheritable: 
     process = container.exec(ProcessSpec(args=SLEEP), stdio=Stdio.null())
     process.terminate()
     process.wait(20)
+
+
+# Streams under their names
+
+
+NAMED = "cat /dev/stdin >/dev/stdout && echo err >/dev/stderr"
+
+
+@pytest.mark.parametrize("way", ["run", "monitor", "exec"])
+@pytest.mark.parametrize("user", ["app", "root"])
+def test_streams_can_be_opened_again(containers: Containers, way: str, user: str) -> None:
+    """Who is not root can open its streams by the names in /dev: images send their logs there by links."""
+    if way == "exec":
+        said = containers.exec(containers.running(), NAMED, input="in\n", user=user)
+    else:
+        said = containers.run(
+            NAMED, input="in\n", process={"user": user}, options={"supervise": way == "monitor"}
+        )
+    assert (said.output, said.status.code) == ("in\nerr\n", 0)
+
+
+def test_streams_have_the_owner_that_uses_them(containers: Containers, tmp_path: Path) -> None:
+    """A fifo becomes the user's, the machine's null device stays root's."""
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(fifo, os.O_WRONLY)
+    options = {"stdio": Stdio(input=None, output=writer, error=None)}
+    container = containers.create("echo to a fifo > /dev/stdout", process={"user": "app"}, options=options)
+    os.close(writer)
+    assert fifo.stat().st_uid == 1000
+    assert os.stat("/dev/null").st_uid == 0
+    container.start()
+    assert read_to_end(reader) == "to a fifo\n"
+
+
+def test_a_file_to_read_stays_its_owners(containers: Containers, tmp_path: Path) -> None:
+    """Who owned it could write to it; one that may be written to anyway becomes the user's."""
+    given, log = tmp_path / "given", tmp_path / "log"
+    given.write_text("text\n")
+    with given.open("rb") as source, log.open("wb") as target:
+        container = containers.start(
+            "cat; echo more >> /dev/stdout",
+            process={"user": "app"},
+            options={"stdio": Stdio(input=source.fileno(), output=target.fileno(), error=None)},
+        )
+        assert container.wait(20).code == 0
+    assert (given.stat().st_uid, log.stat().st_uid) == (0, 1000)
+    assert log.read_text() == "text\nmore\n"

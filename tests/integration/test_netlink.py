@@ -82,7 +82,7 @@ def test_veth_pair_across_namespaces(host: Namespace, guest: Namespace, guest_fd
 def test_veth_pair_all_or_nothing(host: Namespace, guest: Namespace, guest_fd: int) -> None:
     """When one end cannot be made, or cannot join its bridge, neither end stays."""
     host.netlink.create_veth(LinkOptions(name="v0"), LinkOptions(name="eth0", namespace_fd=guest_fd))
-    with pytest.raises(OperationFailed, match=r"^cannot create veth pair v1/eth0: File exists$") as caught:
+    with pytest.raises(OperationFailed, match=r"^cannot create veth pair v1/eth0: file exists$") as caught:
         host.netlink.create_veth(LinkOptions(name="v1"), LinkOptions(name="eth0", namespace_fd=guest_fd))
     assert caught.value.errno == errno.EEXIST
     with pytest.raises(OperationFailed, match="cannot create veth pair v2/eth2"):
@@ -196,7 +196,7 @@ def test_refusals_in_words(host: Namespace) -> None:
     with pytest.raises(OperationFailed) as caught:
         netlink.change_link(a, LinkOptions(mtu=70000))
     assert str(caught.value) == (
-        "cannot set mtu 70000 of link a: Invalid argument (mtu greater than device maximum)"
+        "cannot set mtu 70000 of link a: invalid argument (mtu greater than device maximum)"
     )
     with pytest.raises(
         OperationFailed, match=r"cannot add route to 10.0.0.0/8 via 9.9.9.9 on link a: .*gateway"
@@ -206,7 +206,7 @@ def test_refusals_in_words(host: Namespace) -> None:
         netlink.get_link("nope")
     assert netlink.find_link(4711) is None
     netlink.delete_link(a)
-    with pytest.raises(OperationFailed, match="cannot delete link a: No such device"):
+    with pytest.raises(OperationFailed, match="cannot delete link a: no such device"):
         netlink.delete_link(a)
 
 

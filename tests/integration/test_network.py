@@ -193,7 +193,7 @@ BROKEN = (
         "cannot add route to 0.0.0.0/0 via 9.9.9.9 on link eth0",
     ),
     (ETH0.replace(mac_address="ff:ff:ff:ff:ff:ff"), OperationFailed, "cannot create veth pair v0/eth0"),
-    (ETH0.replace(mtu=70000), OperationFailed, "cannot create veth pair v0/eth0: Invalid argument"),
+    (ETH0.replace(mtu=70000), OperationFailed, "cannot create veth pair v0/eth0: invalid argument"),
     (ETH0.replace(bridge=""), OperationFailed, "cannot set hairpin mode of link v0"),
     (ETH0.replace(name="x" * 16), InvalidInput, "cannot be the name of a network link"),
     (ETH0.replace(type="token-ring"), InvalidInput, "'token-ring' is not a type of network"),

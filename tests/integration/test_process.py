@@ -8,6 +8,7 @@ import resource
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -241,3 +242,14 @@ def test_a_full_table_of_descriptors(containers: Containers, monkeypatch: pytest
     with pytest.raises(OperationFailed, match="too many open files"):
         containers.create("true")
     assert list_ids(containers.root) == []
+
+
+def test_the_helper_has_a_name(containers: Containers) -> None:
+    """ps, top and pgrep show the monitor, and what waits at its gate, as pier-init and not as a number."""
+    container = containers.create(args=SLEEP, options={"supervise": True})
+    names = [
+        Path(f"/proc/{pid}/comm").read_text() for pid in (container.state.monitor_pid, container.init_pid)
+    ]
+    assert names == ["pier-init\n", "pier-init\n"]
+    container.start()
+    wait_until("the program", lambda: Path(f"/proc/{container.init_pid}/comm").read_text() == "sleep\n")

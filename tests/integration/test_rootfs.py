@@ -350,3 +350,17 @@ def test_a_root_in_a_user_namespace_may_be_out_of_its_reach(containers: Containe
         "echo in", rootfs=str(rootfs), namespaces=kinds, uid_mappings=maps, gid_mappings=maps
     )
     assert box.output == "in\n"
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_missing_working_directory_is_made(containers: Containers, *, readonly: bool) -> None:
+    """It is made while the root can be written to, with its parents; then the root becomes read-only."""
+    rootfs = containers.own_rootfs()
+    said = containers.run(
+        "pwd; touch /x 2>/dev/null; echo $?",
+        process={"cwd": "/not/there"},
+        rootfs=str(rootfs),
+        readonlyfs=readonly,
+    )
+    assert said.words == ["/not/there", str(int(readonly))]
+    assert (rootfs / "not/there").stat().st_mode & 0o7777 == 0o755

@@ -1,16 +1,20 @@
 """``--explain`` and ``--trace``: a launch plan as a table that people read.
 
-    #   who   what                                     why                                see
-    16  init  mount proc on /proc                      the processes and kernel …         fsopen(2), …
-              MOUNT_ATTR_NOSUID|NODEV|NOEXEC
+    #   who       what                                 why                                see
+     ·  launcher  write 100 to pids.max                processes and threads              OCI …
+    16  init      mount proc on /proc                  the processes and kernel …         fsopen(2), …
+                  MOUNT_ATTR_NOSUID|NODEV|NOEXEC
 
-One operation a row, in the order in which they are performed; a cell that is too long goes on below itself,
-and ``″`` repeats the cell above.  The table is as wide as the terminal, 110 columns where there is none.
+One step a row, in the order in which they happen; the helper's operations have numbers.  A cell that is too
+long goes on below itself, and ``″`` repeats the cell above.  The table is as wide as the terminal, 110
+columns where there is none.
 """
 
 from __future__ import annotations
 
 from pierhead.cli.explain_words import clone_words, describe
+from pierhead.runtime import wire_table
+from pierhead.runtime.plan import launchersteps
 from pierhead.runtime.wire import INIT, JOINER, STAGE
 
 TYPE_CHECKING = False
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pierhead.cli.output import Output
+    from pierhead.runtime import Config, Container, ProcessSpec
+    from pierhead.runtime.plan.launchersteps import LauncherStep
     from pierhead.runtime.plan.launchplan import LaunchPlan
+    from pierhead.runtime.wire import Operation
 
     Row = tuple[str, str, str, str, str]
 
@@ -27,8 +34,10 @@ _LEAST, _MOST = 90, 160
 _DITTO = "″"
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _PLACES = {STAGE: "stage", JOINER: "joiner", INIT: "init"}
-_COLOURS = {"stage": "\x1b[33m", "joiner": "\x1b[35m", "init": "\x1b[36m"}
+_LAUNCHER = "launcher"
+_COLOURS = {_LAUNCHER: "\x1b[32m", "stage": "\x1b[33m", "joiner": "\x1b[35m", "init": "\x1b[36m"}
 _WHO = (
+    (_LAUNCHER, "Python, which the caller runs: it enters nothing, and does what must be done from outside"),
     ("stage", "pier-init as it was started, in the caller's namespaces, with its rights"),
     ("joiner", "a process in between: enters or makes what must exist before the clone"),
     ("init", "the process that becomes the program"),
@@ -36,30 +45,64 @@ _WHO = (
 _BAR = 16
 
 
-def explain_launch(plan: LaunchPlan, title: str, output: Output) -> str:
-    """The plan as text for standard output."""
-    return explain(plan, title, width=min(_MOST, max(_LEAST, output.width(WIDTH))), colour=output.colour())
+def explain_launch(
+    root: str, container_id: str, config: Config, title: str, output: Output, *, gate: bool
+) -> str:
+    """How a container would be made, as text for standard output."""
+    from pierhead.runtime.factory import plan_launch_steps
+
+    return _for_output(*plan_launch_steps(root, container_id, config, gate=gate), title, output)
 
 
-def explain(plan: LaunchPlan, title: str, *, width: int = WIDTH, colour: bool = False) -> str:
+def explain_exec(container: Container, wanted: ProcessSpec, title: str, output: Output) -> str:
+    """How a further process would be made, as text for standard output."""
+    plan = container.plan_exec(wanted)
+    if wanted.rlimits is None:
+        wanted = wanted.replace(rlimits=container.config.rlimits)
+    return _for_output(plan, launchersteps.plan_exec_steps(wanted, plan), title, output)
+
+
+def _for_output(plan: LaunchPlan, steps: Sequence[LauncherStep], title: str, output: Output) -> str:
+    width = min(_MOST, max(_LEAST, output.width(WIDTH)))
+    return explain(plan, title, steps, width=width, colour=output.colour())
+
+
+def explain(
+    plan: LaunchPlan,
+    title: str,
+    steps: Sequence[LauncherStep] = (),
+    *,
+    width: int = WIDTH,
+    colour: bool = False,
+) -> str:
     """The plan as text.
 
     Args:
-        plan: what would be done.
+        plan: what the helper would do.
         title: what it is of.
+        steps: what the launcher would do.
         width: columns that may be used.
         colour: whether the reader's terminal shows colours.
     """
-    rows = _rows(plan)
+    rows = _rows(plan, steps)
     present = {row[1] for row in rows}
-    lines = [_emphasised(f"{title}: {len(plan.operations)} operations", _BOLD, colour=colour), ""]
-    lines += [f"  {who:<6}  {about}" for who, about in _WHO if who in present]
+    heading = f"{title}: {len(steps)} steps of the launcher, {len(plan.operations)} operations of pier-init"
+    lines = [_emphasised(heading, _BOLD, colour=colour), ""]
+    longest = max(map(len, present))
+    lines += [f"  {who:<{longest}}  {about}" for who, about in _WHO if who in present]
     lines += ["", *_table(rows, width, colour=colour)]
     return "\n".join(lines) + "\n"
 
 
-def _rows(plan: LaunchPlan) -> list[Row]:
-    rows: list[Row] = []
+def _rows(plan: LaunchPlan, steps: Sequence[LauncherStep]) -> list[Row]:
+    def launcher(moment: int) -> list[Row]:
+        return [
+            ("·", _LAUNCHER, step.what, step.why, _shorter(step.manual))
+            for step in steps
+            if step.moment == moment
+        ]
+
+    rows = launcher(launchersteps.BEGIN)
     cloned = False
     for number, operation in enumerate(plan.operations, 1):
         if operation.place == INIT and not cloned:
@@ -67,7 +110,21 @@ def _rows(plan: LaunchPlan) -> list[Row]:
             cloned = True
         who = _PLACES[operation.place]
         rows.append((str(number), who, describe(operation), operation.why, _shorter(operation.manual)))
-    return rows
+        rows += launcher(_meets_at(operation))
+    if not any(operation.name == "ready" for operation in plan.operations):
+        rows += launcher(launchersteps.NOTED)
+    return rows + launcher(launchersteps.END)
+
+
+def _meets_at(operation: Operation) -> int:
+    """The moment of the launcher's that the operation waits for; 0 for none."""
+    if operation.name == "ready":
+        return launchersteps.NOTED
+    named = dict(operation.named_arguments())
+    if operation.name == "seccomp" and named["listen"]:
+        return wire_table.SYNC_SECCOMP
+    tag = named["tag"] if operation.name == "sync" else 0
+    return tag if isinstance(tag, int) else 0
 
 
 def _clone_row(plan: LaunchPlan) -> Row:
@@ -78,7 +135,7 @@ def _clone_row(plan: LaunchPlan) -> Row:
 
 
 def _shorter(manual: str) -> str:
-    return manual.replace("OCI runtime-spec, ", "OCI ").replace("(2const)", "(2)")
+    return manual.replace("OCI runtime-spec, ", "OCI ").replace("linux.resources.", "resources.")
 
 
 def _table(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
@@ -151,7 +208,7 @@ def _parts(word: str, width: int) -> list[str]:
     """A word that is too long, broken behind a comma, a bar or a slash where there is one."""
     parts = []
     while len(word) > width:
-        at = max((word.rfind(mark, 0, width) + 1 for mark in ",|/:"), default=0) or width
+        at = max((word.rfind(mark, 0, width) + 1 for mark in ",|/:."), default=0) or width
         parts.append(word[:at])
         word = word[at:]
     return [*parts, word]

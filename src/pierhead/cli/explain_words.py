@@ -266,7 +266,8 @@ def _descriptors(named: Named) -> str:
 
 def _stdio(named: Named) -> str:
     kept = [f"{number}={named[key] or 'as it is'}" for number, key in enumerate(("input", "output", "error"))]
-    return f"stdio {' '.join(kept)}"
+    owner = _number(named, "uid")
+    return _lines(f"stdio {' '.join(kept)}", f"owner {owner}" if owner else "")
 
 
 def _console(named: Named) -> str:

@@ -19,7 +19,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Literal
 
     from pierhead.cli.call import Call
@@ -50,6 +50,21 @@ class Flag(Value):
     about: str
     default: str = ""
     choices: tuple[str, ...] = ()
+
+
+def at_flag(error: InvalidInput, flags: Mapping[str, str], options: Options) -> InvalidInput:
+    """The error, and if it is about what a flag gave, that flag in the place of a document's JSON path.
+
+    Args:
+        error: what a check of the whole has found.
+        flags: names of flags by the paths of what they give.
+        options: the flags of the call.
+    """
+    for path, name in flags.items():
+        if options.given(name) and (error.path == path or error.path.startswith((f"{path}.", f"{path}["))):
+            message = error.message.removeprefix(f"{error.path}: ")
+            return InvalidInput(f"--{name}: {message}", code=error.code, hint=error.hint)
+    return error
 
 
 class Verb(Value):

@@ -54,6 +54,7 @@ _OWN = frozenset(
         _signal.SIGTTOU,
     )
 )
+_ENDING = (_signal.SIGTERM, _signal.SIGHUP)
 _C_LIBRARY = (32, 33)  # the C library's own, which it does not let anybody catch
 
 
@@ -88,6 +89,37 @@ class SignalPipe:
             return os.read(self.fd, 4096)
         except BlockingIOError:
             return b""
+
+
+class Undoing:
+    """A context manager within which SIGTERM and SIGHUP let us undo what we have begun, and end us then.
+
+    The helper undoes its part when we are killed; a hook that runs for us only we can end.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        for number in _ENDING:
+            if _signal.getsignal(number) == _signal.SIG_DFL:
+                _signal.signal(number, self._interrupt)
+        return self
+
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
+        self._number = number
+        self._let_end()  # who asks twice is in a hurry
+        raise KeyboardInterrupt
+
+    def _let_end(self) -> None:
+        for number in _ENDING:
+            if _signal.getsignal(number) == self._interrupt:
+                _signal.signal(number, _signal.SIG_DFL)
+
+    def __exit__(self, *_: object) -> None:
+        self._let_end()
+        if self._number:
+            os.kill(os.getpid(), self._number)
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:

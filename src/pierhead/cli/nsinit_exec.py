@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, at_flag
 from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.nsinit import ID
 from pierhead.cli.nsinit_config import FILE_NAME, load_config
+from pierhead.cli.verbs_exec import FLAG_OF
 from pierhead.cli.verbs_launch import EXPLAIN, TRACE, clock_ns, with_own_size
-from pierhead.errors import NotFound
+from pierhead.errors import InvalidInput, NotFound
 from pierhead.runtime import Config, ProcessSpec, load, run
 from pierhead.runtime.config import DEFAULT_ENV
 from pierhead.runtime.validate import check_process_spec
@@ -84,6 +85,10 @@ def _process(call: Call, model: ProcessSpec | None) -> ProcessSpec:
         process = process.replace(user=options.text("user"))
     if options.given("cwd"):
         process = process.replace(cwd=options.text("cwd"))
+    try:
+        check_process_spec(process)
+    except InvalidInput as error:
+        raise at_flag(error, FLAG_OF, options) from None
     return process
 
 
@@ -94,18 +99,33 @@ def _configuration(call: Call, identity: str) -> Config:
     return Config(rootfs=os.getcwd(), hostname=identity if len(identity) <= _HOST_NAME_MAX else "")
 
 
+def _check_root(config: Config) -> None:
+    """There is something in the root file system: a mistaken directory would get mount points, and no more.
+
+    Raises:
+        NotFound: there is nothing, and nothing comes by a mount.
+    """
+    if any(mount.source.startswith("/") for mount in config.mounts) or not os.path.isdir(config.rootfs):
+        return
+    if not os.listdir(config.rootfs):
+        assert config.process is not None
+        raise NotFound(
+            f"{config.rootfs} is no root file system: it is empty, so there is no {config.process.args[0]}",
+            code="rootfs-empty",
+            hint="unpack one there, or make a configuration with `nsinit config --host`",
+        )
+
+
 def _exec_in_new(call: Call, identity: str) -> int:
     config = _configuration(call, identity)
     config = config.replace(process=_process(call, config.process))
     if call.options.switch("explain"):
         from pierhead.cli.explain import explain_launch
-        from pierhead.runtime.factory import plan_launch
 
         title = f"container {identity} with root {config.rootfs}"
-        call.output.print(
-            explain_launch(plan_launch(call.root, identity, config, gate=False), title, call.output)
-        )
+        call.output.print(explain_launch(call.root, identity, config, title, call.output, gate=False))
         return 0
+    _check_root(config)
     if call.options.switch("tty"):
         config = with_own_size(config)
     made: list[Container] = []
@@ -138,12 +158,11 @@ def _exec_in_present(call: Call, container: Container) -> int:
     if call.options.given("config"):
         call.output.warn(f"container {container.id} exists: --config is ignored")
     wanted = _process(call, container.config.process)
-    check_process_spec(wanted)
     if call.options.switch("explain"):
-        from pierhead.cli.explain import explain_launch
+        from pierhead.cli.explain import explain_exec
 
         title = f"a further process in container {container.id}"
-        call.output.print(explain_launch(container.plan_exec(wanted), title, call.output))
+        call.output.print(explain_exec(container, wanted, title, call.output))
         return 0
 
     def launch(console: int) -> Process:

@@ -111,7 +111,9 @@ class Output:
             self.log.add(level, message)
         except OSError as error:
             self.log = None
-            self._complain(_YELLOW, f"warning: cannot write to the log: {error.strerror}")
+            self._complain(
+                _YELLOW, f"warning: cannot write to the log: {os.strerror(error.errno or 0).lower()}"
+            )
 
     def _complain(self, colour: str, message: str) -> None:
         self._say(f"{self._painted(colour, self.program + ':')} {message}\n")
@@ -183,7 +185,9 @@ def open_log(destination: str, log_format: str) -> Log | None:
             return JournalLog(rest) if kind == "journald" else SyslogLog(rest)
         return FileLog(rest if colon and kind == "file" else destination, json=log_format == "json")
     except OSError as error:
-        raise InvalidInput(f"cannot open the log {destination}: {error.strerror}", code="bad-log") from None
+        raise InvalidInput(
+            f"cannot open the log {destination}: {os.strerror(error.errno or 0).lower()}", code="bad-log"
+        ) from None
 
 
 class FileLog:

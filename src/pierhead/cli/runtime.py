@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ROOT = "/run/pierhead/runtime"
-_SPEC_VERSION = "1.3.0"
 
 FLAGS = (
     Flag(name="root", value="DIR", about="where containers have their state", default=_ROOT),
@@ -60,9 +59,9 @@ run, create or exec.
 def _version() -> str:
     """Three lines that go-runc reads; the first must begin with a name and the word "version"."""
     import pierhead
+    from pierhead.oci.runtime import OCI_VERSION
 
-    commit = getattr(pierhead, "__commit__", "unknown")
-    return f"pier-runtime version {pierhead.__version__}\ncommit: {commit}\nspec: {_SPEC_VERSION}\n"
+    return f"pier-runtime version {pierhead.__version__}\ncommit: unknown\nspec: {OCI_VERSION}\n"
 
 
 def _settle(options: Options) -> tuple[str, str]:

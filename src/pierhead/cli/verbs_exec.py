@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pierhead.cli.bundle import load_process
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, at_flag
 from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.inherit import connect, passed_descriptors, send_pidfd, write_pid_file
 from pierhead.cli.verbs_launch import (
@@ -75,6 +75,18 @@ FLAGS = (
 )
 
 
+FLAG_OF = {
+    "$.user": "user",
+    "$.cwd": "cwd",
+    "$.env": "env",
+    "$.additional_groups": "additional-gids",
+    "$.capabilities": "cap",
+    "$.apparmorProfile": "apparmor",
+    "$.selinuxLabel": "process-label",
+}
+"""Flags whose values may not fit, by their place in a document."""
+
+
 def _exec(call: Call) -> int:
     options = call.options
     command = call.arguments[1:]
@@ -88,13 +100,12 @@ def _exec(call: Call) -> int:
         wanted = wanted.replace(terminal=wanted.terminal or options.switch("tty"))
     else:
         wanted = process_from_options(container.config, command, options)
-    for warning in check_process_spec(wanted):
-        call.output.warn(warning)
+    _check(call, wanted)
     if options.switch("explain"):
-        from pierhead.cli.explain import explain_launch
+        from pierhead.cli.explain import explain_exec
 
         title = f"a further process in container {call.id}"
-        call.output.print(explain_launch(container.plan_exec(wanted), title, call.output))
+        call.output.print(explain_exec(container, wanted, title, call.output))
         return 0
     detach = options.switch("detach")
     check_console(terminal=wanted.terminal, detach=detach, console=options.text("console-socket"))
@@ -102,6 +113,18 @@ def _exec(call: Call) -> int:
         _launch_detached(call, container, wanted)
         return 0
     return _run_in_foreground(call, container, wanted)
+
+
+def _check(call: Call, wanted: ProcessSpec) -> None:
+    """The process can be run, as far as can be said; what is strange about it is told."""
+    try:
+        warnings = check_process_spec(wanted)
+    except InvalidInput as error:
+        if call.options.text("process"):
+            raise
+        raise at_flag(error, FLAG_OF, call.options) from None
+    for warning in warnings:
+        call.output.warn(warning)
 
 
 def process_from_options(config: Config, command: tuple[str, ...], options: Options) -> ProcessSpec:

@@ -6,7 +6,7 @@ import os
 
 from pierhead.cli.bundle import load_bundle
 from pierhead.cli.flags import Flag, Verb
-from pierhead.cli.foreground import SignalPipe, stand_in
+from pierhead.cli.foreground import SignalPipe, Undoing, stand_in
 from pierhead.cli.inherit import (
     connect,
     passed_descriptors,
@@ -135,10 +135,9 @@ def _configuration(call: Call) -> Config:
 
 def _explain(call: Call, config: Config, *, gate: bool) -> int:
     from pierhead.cli.explain import explain_launch
-    from pierhead.runtime.factory import plan_launch
 
     title = f"container {call.id} from {config.bundle}"
-    call.output.print(explain_launch(plan_launch(call.root, call.id, config, gate=gate), title, call.output))
+    call.output.print(explain_launch(call.root, call.id, config, title, call.output, gate=gate))
     return 0
 
 
@@ -165,14 +164,15 @@ def check_console(*, terminal: bool, detach: bool, console: str) -> None:
 
 def _launch(call: Call, config: Config, *, gate: bool) -> Container:
     """The container exists and its process is known to whoever wanted to know it."""
-    path = call.options.text("console-socket")
-    if not path:
-        return _make(call, config, -1, gate=gate)
-    console = connect(path, "console socket")
-    try:
-        return _make(call, config, console.fileno(), gate=gate)
-    finally:
-        console.close()
+    with Undoing():
+        path = call.options.text("console-socket")
+        if not path:
+            return _make(call, config, -1, gate=gate)
+        console = connect(path, "console socket")
+        try:
+            return _make(call, config, console.fileno(), gate=gate)
+        finally:
+            console.close()
 
 
 def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
@@ -203,11 +203,10 @@ def _make(call: Call, config: Config, console: int, *, gate: bool) -> Container:
 
 def _tell_plan(call: Call, config: Config, *, gate: bool) -> None:
     from pierhead.cli.explain import explain
-    from pierhead.runtime.factory import plan_launch
+    from pierhead.runtime.factory import plan_launch_steps
 
-    call.output.debug(
-        explain(plan_launch(call.root, call.id, config, gate=gate), f"container {call.id}").rstrip()
-    )
+    plan, steps = plan_launch_steps(call.root, call.id, config, gate=gate)
+    call.output.debug(explain(plan, f"container {call.id}", steps).rstrip())
 
 
 def clock_ns() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pierhead.cli.flags import Flag, Verb
-from pierhead.errors import Conflict, NotFound
+from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.runtime import load
 
 TYPE_CHECKING = False
@@ -99,17 +99,26 @@ def _resume(call: Call) -> int:
 def _delete(call: Call) -> int:
     force = call.options.switch("force")
     try:
-        container = load(call.root, call.id)
-    except NotFound:
-        if force:
-            return 0
-        raise
-    container.delete(force=force)
+        load(call.root, call.id).delete(force=force)
+    except (NotFound, InvalidInput):
+        if not force:
+            raise
+        _delete_unreadable(call)
     if os.path.isdir(_notify_directory(call)):
         from pierhead.cli.notify import remove_directory
 
         remove_directory(_notify_directory(call))
     return 0
+
+
+def _delete_unreadable(call: Call) -> None:
+    """What cannot be loaded is gone all the same, and if there was nothing, that is as it was wanted."""
+    from pierhead.runtime.leftovers import remove_leftovers
+
+    try:
+        remove_leftovers(call.root, call.id)
+    except NotFound:
+        pass
 
 
 _KILL_FLAGS = (Flag(name="all", short="a", kind="switch", about="to all processes, not the first one alone"),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pierhead.cli.bundle import load_document, tell_unknown
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, at_flag
 from pierhead.errors import InvalidInput, Unsupported
 from pierhead.oci.document import decode
 from pierhead.oci.runtime import BlockIO, Cpu, Memory, Pids, Resources
@@ -40,6 +40,14 @@ _CPU = {
     "cpu-idle": "idle",
 }
 _CPUSET = {"cpuset-cpus": "cpus", "cpuset-mems": "mems"}
+_FLAG_OF = {
+    "$.blockIO.weight": "blkio-weight",
+    "$.cpu.idle": "cpu-idle",
+    **{f"$.cpu.{field}": name for name, field in _CPUSET.items()},
+    **{f"$.memory.{field}": name for name, field in _MEMORY.items()},
+}
+"""Flags whose values may not fit, by their place in a document."""
+
 _RDT = ("l3-cache-schema", "mem-bw-schema")
 
 FLAGS = (
@@ -104,9 +112,7 @@ def resources_from_options(options: Options) -> Resources:
             raise Unsupported(
                 f"--{name}: a running container's Intel RDT schema cannot be changed", code="no-rdt"
             )
-    memory = {
-        field: parse_bytes(options.text(name)) for name, field in _MEMORY.items() if options.given(name)
-    }
+    memory = {field: _bytes_of(options, name) for name, field in _MEMORY.items() if options.given(name)}
     cpu: dict[str, int | str] = {
         field: number for name, field in _CPU.items() if (number := options.number(name)) is not None
     }
@@ -120,8 +126,18 @@ def resources_from_options(options: Options) -> Resources:
     )
     if resources == Resources():
         raise BadUsage("update needs a limit to change", hint="for example: update --memory 64m ID")
-    check_resources(resources, path="")
+    try:
+        check_resources(resources, path="$")
+    except InvalidInput as error:
+        raise at_flag(error, _FLAG_OF, options) from None
     return resources
+
+
+def _bytes_of(options: Options, name: str) -> int:
+    try:
+        return parse_bytes(options.text(name))
+    except InvalidInput as error:
+        raise InvalidInput(f"--{name}: {error.message}", code=error.code) from None
 
 
 def parse_bytes(text: str) -> int:

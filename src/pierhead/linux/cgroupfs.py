@@ -278,7 +278,7 @@ def _read_whole(file: str, parent_fd: int | None = None) -> str:
 
 def _failure(what: str, error: OSError) -> OperationFailed | Forbidden:
     number = error.errno or 0
-    message = f"{what}: {os.strerror(number)}"
+    message = f"{what}: {os.strerror(number).lower()}"
     if number in _REFUSED:
         return Forbidden(
             message, code="cgroup-permission", hint="run as root, or delegate a cgroup to this user"
@@ -407,7 +407,7 @@ def _enable_one(directory: str, name: str, *, needed: bool) -> None:
                 "the right to do so is missing",
                 "run as root, or delegate the controller to this user",
             ),
-        }.get(number, (os.strerror(number), ""))
+        }.get(number, (os.strerror(number).lower(), ""))
         raise Unsupported(
             f"cannot use the {name} controller below cgroup {directory}: {reason}",
             code="cgroup-controller-unavailable",
@@ -517,7 +517,7 @@ def _join_failure(directory: str, pid: int, error: OperationFailed) -> Operation
         errno.ESRCH: "there is no such process",
         errno.EINVAL: "it is a realtime process and the cgroup has no realtime runtime",
         errno.ENOENT: "there is no such cgroup",
-    }.get(error.errno, os.strerror(error.errno))
+    }.get(error.errno, os.strerror(error.errno).lower())
     return OperationFailed(
         f"cannot move process {pid} into cgroup {directory}: {reason}",
         errno=error.errno,

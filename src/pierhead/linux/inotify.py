@@ -42,7 +42,7 @@ class DirectoryWatch:
                 code="too-many-watches",
                 hint="raise fs.inotify.max_user_*",
             )
-        raise OperationFailed(f"cannot watch {path}: {os.strerror(number)}", errno=number)
+        raise OperationFailed(f"cannot watch {path}: {os.strerror(number).lower()}", errno=number)
 
     def __enter__(self) -> "Self":
         return self

@@ -255,5 +255,5 @@ def _route_in_words(link: Link | None, destination: str, gateway: str) -> str:
 
 def _refused(what: str, number: int, reason: str = "") -> OperationFailed:
     """The error that says what could not be done, and why in the kernel's words."""
-    detail = f"{os.strerror(number)} ({reason.rstrip('.')})" if reason else os.strerror(number)
+    detail = os.strerror(number).lower() + (f" ({reason.rstrip('.')})" if reason else "")
     return OperationFailed(f"cannot {what}: {detail}", errno=number, hint=_HINTS.get(number, ""))

@@ -143,7 +143,9 @@ def spawn_helper(control_fd: int, channel_fd: int) -> int:
             os.close(fresh)
             return os.posix_spawn(path, ("pier-init",), {}, file_actions=actions)
     except OSError as error:
-        raise OperationFailed(f"cannot start pier-init: {error.strerror}", errno=error.errno or 0) from error
+        raise OperationFailed(
+            f"cannot start pier-init: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0
+        ) from error
 
 
 def run_program(

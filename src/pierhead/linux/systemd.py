@@ -100,7 +100,7 @@ class Systemd:
             try:
                 sock = _open_socket(path)
             except OSError as error:
-                reasons.append(f"{place}: {error.strerror or error}")
+                reasons.append(f"{place}: {(error.strerror or str(error)).lower()}")
                 continue
             try:
                 return cls(sock, is_bus=is_bus)

@@ -210,7 +210,7 @@ class Namespace(Value):
 class Device(Value):
     """A device node to have in the container, ``type`` one of c, u, b, p (config-linux.md, "Devices").
 
-    ``file_mode`` holds the permission bits, uid and gid are of the container.
+    ``file_mode`` holds the permission bits, uid and gid are of the container; -1 is no number, as a FIFO has.
     """
 
     json_always = ("major", "minor")
@@ -218,8 +218,8 @@ class Device(Value):
 
     path: str
     type: str
-    major: int = 0
-    minor: int = 0
+    major: int = -1
+    minor: int = -1
     file_mode: int | None = None
     uid: int | None = None
     gid: int | None = None

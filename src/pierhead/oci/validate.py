@@ -225,6 +225,8 @@ def check_mounts(spec: Spec, warnings: list[str]) -> None:
         path = f"$.mounts[{index}]"
         if not mount.destination:
             raise invalid("is empty", f"{path}.destination")
+        if normalize_guest_path(mount.destination) == "/" and "remount" not in mount.options:
+            raise invalid("nothing can be mounted over the root itself", f"{path}.destination")
         if not mount.destination.startswith("/"):
             warnings.append(
                 f"{path}.destination: {mount.destination!r} is not absolute and is taken from the root"
@@ -235,6 +237,12 @@ def check_mounts(spec: Spec, warnings: list[str]) -> None:
             check_text(option, f"{path}.options")
         _check_proc_mount(mount, f"{path}.destination")
         _check_id_mapped_mount(mount, path, in_user_namespace=user is not None)
+
+
+def check_annotations(spec: Spec, _: list[str]) -> None:
+    """Every annotation has a name (config.md, "Annotations")."""
+    if "" in spec.annotations:
+        raise invalid("a key is empty", "$.annotations")
 
 
 def check_propagation(spec: Spec, _: list[str]) -> None:
@@ -294,6 +302,7 @@ SPEC_CHECKS = (
     check_restricted_paths,
     check_time_offsets,
     check_mounts,
+    check_annotations,
     check_propagation,
     check_hooks,
     check_personality,

@@ -165,7 +165,9 @@ def _connect(path: str) -> socket:
             raise Conflict(
                 f"no monitor serves {path}: the process has ended", code="process-finished"
             ) from error
-        raise OperationFailed(f"cannot attach at {path}: {error.strerror}", errno=error.errno or 0) from error
+        raise OperationFailed(
+            f"cannot attach at {path}: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0
+        ) from error
     finally:
         if directory >= 0:
             os.close(directory)

@@ -82,6 +82,9 @@ class CgroupManager(Protocol):
     def create(self, resources: "oci.Resources | None" = None, *, pid: int = 0) -> None:
         """The cgroup exists; the resources say which controllers it needs.  On an error nothing is left."""
 
+    def planned_writes(self, resources: "oci.Resources") -> tuple[plan.CgroupWrite, ...]:
+        """What ``apply`` would write to a cgroup that is new."""
+
     def apply(self, resources: "oci.Resources | None", *, update: bool = False) -> list[str]:
         """The limits are in force; returns warnings.  For an ``update`` the present values count."""
 
@@ -341,6 +344,10 @@ class CgroupfsDriver:
             )
         return warnings
 
+    def planned_writes(self, resources: "oci.Resources") -> tuple[plan.CgroupWrite, ...]:
+        """What ``apply`` would write to a cgroup that is new."""
+        return self._plan(resources, plan.NOTHING_KNOWN, [])
+
     def _plan(
         self, resources: "oci.Resources | None", current: plan.CurrentLimits, warnings: list[str]
     ) -> tuple[plan.CgroupWrite, ...]:
@@ -522,6 +529,10 @@ class DisabledDriver(CgroupfsDriver):
 
     def create(self, resources: "oci.Resources | None" = None, *, pid: int = 0) -> None:
         """Nothing is done."""
+
+    def planned_writes(self, resources: "oci.Resources") -> tuple[plan.CgroupWrite, ...]:  # noqa: ARG002
+        """Nothing is written."""
+        return ()
 
     def apply(self, resources: "oci.Resources | None", *, update: bool = False) -> list[str]:  # noqa: ARG002
         """Nothing is done; a warning says so where limits were asked for."""

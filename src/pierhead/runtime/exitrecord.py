@@ -51,7 +51,9 @@ def read_exit_record(path: str) -> ExitRecord | None:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
-        raise OperationFailed(f"cannot read {path}: {error.strerror}", errno=error.errno or 0) from error
+        raise OperationFailed(
+            f"cannot read {path}: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0
+        ) from error
     try:
         return parse_exit_record(os.read(fd, _RECORD_MAX), name=path)
     finally:

@@ -12,6 +12,7 @@ time.
 import os
 
 from pierhead.errors import Unsupported
+from pierhead.ids import check_container_id
 from pierhead.linux import cgroupfs, files
 from pierhead.runtime import launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pierhead.oci.runtime import IDMapping
     from pierhead.runtime.container import Container
     from pierhead.runtime.launcher import Launched
+    from pierhead.runtime.plan.launchersteps import LauncherStep
     from pierhead.runtime.plan.launchplan import LaunchPlan
     from pierhead.runtime.wire import Argument
 
@@ -111,12 +113,48 @@ def plan_launch(
     *,
     gate: bool = True,
 ) -> "LaunchPlan":
-    """What ``create`` would do, without doing it: for reading, and for tests."""
+    """What the helper would do for ``create``, without doing it: for reading, and for tests.
+
+    Raises:
+        InvalidInput: configuration or id are not usable.
+        NotFound: the rootfs does not exist.
+        Unsupported: this machine lacks something that the configuration asks for.
+    """
+    return _preview(root, container_id, config, gate=gate)[0]
+
+
+def plan_launch_steps(
+    root: "str | os.PathLike[str]",
+    container_id: str,
+    config: Config,
+    *,
+    gate: bool = True,
+) -> "tuple[LaunchPlan, tuple[LauncherStep, ...]]":
+    """What helper and launcher would do for ``create``; see ``plan_launch``."""
+    from pierhead.runtime.plan.launchersteps import CgroupPlace, plan_launcher
+
+    plan, recipe, cgroups = _preview(root, container_id, config, gate=gate)
+    rules, known = device_rules(recipe.config), cgroups.state
+    place = CgroupPlace(
+        trees=tuple((tree.mountpoint, tree.path) for tree in known.trees),
+        writes=cgroups.planned_writes(recipe.config.resources.replace(devices=rules)),
+        unit=f"{known.unit} in {known.slice_name}" if known.unit else "",
+    )
+    directory = f"{os.path.abspath(root)}/{state.directory_name(container_id)}"
+    steps = plan_launcher(recipe.config, recipe.process, plan, place=place, rules=rules, directory=directory)
+    return plan, steps
+
+
+def _preview(
+    root: "str | os.PathLike[str]", container_id: str, config: Config, *, gate: bool
+) -> "tuple[LaunchPlan, Recipe, CgroupManager]":
+    check_container_id(container_id)
     recipe = recipe_for(config)
     hierarchies = cgroupfs.discover()
     cgroups = launcher.new_manager(recipe.config, state.directory_name(container_id), hierarchies)
     request = Request(terminal=recipe.process.terminal)
-    return recipe.plan(_view(os.path.abspath(root), recipe.config, request, cgroups, hierarchies, gate=gate))
+    view = _view(os.path.abspath(root), recipe.config, request, cgroups, hierarchies, gate=gate)
+    return recipe.plan(view), recipe, cgroups
 
 
 # How it is done

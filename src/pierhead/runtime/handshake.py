@@ -424,7 +424,9 @@ def _bad_descriptors(error: OSError, fds: list[int]) -> PierheadError:
             return InvalidInput(
                 f"descriptor {fd}, which the process is to have, is not open", code="bad-descriptor"
             )
-    return OperationFailed(f"cannot hand the plan to pier-init: {error.strerror}", errno=error.errno or 0)
+    return OperationFailed(
+        f"cannot hand the plan to pier-init: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0
+    )
 
 
 def _descriptor(fds: list[int]) -> int:

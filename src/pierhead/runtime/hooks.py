@@ -41,7 +41,7 @@ def run_one(name: str, hook: Hook, state: bytes) -> None:
     except TimeoutError:
         raise TimedOut(f"{name} did not end within {hook.timeout} s") from None
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
+        reason = os.strerror(error.errno or 0).lower()
         raise OperationFailed(f"{name} cannot be run: {reason}", errno=error.errno or 0) from None
     if code != 0:
         how = f"exit status {code}" if code > 0 else f"signal {-code}"

@@ -45,7 +45,7 @@ SECRET_DIRECTORIES = (
     "/var/mail",
     "/var/spool",
 )
-"""Hidden whole where they exist: homes, keys, other containers, mail, logs."""
+"""Hidden whole: homes, keys, other containers, mail, logs."""
 
 SECRET_FILES = (
     "/etc/gshadow",
@@ -57,18 +57,26 @@ SECRET_FILES = (
     "/etc/shadow-",
     "/etc/sudoers",
 )
-"""Hidden one by one where they exist."""
+"""Hidden one by one."""
 
 _KEY_DIRECTORY, _KEY_PREFIX = "/etc/ssh", "ssh_host_"
+_USUAL_KEYS = tuple(f"{_KEY_DIRECTORY}/{_KEY_PREFIX}{kind}_key" for kind in ("ecdsa", "ed25519", "rsa"))
+
+MEMORY_BYTES = 1 << 30
+PROCESSES = 1024
+"""Limits of a document that names no others: what is written stays in memory, which is the host's."""
 
 _OWN_DIRECTORIES = ("/tmp", "/var/tmp", "/run")
 """Empty and the container's own."""
 
 
 def host_secrets(root: str = "/") -> tuple[str, ...]:
-    """Paths of the host that a container may not see, of those that exist."""
-    candidates = [*SECRET_DIRECTORIES, *SECRET_FILES, *_ssh_keys(root)]
-    return tuple(path for path in candidates if os.path.lexists(root.rstrip("/") + path))
+    """Paths of the host that a container may not see, whether they exist or not.
+
+    A configuration may be kept, and what it hides may come to be only later; what is not there is not masked.
+    Keys of unusual names are listed if they exist.
+    """
+    return tuple(dict.fromkeys((*SECRET_DIRECTORIES, *SECRET_FILES, *_USUAL_KEYS, *_ssh_keys(root))))
 
 
 def _ssh_keys(root: str) -> "Iterable[str]":
@@ -94,6 +102,8 @@ def host_rootfs(*, hidden: "Iterable[str]" = ()) -> Config:
 
     Args:
         hidden: further absolute paths that the container may not see.
+
+    It has no limits; what it writes stays in memory until it ends, so give it ``resources``.
     """
     return Config(
         rootfs="/",
@@ -105,15 +115,27 @@ def host_rootfs(*, hidden: "Iterable[str]" = ()) -> Config:
 
 
 def host_spec(spec: "Spec") -> "Spec":
-    """The given OCI document with the running host for a root."""
-    from pierhead.oci.runtime import Linux, Root
+    """The given OCI document with the running host for a root, the default filter, and limits where the
+    document's user may set some.
+    """
+    from pierhead.oci.runtime import Linux, Memory, Pids, Resources, Root
+    from pierhead.runtime.resolve import Filters
 
     linux = spec.linux or Linux()
     masked = tuple(dict.fromkeys((*linux.masked_paths, *DEFAULT_MASK_PATHS, *host_secrets())))
     readonly = tuple(dict.fromkeys((*linux.readonly_paths, *DEFAULT_READONLY_PATHS)))
+    capabilities = spec.process.capabilities if spec.process is not None else None
+    linux = linux.replace(
+        masked_paths=masked,
+        readonly_paths=readonly,
+        seccomp=linux.seccomp or Filters.default(capabilities.bounding if capabilities is not None else ()),
+    )
+    if not linux.uid_mappings:  # a user without privileges can have no cgroup made, unless it was delegated
+        limits = {"memory": Memory(limit=MEMORY_BYTES), "pids": Pids(limit=PROCESSES)}
+        linux = linux.replace(resources=(linux.resources or Resources()).replace(**limits))
     return spec.replace(
         root=Root(path="/"),
         mounts=(*spec.mounts, *_own_mounts()),
         annotations={**spec.annotations, COPY_ON_WRITE: "true"},
-        linux=linux.replace(masked_paths=masked, readonly_paths=readonly),
+        linux=linux,
     )

@@ -47,9 +47,9 @@ def _write(pid: int, name: str, text: str) -> None:
     try:
         files.write_text(f"/proc/{pid}/{name}", text)
     except OSError as error:
-        shown = text.strip().replace("\n", ", ")
+        shown, reason = text.strip().replace("\n", ", "), os.strerror(error.errno or 0).lower()
         raise OperationFailed(
-            f"cannot write {shown!r} to {name} of the user namespace: {os.strerror(error.errno or 0)}",
+            f"cannot write {shown!r} to {name} of the user namespace: {reason}",
             errno=error.errno or 0,
         ) from None
 

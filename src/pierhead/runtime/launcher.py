@@ -301,7 +301,7 @@ def _write_oom_score(pid: int, score: int) -> None:
     try:
         files.write_text(f"/proc/{pid}/oom_score_adj", str(score))
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
+        reason = os.strerror(error.errno or 0).lower()
         raise OperationFailed(
             f"cannot set oomScoreAdj to {score}: {reason}",
             errno=error.errno or 0,

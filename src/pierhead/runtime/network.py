@@ -128,7 +128,9 @@ def interface_statistics(
             found.append(_read_statistics(link, f"{sysfs}/{link.name}"))
         except OSError as error:
             if error.errno not in _GONE:
-                what = f"cannot read the statistics of link {link.name}: {error.strerror}"
+                what = (
+                    f"cannot read the statistics of link {link.name}: {os.strerror(error.errno or 0).lower()}"
+                )
                 raise OperationFailed(what, errno=error.errno or 0) from error
     return tuple(found)
 

@@ -42,8 +42,9 @@ def send_listener(config: Config, notify_fd: int, pid: int, state: bytes) -> Non
             agent.connect(path)
             agent.sendmsg([jsontext.format_compact(document).encode()], rights)
         except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
             raise OperationFailed(
-                f"cannot hand the seccomp descriptor to the agent at {path}: {os.strerror(error.errno or 0)}",
+                f"cannot hand the seccomp descriptor to the agent at {path}: {reason}",
                 errno=error.errno or 0,
             ) from None
         finally:

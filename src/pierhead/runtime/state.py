@@ -34,7 +34,6 @@ ATTACH = "attach"
 _REMOVE_TRIES = 8
 EXIT_RECORD = "exit.json"
 NAMES = (STATE_FILE, GATE, ATTACH, EXIT_RECORD)
-_DEBRIS = (GATE, ATTACH, EXIT_RECORD)
 _DEBRIS_OF = (f".{STATE_FILE}.", f".{EXIT_RECORD}", "exec-", ".exec-")
 _MODE = 0o711
 _NAME_MAX = 200
@@ -69,6 +68,20 @@ def directory_name(container_id: str) -> str:
     import hashlib
 
     return f"{container_id[:_NAME_MAX]}{_CUT}{hashlib.sha256(container_id.encode()).hexdigest()[:32]}"
+
+
+_KINDS = {
+    "id": str,
+    "init_pid": int,
+    "init_start_time": int,
+    "monitor_pid": int,
+    "created": str,
+    "uid": int,
+    "namespace_paths": dict,
+    "host_links": list,
+    "config": dict,
+}
+"""What the members of a state file have to be; ``cgroup`` is decoded."""
 
 
 class StateDirectory:
@@ -132,9 +145,13 @@ class StateDirectory:
 
         Whoever gives us a directory of something else for a root must not lose what is in there.
         """
-        if os.fstat(self.fd).st_mode & 0o7777 != _MODE:
+        if os.fstat(self.fd).st_mode & 0o7777 & ~_MODE:  # a launcher's umask may have taken some of it
             return False
-        return all(name in _DEBRIS or name.startswith(_DEBRIS_OF) for name in os.listdir(self.fd))
+        return not self.has(STATE_FILE) and not self.strangers()
+
+    def strangers(self) -> list[str]:
+        """What is in there and can be no container's."""
+        return [name for name in os.listdir(self.fd) if name not in NAMES and not name.startswith(_DEBRIS_OF)]
 
     def save(self, state: ContainerState, config_text: str = "") -> None:
         """The state is in its file.
@@ -161,14 +178,15 @@ class StateDirectory:
         name = f"{self.path}/{STATE_FILE}"
         document = jsontext.parse(text, name=name)
         try:
+            _check_kinds(document)
             return ContainerState(
                 **{
                     **document,
-                    "cgroup": decode(CgroupState, document["cgroup"]),
+                    "cgroup": decode(CgroupState, document["cgroup"], path="$.cgroup"),
                     "host_links": tuple(_host_link(link) for link in document["host_links"]),
                 }
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, InvalidInput) as error:
             raise InvalidInput(f"{name} is not the state of a container: {error}", code="bad-state") from None
 
     def remove(self) -> None:
@@ -186,6 +204,14 @@ class StateDirectory:
                 # a monitor has just written its record
                 if error.errno != errno.ENOTEMPTY or attempt == _REMOVE_TRIES - 1:
                     raise
+
+
+def _check_kinds(document: "dict[str, Any]") -> None:
+    if not isinstance(document, dict):
+        raise TypeError("it is no object")
+    for key, kind in _KINDS.items():
+        if not isinstance(document.get(key), kind):
+            raise TypeError(f"its {key} is missing or of another type")
 
 
 def _host_link(document: object) -> "HostLink":
@@ -310,12 +336,13 @@ def list_ids(root: str) -> list[str]:
 
 
 def _whole_id(root: str, name: str) -> str:
-    """The id that was too long for the directory's name; empty when the container has just gone."""
+    """The id that was too long for the directory's name; empty when the container has just gone, or when its
+    state cannot be read.
+    """
     try:
-        text = files.read_file(f"{root}/{name}/{STATE_FILE}")
-    except (FileNotFoundError, NotADirectoryError):
+        return str(jsontext.parse(files.read_file(f"{root}/{name}/{STATE_FILE}"))["id"])
+    except (FileNotFoundError, NotADirectoryError, InvalidInput, KeyError, TypeError):
         return ""
-    return str(jsontext.parse(text)["id"])
 
 
 def timestamp(ns: int | None = None) -> str:

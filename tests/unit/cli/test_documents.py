@@ -236,6 +236,24 @@ def test_limits_that_are_refused(words: tuple[str, ...], error: type[Exception])
 
 
 @pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("--memory=much", "--memory: expected bytes like 67108864 or 64m, found 'much'"),
+        ("--memory-swap=x", "--memory-swap: expected bytes"),
+        ("--cpuset-cpus=x", "--cpuset-cpus: expected"),
+        ("--cpuset-mems=1-", "--cpuset-mems: expected"),
+        ("--cpu-idle=7", "--cpu-idle: expected 0 or 1, found 7"),
+        ("--blkio-weight=5", "--blkio-weight: "),
+    ],
+)
+def test_a_flag_is_named_that_does_not_fit(word: str, told: str) -> None:
+    """What a flag gave is told of by the flag and not by the place in a document that nobody wrote."""
+    with pytest.raises(InvalidInput) as caught:
+        resources(word)
+    assert caught.value.message.startswith(told)
+
+
+@pytest.mark.parametrize(
     ("text", "count"),
     [
         ("0", 0),

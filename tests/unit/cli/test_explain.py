@@ -9,6 +9,8 @@ from pierhead.cli.explain_words import _WORDS, capability_names, describe, flag_
 from pierhead.oci.numbers import CAPABILITIES
 from pierhead.oci.runtime import IDMapping
 from pierhead.runtime import wire_table
+from pierhead.runtime.plan import launchersteps
+from pierhead.runtime.plan.launchersteps import LauncherStep
 from pierhead.runtime.plan.launchplan import LaunchPlan
 from pierhead.runtime.wire import INIT, JOINER, STAGE, Operation, strings
 
@@ -121,7 +123,7 @@ def test_a_table_in_order() -> None:
     """Operations have their numbers; the clone stands where it happens; repeated cells are not repeated."""
     text = explain(PLAN, "a container")
     lines = text.splitlines()
-    assert lines[0] == "a container: 7 operations"
+    assert lines[0] == "a container: 0 steps of the launcher, 7 operations of pier-init"
     starts = [line.split()[:3] for line in lines if line[:2].strip(" ·").isdecimal() or line[:1] == "·"]
     assert [words[0] for words in starts] == ["1", "2", "·", "3", "4", "5", "6", "7"]
     assert [words[1] for words in starts] == [
@@ -140,14 +142,57 @@ def test_a_table_in_order() -> None:
     assert keys.split()[-2:] == ["″", "″"]
 
 
+def launcher_step(moment: int, what: str) -> LauncherStep:
+    """One step of the launcher."""
+    return LauncherStep(
+        moment=moment, what=what, why="it is needed", manual="OCI runtime-spec, linux.resources.x"
+    )
+
+
+STEPS = (
+    launcher_step(launchersteps.BEGIN, "begin"),
+    launcher_step(wire_table.SYNC_MAPS, "maps"),
+    launcher_step(wire_table.SYNC_HOOKS, "hooks"),
+    launcher_step(wire_table.SYNC_SECCOMP, "agent"),
+    launcher_step(launchersteps.NOTED, "noted"),
+    launcher_step(launchersteps.END, "end"),
+)
+
+
+@pytest.mark.parametrize("gate", [False, True])
+def test_the_launcher_has_its_place(*, gate: bool) -> None:
+    """What it does stands after the operation that waits for it; the note comes when all is ready."""
+    plan = LaunchPlan(
+        operations=(
+            operation("sync", wire_table.SYNC_MAPS),
+            operation("sync", wire_table.SYNC_HOOKS),
+            operation("seccomp", bytes(8), 0, 1),
+            *((operation("ready"), operation("gate", "gate")) if gate else ()),
+            operation("execute", strings(["true"]), b""),
+        )
+    )
+    text = explain(plan, "a container", STEPS)
+    table = text.splitlines()[text.splitlines().index("") + 1 :]
+    what = [line.split()[2] for line in table if line.split()[1:2] in (["launcher"], ["init"])]
+    end = ["tell", "noted", "wait", "execve", "end"] if gate else ["execve", "noted", "end"]
+    assert what == ["begin", "wait", "maps", "wait", "hooks", "seccomp", "agent", *end]
+    assert "OCI resources.x" in text
+
+
 def test_colours_change_nothing_else() -> None:
     """With the colours taken out, the table is the same."""
     import re
 
-    coloured = explain(PLAN, "a container", colour=True)
+    coloured = explain(PLAN, "a container", STEPS, colour=True)
     plain = re.sub(r"\x1b\[\d+m", "", coloured)
     assert coloured != plain
-    assert [line.rstrip() for line in plain.splitlines()] == explain(PLAN, "a container").splitlines()
+    assert [line.rstrip() for line in plain.splitlines()] == explain(PLAN, "a container", STEPS).splitlines()
+
+
+def test_no_page_of_newer_manuals() -> None:
+    """man(1) finds what is named: pages of section 2const are not in the distributions of today."""
+    pages = {entry[3] for entry in wire_table.OPERATIONS.values()}
+    assert not [page for page in pages if "const" in page]
 
 
 def test_a_trace_and_its_sum() -> None:

@@ -79,7 +79,7 @@ class _Full:
 
     def add(self, level: Level, message: str) -> None:
         """Fails."""
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "no space left on device")
 
     def close(self) -> None:
         """Nothing to do."""
@@ -88,7 +88,7 @@ class _Full:
 def test_a_log_that_fails_does_not_hide_the_error(capfd: pytest.CaptureFixture[str]) -> None:
     """An error is said on standard error even when its log takes nothing."""
     Output("x", log=_Full()).error(NotFound("gone"))
-    assert capfd.readouterr().err == "x: warning: cannot write to the log: No space left on device\nx: gone\n"
+    assert capfd.readouterr().err == "x: warning: cannot write to the log: no space left on device\nx: gone\n"
 
 
 def test_writing_to_a_slow_reader() -> None:

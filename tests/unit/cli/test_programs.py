@@ -13,6 +13,7 @@ from pierhead.cli import nsinit, pier, runtime
 from pierhead.cli.program import Entry, Program, find_verb, split_verb
 from pierhead.cli.runtime import default_root
 from pierhead.errors import InvalidInput
+from pierhead.oci.runtime import OCI_VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -255,3 +256,9 @@ def test_verbs_of_a_group() -> None:
     assert split_verb(program, ["one", "x", "y"]) == ("one", ["x", "y"])
     assert split_verb(program, ["two", "x", "y"]) == ("two x", ["y"])
     assert split_verb(program, ["two"]) == ("two", [])
+
+
+def test_the_version_is_said_once() -> None:
+    """The lines that go-runc reads have the versions of package and specification, each from its place."""
+    told = runtime.PROGRAM.version().splitlines()
+    assert told == [f"pier-runtime version {pierhead.__version__}", "commit: unknown", f"spec: {OCI_VERSION}"]

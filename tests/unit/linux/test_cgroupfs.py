@@ -231,7 +231,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
     """The directory cannot be made (its parent is a file): what was made on the way is gone again."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a/file").write_text("")
-    with pytest.raises(OperationFailed, match="Not a directory"):
+    with pytest.raises(OperationFailed, match="not a directory"):
         make_directories(plain_tree(tmp_path), "/a/file/x")
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
 
@@ -282,10 +282,10 @@ def test_errors_name_file_value_and_reason(tmp_path: Path) -> None:
     """What was to be written where, and the kernel's errno, in words and as a number."""
     with pytest.raises(OperationFailed) as caught:
         write_lines(str(tmp_path), "memory.max", ["1"])
-    assert caught.value.message == f"cannot set memory.max of cgroup {tmp_path}: No such file or directory"
+    assert caught.value.message == f"cannot set memory.max of cgroup {tmp_path}: no such file or directory"
     assert caught.value.errno == errno.ENOENT
     os.symlink("/dev/full", tmp_path / "full")
-    with pytest.raises(OperationFailed, match="Too many levels of symbolic links"):
+    with pytest.raises(OperationFailed, match="too many levels of symbolic links"):
         write_lines(str(tmp_path), "full", ["1"])
 
 

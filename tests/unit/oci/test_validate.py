@@ -408,6 +408,34 @@ def test_wrong_documents(changes: dict[str, object], message: str) -> None:
     assert message.startswith(caught.value.path)
 
 
+@pytest.mark.parametrize("destination", ["/", "//", "/a/..", "/."])
+@pytest.mark.parametrize("fields", [{"type": "tmpfs"}, {"source": "/srv", "options": ["rbind"]}])
+def test_nothing_is_mounted_over_the_root(destination: str, fields: dict[str, object]) -> None:
+    """It would be of no effect: the root is changed to what lies below."""
+    with pytest.raises(
+        InvalidInput, match=r"^\$\.mounts\[0\]\.destination: nothing can be mounted over the root"
+    ):
+        check_spec(spec_with(mount(destination, **fields)))
+
+
+def test_an_annotation_has_a_name() -> None:
+    """An empty key is refused."""
+    with pytest.raises(InvalidInput, match=r"^\$\.annotations: a key is empty"):
+        check_spec(spec_with({"annotations": {"": "x"}}))
+
+
+@pytest.mark.parametrize("type_", ["c", "b", "u"])
+@pytest.mark.parametrize("numbers", [{}, {"major": 1}, {"minor": 3}])
+def test_a_device_without_its_numbers(type_: str, numbers: dict[str, int]) -> None:
+    """Both are required of all but FIFOs: 0:0 would be another device's."""
+    device = {"path": "/dev/foo", "type": type_, **numbers}
+    with pytest.raises(
+        InvalidInput, match=r"^\$\.linux\.devices\[0\]: /dev/foo needs a major and a minor number"
+    ):
+        check_spec(spec_with({"linux.devices": [device]}))
+    assert check_spec(spec_with({"linux.devices": [{"path": "/dev/foo", "type": "p"}]})) == []
+
+
 RIGHT: list[dict[str, object]] = [
     {},
     {"ociVersion": "1.0.0"},

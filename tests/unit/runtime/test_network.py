@@ -56,7 +56,7 @@ def test_unreadable_statistics(sysfs: Path) -> None:
     counter = sysfs / "v0" / "statistics" / "rx_bytes"
     counter.unlink()
     counter.mkdir()
-    with pytest.raises(OperationFailed, match="cannot read the statistics of link v0: Is a directory"):
+    with pytest.raises(OperationFailed, match="cannot read the statistics of link v0: is a directory"):
         interface_statistics([LINK], sysfs=str(sysfs))
 
 

@@ -151,7 +151,7 @@ def plan_devices(config: Config, *, bind: bool) -> tuple[Operation, ...]:
 
 def _nodes(devices: Iterable[Device], *, bind: bool) -> Iterator[Operation]:
     for device in devices:
-        number = device.major << 32 | device.minor
+        number = 0 if device.type == "p" else device.major << 32 | device.minor
         if device.type not in _TYPE_BITS:
             raise InvalidInput(
                 f"device {device.path}: there is no device type {device.type!r}", path="$.linux.devices"

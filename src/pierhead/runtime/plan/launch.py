@@ -119,7 +119,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         *_sysctls(config),
         *mounts.plan_covers(config),
         *_hooks_before_pivot(config),
-        *mounts.plan_change_of_root(config),
+        *mounts.plan_change_of_root(config, process.cwd),
         *_names(config),
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *plan_process(config, process, view),
@@ -205,16 +205,17 @@ def plan_terminal_or_streams(
     process: ProcessSpec, view: LaunchView, *, new_root: bool
 ) -> Iterable[Operation]:
     """Standard streams: a terminal of the container, or what the launcher gives."""
+    user = process.user if isinstance(process.user, User) else User()
     if view.console:
         size = process.console_size
-        user = process.user if isinstance(process.user, User) else User()
         rows, columns = (size.height, size.width) if size else (0, 0)
         why = "its terminal is of its own devpts; the other end goes to whoever asked"
         yield Operation(
             name="console", arguments=("console", rows, columns, user.uid, int(new_root)), why=why
         )
     elif any(view.streams):
-        yield Operation(name="stdio", arguments=view.streams, why="its standard streams")
+        why = "its standard streams" + (", which it may open again by their names" if user.uid else "")
+        yield Operation(name="stdio", arguments=(*view.streams, user.uid), why=why)
 
 
 def _sysctls(config: Config) -> Iterable[Operation]:
@@ -266,7 +267,7 @@ def plan_process(config: Config, process: ProcessSpec, view: LaunchView) -> tupl
         Operation(
             name="find_executable",
             arguments=(process.args[0], strings(_search_path(process.env))),
-            why="a missing program is an error of create, not of start",
+            why="a missing program is found out while everything can be undone",
         ),
         Operation(
             name="own_descriptors",

@@ -192,8 +192,13 @@ def plan_covers(config: Config) -> tuple[Operation, ...]:
     )
 
 
-def plan_change_of_root(config: Config) -> tuple[Operation, ...]:
-    """From the host's root to the container's."""
+def plan_change_of_root(config: Config, cwd: str) -> tuple[Operation, ...]:
+    """From the host's root to the container's, which is as writable then as it will be.
+
+    Args:
+        config: the container's.
+        cwd: its process's working directory.
+    """
     if config.no_pivot_root:
         why = "the host's root is a ramfs, which cannot be pivoted away from"
         operations = [Operation(name="move_root", why=why)]
@@ -205,6 +210,9 @@ def plan_change_of_root(config: Config) -> tuple[Operation, ...]:
         why = "how later mounts travel between the container's root and its peers"
         operations.append(Operation(name="propagation", arguments=("/", flags), why=why))
     if config.readonlyfs:
+        why = "if it is missing it is made, as long as that is possible"
+        flags = wire.DIRECTORY_TRY | wire.DIRECTORY_CREATE
+        operations.append(Operation(name="working_directory", arguments=(cwd, flags), why=why))
         why = "the root is read-only; mounts on it keep their own mode"
         operations.append(Operation(name="root_attributes", arguments=(mountoptions.RDONLY,), why=why))
     return tuple(operations)

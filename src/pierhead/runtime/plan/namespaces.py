@@ -129,7 +129,7 @@ def _made_by_joiner(
     if "user" in new:
         why = _WHY_NEW["user"]
         operations.append(Operation(name="unshare", arguments=(NAMESPACES["user"],), place=JOINER, why=why))
-        operations.append(_sync(JOINER, "the launcher writes the id maps"))
+        operations.append(_sync(JOINER))
         operations.append(_become_root(JOINER, root))
     elif "user" in joined:
         operations.append(_become_root(JOINER, (0, 0)))
@@ -147,7 +147,9 @@ def _time_offsets(time_offsets: Mapping[str, TimeOffset]) -> Operation:
     return Operation(name="timens_offsets", arguments=(text,), place=JOINER, why=why)
 
 
-def _sync(place: int, why: str) -> Operation:
+def _sync(place: int) -> Operation:
+    """Met once in a launch: the kernel takes maps once only, and clones inherit cgroup and score."""
+    why = "the launcher writes what needs its rights: id maps, cgroup, OOM score"
     return Operation(name="sync", arguments=(wire_table.SYNC_MAPS,), place=place, why=why)
 
 
@@ -161,11 +163,9 @@ def _opening(
 ) -> tuple[Operation, ...]:
     """Args: root is None where the joiner has made the user namespace."""
     operations = [join_cgroup(name, INIT) for name in cgroups]
-    maps = "user" in new and root is not None
-    if maps or meet_launcher:
-        operations.append(
-            _sync(INIT, "the launcher writes what needs its rights: id maps, cgroup, OOM score")
-        )
+    has_met = "user" in new and root is None
+    if ("user" in new or meet_launcher) and not has_met:
+        operations.append(_sync(INIT))
     if "user" in new and root is not None:
         operations.append(_become_root(INIT, root))
     if "cgroup" in new:
