@@ -39,7 +39,10 @@ def describe(directory: Path) -> dict[str, tuple[object, ...]]:
     for top, directories, files in os.walk(directory):
         for name in (*directories, *files, "."):
             path = os.path.join(top, name)
-            about = os.lstat(path)
+            try:
+                about = os.lstat(path)
+            except FileNotFoundError:  # overlayfs lists whiteouts in a directory that only one layer has
+                continue
             content: object = None
             if stat.S_ISREG(about.st_mode):
                 with open(path, "rb") as file:

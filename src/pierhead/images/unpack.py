@@ -164,6 +164,8 @@ class _Unpacker:
         """What the layer's directories are to be like, when all is in them."""
         self._own: set[bytes] = set()
         """Where whiteouts are applied: paths of this layer, which they spare."""
+        self._opaque_paths: set[bytes] = set()
+        """Directories that hide all that is below them: a whiteout in one would hide nothing, and be seen."""
         self._left_out_devices = 0
 
     def run(self) -> None:
@@ -315,7 +317,7 @@ class _Unpacker:
         if stat.S_ISLNK(about.st_mode):
             self._beneath.forget()
         if hides:
-            self._set_opaque(directory_fd, name)
+            self._set_opaque(directory_fd, name, path)
 
     def _make_node(self, entry: Entry, directory_fd: int, name: bytes, real: bytes) -> None:
         """A symbolic link, device or FIFO is there."""
@@ -385,7 +387,7 @@ class _Unpacker:
         remove_tree(directory_fd, name)
         if stat.S_ISDIR(mode):
             below = path + b"/"
-            for known in (self._directories, self._implied, self._own):
+            for known in (self._directories, self._implied, self._own, self._opaque_paths):
                 for each in [each for each in known if each == path or each.startswith(below)]:
                     known.pop(each) if isinstance(known, dict) else known.discard(each)
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
@@ -403,19 +405,26 @@ class _Unpacker:
             self._beneath.forget()
         elif not name:
             os.setxattr(directory_fd, self._opaque, b"y")
-        else:
+            self._opaque_paths.add(real)
+        elif not self._is_in_opaque(real):
             try:
                 os.mknod(name, stat.S_IFCHR, os.makedev(*DEVICE), dir_fd=directory_fd)
             except (
                 FileExistsError
             ):  # this layer's own hides it already; but a directory lets what is below through
                 if stat.S_ISDIR(os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode):
-                    self._set_opaque(directory_fd, name)
+                    self._set_opaque(directory_fd, name, _join(real, name))
 
-    def _set_opaque(self, directory_fd: int, name: bytes) -> None:
+    def _is_in_opaque(self, path: bytes) -> bool:
+        while path and path not in self._opaque_paths:
+            path = path.rpartition(b"/")[0]
+        return path in self._opaque_paths
+
+    def _set_opaque(self, directory_fd: int, name: bytes, path: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
         try:
             os.setxattr(fd, self._opaque, b"y")
+            self._opaque_paths.add(path)
         finally:
             os.close(fd)
 

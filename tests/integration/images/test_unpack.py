@@ -290,6 +290,22 @@ def test_whiteouts_for_overlayfs(tmp_path: Path, form: Whiteouts) -> None:
         subprocess.run(["umount", str(merged)], check=True)
 
 
+def test_whiteouts_that_would_hide_nothing(tmp_path: Path) -> None:
+    """In a directory that hides all below it, overlayfs would show them as files that cannot be had."""
+    archive = pack(
+        Entry(name=b"d", kind="directory"),
+        Entry(name=b"d/.wh..wh..opq"),
+        Entry(name=b"d/.wh.file"),
+        Entry(name=b"d/sub", kind="directory"),
+        Entry(name=b"d/sub/.wh.file"),
+        Entry(name=b"e/.wh.file"),
+    )
+    unpack(archive, tmp_path / "upper")
+    assert os.listdir(tmp_path / "upper/d") == ["sub"]
+    assert os.listdir(tmp_path / "upper/d/sub") == []
+    assert os.listdir(tmp_path / "upper/e") == ["file"]
+
+
 def test_a_device_that_overlayfs_takes_for_a_whiteout(tmp_path: Path) -> None:
     """Has the meaning of one in either form."""
     device = Entry(name=b"gone/file", kind="character")
