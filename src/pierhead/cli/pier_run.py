@@ -259,11 +259,9 @@ def _stand_in_for(call: Call, config: Config) -> int:
     state_root = default_root("auto", "pier")
     if call.options.switch("explain"):
         from pierhead.cli.explain import explain_launch
-        from pierhead.runtime.factory import plan_launch
 
         title = f"container {identity} of {call.arguments[0]}"
-        plan = plan_launch(state_root, identity, config, gate=False)
-        call.output.print(explain_launch(plan, title, call.output))
+        call.output.print(explain_launch(state_root, identity, config, title, call.output, gate=False))
         return 0
     terminal = call.options.switch("tty")
     if terminal:
