@@ -317,10 +317,11 @@ class Config(Value):
             own of.
         personality: execution domain (personality(2)); None leaves the caller's.
 
-    Network, all in a new network namespace:
+    Network, in a new network namespace:
         networks: interfaces to make.  Without a new network namespace, ``loopback`` says nothing.
         routes: entries made after the interfaces.
-        net_devices: host's interfaces to move in, by their names outside.
+        net_devices: host's interfaces to move in, by their names outside; into a joined namespace, too,
+            where they stay when the container ends.
 
     Resources:
         resources: limits of the cgroup; bytes, µs, as in an OCI document.
@@ -346,7 +347,8 @@ class Config(Value):
         umask: of a process whose user says none.
         no_new_keyring: join the caller's session keyring instead of a new one (keyrings(7)).
         parent_death_signal: number of the signal that the first process gets when its parent dies; 0 for
-            none (prctl(2), PR_SET_PDEATHSIG).
+            none (prctl(2), PR_SET_PDEATHSIG).  The kernel means the thread: one that called ``run`` or
+            ``create`` and ends sends it, though its program goes on.
 
     The rest:
         process: the first process; None in a configuration that is kept for ``replace``.

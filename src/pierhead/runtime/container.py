@@ -554,15 +554,14 @@ class Container:
             pause *= 4
 
     def _detach_links(self) -> None:
-        """Links in a namespace of the container's own vanish with it; those in a shared one are removed."""
+        """Those in a namespace of the container's own would vanish with it, but only some time later."""
         if not self._known.host_links:
             return
-        if any(item.type == "network" and item.path for item in self.config.namespaces):
-            from pierhead.linux.netlink import NetlinkSocket
-            from pierhead.runtime.network import detach_networks
+        from pierhead.linux.netlink import NetlinkSocket
+        from pierhead.runtime.network import detach_networks
 
-            with NetlinkSocket.open() as host:
-                detach_networks(self._known.host_links, host=host)
+        with NetlinkSocket.open() as host:
+            detach_networks(self._known.host_links, host=host)
 
     def _run_poststop(self) -> None:
         """The container is gone whatever these hooks say: a failure is told when all have run."""

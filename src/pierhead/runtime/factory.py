@@ -188,13 +188,15 @@ class _Creation:
         except BaseException as error:
             self._note_lack_of_memory(error)
             self._handshake.give_up()
-            if self._steps is not None and self._steps.host_links:
-                launcher.attach_failure(error, self._detach)
+            if self._steps is not None:
+                self._steps.take_back(error)
             if self._has_cgroup:  # else it may be there, and somebody else's
                 launcher.attach_failure(error, lambda: launcher.end_processes(self._cgroups))
                 launcher.attach_failure(error, self._cgroups.remove)
             raise
         finally:
+            if self._steps is not None:
+                self._steps.close()
             files.close_all(self._opened)
             self._opened.clear()
         return self._finish(launched)
@@ -312,14 +314,6 @@ class _Creation:
             config={},
         )
         self._directory.save(self._state, self._document)
-
-    def _detach(self) -> None:
-        from pierhead.linux.netlink import NetlinkSocket
-        from pierhead.runtime.network import detach_networks
-
-        assert self._steps is not None
-        with NetlinkSocket.open() as host:
-            detach_networks(self._steps.host_links, host=host)
 
     def _finish(self, launched: "Launched") -> "Container":
         from pierhead.runtime.container import Container
