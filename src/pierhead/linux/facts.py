@@ -24,3 +24,15 @@ def namespace_types() -> frozenset[str]:
     if not _known:
         _known.append(frozenset(_TYPES[name] for name in os.listdir("/proc/self/ns") if name in _TYPES))
     return _known[0]
+
+
+def is_own_namespace(kind: str, path: str) -> bool:
+    """Whether the file is this process's own namespace of that type; False where there is no such file.
+
+    Source: namespaces(7): device and inode tell namespaces apart.
+    """
+    name = next(name for name, known in _TYPES.items() if known == kind)
+    try:
+        return os.path.samefile(path, f"/proc/self/ns/{name}")
+    except OSError:
+        return False

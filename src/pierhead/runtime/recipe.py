@@ -10,6 +10,7 @@ import os
 from pierhead import jsontext
 from pierhead.errors import InvalidInput, NotFound, Unsupported
 from pierhead.linux import facts
+from pierhead.oci.validate_linux import namespace_of_sysctl
 from pierhead.runtime import resolve
 from pierhead.runtime.config import Config, ProcessSpec, config_to_document
 from pierhead.runtime.plan.launch import LaunchView, plan_container
@@ -106,8 +107,25 @@ def process_of(config: Config) -> ProcessSpec:
     return config.process
 
 
+def _check_settings(config: Config) -> None:
+    """Nothing would be set in the caller's own namespaces, whatever path they are joined by.
+
+    Looked at for every container: paths may be bound anew.
+    """
+    joined = {item.type: item.path for item in config.namespaces if item.path}
+    if not joined:
+        return
+    settings = {f'$.sysctl["{name}"]': namespace_of_sysctl(name) for name in config.sysctl}
+    settings |= {f"$.{name}": "uts" for name in ("hostname", "domainname") if getattr(config, name)}
+    for path, kind in settings.items():
+        if kind in joined and facts.is_own_namespace(kind, joined[kind]):
+            message = f"would change the host's, whose {kind} namespace {joined[kind]} is"
+            raise InvalidInput(message, path=path, code="host-namespace")
+
+
 def _resolve(config: Config) -> tuple[str, ProcessSpec]:
     wanted = process_of(config)
+    _check_settings(config)
     rootfs = os.path.realpath(config.rootfs)
     try:
         root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
