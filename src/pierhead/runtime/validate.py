@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from pierhead.errors import InvalidInput
 from pierhead.oci import runtime as oci
+from pierhead.oci.document import check_types
 from pierhead.oci.validate import check_process, check_spec
 from pierhead.oci.validate_linux import check_cgroups_path, check_interface_name, check_text, invalid, known
 from pierhead.runtime.config import SECCOMP_DEFAULT, SECCOMP_UNCONFINED
@@ -68,7 +69,7 @@ _PATHS = {
 
 
 def check_config(config: Config) -> list[str]:
-    """The configuration can make a container.
+    """The configuration can make a container; its fields have the types that they say.
 
     Returns:
         Warnings, one sentence each, about what is ignored or treated leniently.
@@ -77,6 +78,7 @@ def check_config(config: Config) -> list[str]:
         InvalidInput: it cannot; the error's ``path`` is the JSON path of the culprit in the library's own
         form.
     """
+    check_types(config)
     for check in CONFIG_CHECKS:
         check(config)
     own = config.process
@@ -95,6 +97,7 @@ def check_config(config: Config) -> list[str]:
 
 def check_process_spec(process: ProcessSpec, *, path: str = "$") -> list[str]:
     """The process can be run, as far as can be said without its container; see ``check_config``."""
+    check_types(process, path=path)
     _check_user(process, path)
     paths = {f"{path}.{name}": f"{path}.{attribute}" for name, attribute in _INHERITED.items()}
     try:
@@ -197,8 +200,6 @@ def _check_veth(network: Network, path: str) -> None:
         _check_mac_address(network.mac_address, f"{path}.mac_address")
     if network.mtu and not _MTU_LEAST <= network.mtu <= _MTU_MOST:
         raise invalid(f"expected {_MTU_LEAST} to {_MTU_MOST}, found {network.mtu}", f"{path}.mtu")
-    if network.tx_queue_len < 0:
-        raise invalid(f"expected a number of packets, found {network.tx_queue_len}", f"{path}.tx_queue_len")
     _check_address(network.address, f"{path}.address", families=(4,), prefix=True)
     _check_address(network.gateway, f"{path}.gateway", families=(4,), prefix=False)
     _check_address(network.ipv6_address, f"{path}.ipv6_address", families=(6,), prefix=True)
