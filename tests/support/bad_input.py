@@ -79,7 +79,11 @@ CASES: dict[str, tuple[type[PierheadError], str, dict[str, Any]]] = {
         "$.process.user: unable to find group none: …",
         {"process": {"user": "root:none"}},
     ),
-    "uid": (InvalidInput, "$.process.user.uid: -1 is not an id", {"process": {"user": User(uid=-1)}}),
+    "uid": (
+        InvalidInput,
+        "$.process.user.uid: expected 0 to 4294967295, found -1",
+        {"process": {"user": User(uid=-1)}},
+    ),
     "terminal without console": (
         InvalidInput,
         "the process wants a terminal, and there is nobody to get its other end",

@@ -433,24 +433,31 @@ class Container:
         Device rules are further ones, after those in force.
 
         Raises:
+            InvalidInput: a limit cannot be one; the message has its JSON path in ``resources``.
             Conflict: the container has stopped.
-            Unsupported, OperationFailed: the machine or the kernel refuses.
+            Unsupported, OperationFailed: the machine or the kernel refuses; all limits are as they were.
         """
-        from pierhead.runtime.config import config_from_document, config_to_document
+        from pierhead.runtime.config import config_from_document, config_to_document, merge_resources
         from pierhead.runtime.plan.devices import device_rules
+        from pierhead.runtime.validate import check_limits
 
+        check_limits(resources)
         with self._exclusive() as directory:
             self._need_running()
             cgroups = self._need_cgroup("update")
             # another process may have changed it since we read it
             config = config_from_document(directory.load().config)
-            changed = config.replace(resources=_merge(config.resources, resources))
+            changed = config.replace(resources=merge_resources(config.resources, resources))
             applied = resources
             if resources.devices:
                 applied = resources.replace(devices=device_rules(config.replace(resources=resources)))
-            warnings = cgroups.apply(applied, update=True)
-            if resources.devices:
-                self._replace_device_program(device_rules(changed))
+            try:
+                warnings = cgroups.apply(applied, update=True)
+                if resources.devices:
+                    self._replace_device_program(device_rules(changed))
+            except BaseException as error:
+                cgroups.take_back(error, config.resources.replace(devices=device_rules(config)))
+                raise
             directory.save(self._known.replace(config=config_to_document(changed)))
             self._config = changed
             return warnings
@@ -578,20 +585,3 @@ class Container:
                 failures.append(error)
         if failures:
             raise failures[0]
-
-
-def _merge(old: Resources, new: Resources) -> Resources:
-    """The old limits with those that the new ones give."""
-    changes = {}
-    for name in new.fields:
-        given, before = getattr(new, name), getattr(old, name)
-        if given in (None, (), {}):
-            continue
-        if name == "devices":  # the later rule decides
-            given = (*before, *given)
-        elif hasattr(given, "fields") and before is not None:
-            given = before.replace(
-                **{key: value for key, value in given.__dict__.items() if value not in (None, "", ())}
-            )
-        changes[name] = given
-    return old.replace(**changes)

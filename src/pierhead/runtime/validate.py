@@ -18,7 +18,14 @@ from pierhead.errors import InvalidInput
 from pierhead.oci import runtime as oci
 from pierhead.oci.document import check_types
 from pierhead.oci.validate import check_process, check_spec
-from pierhead.oci.validate_linux import check_cgroups_path, check_interface_name, check_text, invalid, known
+from pierhead.oci.validate_linux import (
+    check_cgroups_path,
+    check_interface_name,
+    check_resources,
+    check_text,
+    invalid,
+    known,
+)
 from pierhead.runtime.config import SECCOMP_DEFAULT, SECCOMP_UNCONFINED
 
 TYPE_CHECKING = False
@@ -105,6 +112,12 @@ def check_process_spec(process: ProcessSpec, *, path: str = "$") -> list[str]:
     except InvalidInput as error:
         raise _at_own_path(error, paths) from None
     return [_own_path(warning, paths) for warning in warnings]
+
+
+def check_limits(resources: oci.Resources) -> None:
+    """The limits of an update can be ones; their own JSON paths begin at ``$``."""
+    check_types(resources)
+    check_resources(resources, path="$")
 
 
 # What only a Config has.
