@@ -123,7 +123,8 @@ class Mount(oci.Mount):
         options: flags (``ro``, ``nosuid``, ``rro``, …), propagation (``rslave``, …) and the file system's
             own data (``size=64m``), as in fstab(5).
         uid_mappings, gid_mappings: an idmapped mount; empty with the option ``idmap`` uses the container's.
-        label: SELinux context of this mount; empty uses ``Config.mount_label``.
+        label: SELinux context of this file system; empty uses ``Config.mount_label``. Binds keep their
+            source's.
     """
 
     label: str = ""
@@ -296,8 +297,8 @@ class Config(Value):
         no_pivot_root: move the root's mount over ``/`` and chroot instead of pivot_root(2); for a host that
             runs from a ramfs, which the kernel cannot pivot away from.  Weaker: the old root stays mounted
             underneath.
-        pivot_dir: directory in the rootfs, relative to it, where the old root stands while pivoting; empty
-            pivots onto the root itself and needs none.
+        pivot_dir: name of a directory in the rootfs where the old root stands while pivoting, made and
+            removed again; empty pivots onto the root itself and needs none.
         mounts: made in this order after the root.
         devices: nodes beyond those that every container gets.
         mount_label: SELinux context of mounts without one of their own; empty for none.

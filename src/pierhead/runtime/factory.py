@@ -177,6 +177,7 @@ class _Creation:
         self._hierarchies = cgroupfs.discover()
         self._cgroups = launcher.new_manager(recipe.config, directory.name, self._hierarchies)
         self._has_cgroup = False
+        self._warnings = list(recipe.warnings)
         self._opened: list[int] = []
         self._steps: launcher.Steps | None = None
         self._state: ContainerState | None = None
@@ -218,7 +219,7 @@ class _Creation:
             self._handshake.promise(launcher.undo_list(made, self._directory.path))
             self._cgroups.create(resources)
             self._has_cgroup = True
-            self._cgroups.apply(resources)
+            self._warnings += self._cgroups.apply(resources)
         view = _view(
             self._directory.root,
             self._config,
@@ -258,7 +259,7 @@ class _Creation:
     def _place_by_pid(self, pid: int, resources: object) -> None:
         self._cgroups.create(resources, pid=pid)  # type: ignore[arg-type]
         self._has_cgroup = True
-        self._cgroups.apply(resources)  # type: ignore[arg-type]
+        self._warnings += self._cgroups.apply(resources)  # type: ignore[arg-type]
 
     def _add_own_descriptors(
         self, plan: "LaunchPlan", view: LaunchView, given: dict[str, int], header: "dict[str, Argument]"
@@ -319,7 +320,9 @@ class _Creation:
         from pierhead.runtime.container import Container
 
         assert self._state is not None
-        return Container(self._directory, self._state, launched=launched, config=self._config)
+        made = Container(self._directory, self._state, launched=launched, config=self._config)
+        made.warnings = tuple(self._warnings)
+        return made
 
 
 def _freeze(container: "Container", *, start: bool) -> None:

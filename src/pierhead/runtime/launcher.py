@@ -11,9 +11,9 @@ import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import cgroupfs, files, process
-from pierhead.runtime import resolve, state, wire_table
+from pierhead.runtime import resolve, state, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
-from pierhead.runtime.handshake import Handshake
+from pierhead.runtime.handshake import Handshake, perform_on_host
 from pierhead.runtime.plan.launch import LaunchView
 from pierhead.runtime.stdio import Stdio
 from pierhead.values import Value
@@ -116,6 +116,21 @@ def compile_devices(rules: "tuple[DeviceRule, ...]") -> bytes:
     from pierhead.runtime.plan.device_program import compile_device_program
 
     return compile_device_program(rules)
+
+
+def replace_device_program(cgroups: CgroupState, rules: "tuple[DeviceRule, ...]") -> None:
+    """The rules are in force where they are a program; elsewhere they are files, and nothing is done."""
+    tree = unified_tree(cgroups)
+    if tree is None:
+        return
+    why = "the kernel asks this program whenever the container opens or makes a device"
+    arguments = (DEVICE_SLOT, compile_devices(rules))
+    operation = wire.Operation(name="device_program", arguments=arguments, place=wire.STAGE, why=why)
+    directory_fd = _open_cgroup(tree.directory(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        perform_on_host((operation,), {DEVICE_SLOT: directory_fd})
+    finally:
+        os.close(directory_fd)
 
 
 def make_view(

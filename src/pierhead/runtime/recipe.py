@@ -6,9 +6,10 @@ between is looked at each time: where the rootfs really is, and what its passwd 
 """
 
 import os
+from errno import EMFILE, ENFILE
 
 from pierhead import jsontext
-from pierhead.errors import InvalidInput, NotFound, Unsupported
+from pierhead.errors import InvalidInput, NotFound, OperationFailed, Unsupported
 from pierhead.linux import facts
 from pierhead.oci.validate_linux import namespace_of_sysctl
 from pierhead.runtime import resolve
@@ -131,6 +132,8 @@ def _resolve(config: Config) -> tuple[str, ProcessSpec]:
         root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
+        if error.errno in (EMFILE, ENFILE):
+            raise OperationFailed(f"cannot open {config.rootfs}: {reason}", errno=error.errno) from None
         raise NotFound(f"rootfs {config.rootfs}: {reason}", code="rootfs-missing") from None
     try:
         return rootfs, resolve.resolve_process(config, wanted, root_fd)

@@ -127,8 +127,8 @@ def check_own_words(config: Config) -> None:
     """Choices are of the known ones, numbers in their range."""
     if not config.rootfs.startswith("/"):
         raise invalid(f"expected an absolute path, found {config.rootfs!r}", "$.rootfs")
-    if ".." in config.pivot_dir.split("/"):
-        raise invalid(f"{config.pivot_dir!r} contains '..'", "$.pivot_dir")
+    if "/" in config.pivot_dir or config.pivot_dir in (".", ".."):  # no more than it is made, and taken away
+        raise invalid(f"expected the name of one directory, found {config.pivot_dir!r}", "$.pivot_dir")
     check_text(config.pivot_dir, "$.pivot_dir")
     known(config.cgroup_manager, CGROUP_MANAGERS, "cgroup manager", "$.cgroup_manager")
     known(config.freezer_state, FREEZER_STATES, "freezer state", "$.freezer_state")
@@ -143,6 +143,11 @@ def check_own_words(config: Config) -> None:
     for name in config.systemd_properties:
         if not (name.isascii() and name.isalnum()):
             raise invalid(f"{name!r} cannot be the name of a systemd property", "$.systemd_properties")
+    for index, mount in enumerate(config.mounts):
+        if mount.label and (
+            mount.type == "bind" or not {"bind", "rbind", "remount"}.isdisjoint(mount.options)
+        ):
+            raise invalid("is of no effect: a bind has its source's labels", f"$.mounts[{index}].label")
     for index, device in enumerate(config.devices):
         if not frozenset("rwm").issuperset(device.permissions):
             message = f"expected letters of rwm, found {device.permissions!r}"

@@ -11,12 +11,16 @@ import pytest
 from pierhead.errors import InvalidInput
 from pierhead.oci import numbers
 from pierhead.oci import runtime as oci
-from pierhead.runtime.config import Config, Device, Mount, Network, ProcessSpec, Route
+from pierhead.runtime.config import DEFAULT_NAMESPACES, Config, Device, Mount, Network, ProcessSpec, Route
 from pierhead.runtime.plan import seccomp
 from pierhead.runtime.validate import check_config, check_process_spec
 from pierhead.runtime.wire import Operation, encode_operations
 
 SHELL = ProcessSpec(args=("sh",))
+LONG_MAPS = tuple(
+    oci.IDMapping(container_id=1_000_000_000 + number, host_id=2_000_000_000 + number, size=1)
+    for number in range(330)
+)
 VETH = Network(type="veth", name="eth0")
 
 
@@ -40,7 +44,9 @@ def process(**fields: Any) -> dict[str, Any]:
     [
         ({"rootfs": "root"}, "$.rootfs: expected an absolute path, found 'root'"),
         ({"rootfs": "/a\0"}, "$.rootfs: contains a NUL character"),
-        ({"pivot_dir": "a/../../b"}, "$.pivot_dir: 'a/../../b' contains '..'"),
+        ({"pivot_dir": "/old"}, "$.pivot_dir: expected the name of one directory, found '/old'"),
+        ({"pivot_dir": "a/old"}, "$.pivot_dir: expected the name of one directory, found 'a/old'"),
+        ({"pivot_dir": ".."}, "$.pivot_dir: expected the name of one directory, found '..'"),
         ({"cgroup_manager": "docker"}, "$.cgroup_manager: unknown cgroup manager 'docker'"),
         ({"freezer_state": "FROZEN"}, "$.freezer_state: unknown freezer state 'FROZEN'"),
         ({"cgroup_parent": "/a/.."}, "$.cgroup_parent: '/a/..' contains '..'"),
@@ -60,6 +66,20 @@ def process(**fields: Any) -> dict[str, Any]:
         ),
         # what OCI documents say too, under the library's names
         ({"mask_paths": ("\0",)}, "$.mask_paths[0]: contains a NUL character"),
+        ({"mask_paths": ("/x", "/")}, "$.mask_paths[1]: names the root itself, which cannot be covered"),
+        ({"readonly_paths": ("/dev/..//",)}, "$.readonly_paths[0]: names the root itself"),
+        (
+            {"mounts": (Mount(destination="/x", source="/y", options=("rbind",), label="system_u"),)},
+            "$.mounts[0].label: is of no effect: a bind has its source's labels",
+        ),
+        (
+            {
+                "namespaces": (*DEFAULT_NAMESPACES, oci.Namespace(type="user")),
+                "uid_mappings": LONG_MAPS,
+                "gid_mappings": LONG_MAPS,
+            },
+            "$.uid_mappings: is 7920 bytes as text, and the kernel takes 4095",
+        ),
         ({"namespaces": (), "networks": ()}, "$.mounts: needs a mount namespace"),
         ({"namespaces": (), "networks": (), "mounts": ()}, "$.mask_paths: needs a mount namespace"),
         (
