@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError, TimedOut, Unsupported
+from pierhead.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PierheadError,
+    TimedOut,
+    Unsupported,
+)
 from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import DeviceRule, Memory, Resources
 from pierhead.runtime import Config, Container, ProcessSpec, Stdio, create, list_ids, load, run

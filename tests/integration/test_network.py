@@ -76,7 +76,9 @@ def attach(
     """Attaches and checks that no descriptor stays open, whatever happens."""
     before = os.listdir("/proc/self/fd")
     try:
-        return attach_networks(networks, routes, devices, host=host.netlink, guest=guest.netlink)
+        attachment = attach_networks(networks, routes, devices, host=host.netlink, guest=guest.netlink)
+        attachment.close()
+        return tuple(attachment.host_links)
     finally:
         assert os.listdir("/proc/self/fd") == before
 

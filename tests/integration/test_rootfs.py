@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +113,18 @@ def test_each_way_to_the_new_root(containers: Containers, how: str) -> None:
     (rootfs / "mark").write_text("mine")
     ways: dict[str, dict[str, Any]] = {
         "pivot": {},
-        "pivot_dir": {"pivot_dir": ".old/root"},
+        "pivot_dir": {"pivot_dir": ".old"},
         "no_pivot_root": {"no_pivot_root": True},
     }
     said = containers.run(
-        "cat /mark; echo; ls -a / | sort | tr '\\n' ' '; echo; ls /.old/root 2>/dev/null; pwd",
+        "cat /mark; echo; ls -a / | sort | tr '\\n' ' '; echo; ls /.old 2>/dev/null; pwd",
         rootfs=str(rootfs),
         **ways[how],
     )
     assert said.lines[0] == "mine"
     assert "pytest" not in said.output
     assert said.lines[-1] == "/"
-    assert not (rootfs / ".old/root").exists()
+    assert not (rootfs / ".old").exists()
 
 
 @pytest.mark.parametrize("how", ["pivot", "pivot_dir"])
@@ -138,10 +139,23 @@ def test_the_hosts_tree_is_not_mounted(containers: Containers, how: str) -> None
     assert not [point for point in points if point.startswith(("/.old", "/tmp", "/home"))]
 
 
-def test_a_pivot_dir_may_not_lead_out(containers: Containers) -> None:
-    """``..`` is refused."""
+@pytest.mark.parametrize("name", ["../x", "/mnt/x", "a/b"])
+def test_a_pivot_dir_is_one_directory(containers: Containers, name: str) -> None:
+    """What would lead out, or leave the way to it behind, is refused."""
     with pytest.raises(InvalidInput, match="pivot_dir"):
-        containers.create("true", pivot_dir="../x")
+        containers.create("true", pivot_dir=name)
+
+
+def test_a_copy_on_write_view_of_a_root_with_a_long_path(containers: Containers) -> None:
+    """A path that is longer than an option of a mount may be leads to a root as good as any."""
+    rootfs = containers.directory() / ("d,i:r\\" * 20) / ("x" * 150) / "rootfs"
+    shutil.copytree(containers.own_rootfs(), rootfs, symlinks=True)
+    (rootfs / "mark").write_text("mine")
+    said = containers.run(
+        "cat /mark; echo changed > /mark; cat /mark", rootfs=str(rootfs), copy_on_write=True
+    )
+    assert said.output == "minechanged\n"
+    assert (rootfs / "mark").read_text() == "mine"
 
 
 def test_a_readonly_root(containers: Containers) -> None:

@@ -13,6 +13,7 @@ from pierhead.errors import Conflict, InvalidInput, OperationFailed, PierheadErr
 from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import Cpu, DeviceRule, Memory, Pids, Resources
 from pierhead.runtime import load
+from pierhead.runtime.config import DEFAULT_RESOURCES
 from tests.support.containers import Containers, status_of, wait_until
 from tests.support.requires import requires
 
@@ -157,6 +158,39 @@ def test_limits_that_the_kernel_refuses(containers: Containers, limits: Resource
         container.update(limits)
     assert Path(containers.root, container.id, "state.json").read_text() == before
     assert status_of(container) == "running"
+
+
+@requires("cpu-controller", "pids-controller")
+def test_an_update_is_whole_or_nothing(containers: Containers) -> None:
+    """What was set before the kernel refused something is set back, also to what nobody had asked for."""
+    container = containers.running(
+        copy_on_write=True, resources=DEFAULT_RESOURCES.replace(pids=Pids(limit=77))
+    )
+    files = (("pids", "pids.max", "pids.max"), ("cpu", "cpu.shares", "cpu.weight"))
+    before = [value(container, *each) for each in files]
+    opened = "mknod /tmp/d c 1 12 2>/dev/null; (exec 3</tmp/d) 2>&1 | grep -c 'not permitted'; cat /dev/null"
+    assert containers.exec(container, opened).words == ["1"]
+    everything = (DeviceRule(allow=True, access="rwm"),)
+    with pytest.raises(OperationFailed, match=r"quota|cpu\.max") as caught:
+        container.update(Resources(devices=everything, pids=Pids(limit=9), cpu=Cpu(shares=333, quota=5)))
+    assert not getattr(caught.value, "__notes__", [])
+    assert [value(container, *each) for each in files] == before
+    assert containers.exec(container, opened).words == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Resources(cpu=Cpu(shares=-5)), r"^\$\.cpu\.shares: expected 0 to"),
+        (Resources(memory=Memory().replace(limit="64M")), r"^\$\.memory\.limit: expected a whole number"),
+        (Resources(memory=Memory(limit=-5)), r"^\$\.memory\.limit: expected bytes or -1"),
+    ],
+)
+def test_limits_that_are_none(containers: Containers, limits: Resources, message: str) -> None:
+    """They are refused before the kernel sees any."""
+    container = containers.running()
+    with pytest.raises(InvalidInput, match=message):
+        container.update(limits)
 
 
 def test_nothing(containers: Containers) -> None:

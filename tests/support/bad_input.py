@@ -79,7 +79,11 @@ CASES: dict[str, tuple[type[PierheadError], str, dict[str, Any]]] = {
         "$.process.user: unable to find group none: …",
         {"process": {"user": "root:none"}},
     ),
-    "uid": (InvalidInput, "$.process.user.uid: -1 is not an id", {"process": {"user": User(uid=-1)}}),
+    "uid": (
+        InvalidInput,
+        "$.process.user.uid: expected 0 to 4294967295, found -1",
+        {"process": {"user": User(uid=-1)}},
+    ),
     "terminal without console": (
         InvalidInput,
         "the process wants a terminal, and there is nobody to get its other end",
@@ -171,7 +175,11 @@ CASES: dict[str, tuple[type[PierheadError], str, dict[str, Any]]] = {
         "$.rootfs_propagation: unknown propagation 'x'",
         {"rootfs_propagation": "x"},
     ),
-    "pivot directory": (InvalidInput, "$.pivot_dir: '../x' contains '..'", {"pivot_dir": "../x"}),
+    "pivot directory": (
+        InvalidInput,
+        "$.pivot_dir: expected the name of one directory, found '../x'",
+        {"pivot_dir": "../x"},
+    ),
     # cgroups
     "dots": (InvalidInput, "$.cgroup_path: '/a/../b' contains '..'", {"cgroup_path": "/a/../b"}),
     "top": (InvalidInput, "$…: a container cannot have the top cgroup", {"cgroup_path": "/"}),

@@ -40,3 +40,15 @@ def parse_kernel_version(release: str) -> tuple[int, int]:
             break
         minor += character
     return int(major), int(minor or 0)
+
+
+def is_own_namespace(kind: str, path: str) -> bool:
+    """Whether the file is this process's own namespace of that type; False where there is no such file.
+
+    Source: namespaces(7): device and inode tell namespaces apart.
+    """
+    name = next(name for name, known in _TYPES.items() if known == kind)
+    try:
+        return os.path.samefile(path, f"/proc/self/ns/{name}")
+    except OSError:
+        return False

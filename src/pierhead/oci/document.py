@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     V = TypeVar("V", bound=Value)
     Reader = Callable[[Any, str, "list[str] | None"], Any]
     Writer = Callable[[Any], Any]
+    Checker = Callable[[Any, str], None]
 
 INT32 = (-(2**31), 2**31 - 1)
 INT64 = (-(2**63), 2**63 - 1)
@@ -74,6 +75,19 @@ def ranges(**limits: tuple[int, int]) -> dict[str, tuple[int, int]]:
 def empty() -> dict[str, Any]:
     """The default of a field that maps names to something: never to be changed in place."""
     return {}
+
+
+def check_types(value: Value, *, path: str = "$") -> None:
+    """A value that a program made is what ``decode`` could have made: types as declared, numbers in range.
+
+    Args:
+        value: its fields that have their defaults are passed over.
+        path: the JSON path of the value, for messages.
+
+    Raises:
+        InvalidInput: it has not; ``path`` names the place.
+    """
+    _checker_of_class(type(value))(value, path)
 
 
 def json_name(cls: type[Value], attribute: str) -> str:
@@ -128,6 +142,12 @@ def member(path: str, name: str) -> str:
 def _mismatch(expected: str, obj: object, path: str) -> InvalidInput:
     found = _WORDS.get(type(obj), type(obj).__name__)
     return InvalidInput(f"expected {expected}, found {found}", code="wrong-type", path=path)
+
+
+def _out_of_range(limits: tuple[int, int], number: int, path: str) -> InvalidInput:
+    return InvalidInput(
+        f"expected {limits[0]} to {limits[1]}, found {number}", code="out-of-range", path=path
+    )
 
 
 # Reading
@@ -238,8 +258,7 @@ def _make_plain_reader(kind: Any, limits: tuple[int, int] | None) -> Reader:
         if type(obj) is not kind:
             raise _mismatch(_WORDS[kind], obj, path)
         if limits is not None and not limits[0] <= obj <= limits[1]:
-            message = f"expected {limits[0]} to {limits[1]}, found {obj}"
-            raise InvalidInput(message, code="out-of-range", path=path)
+            raise _out_of_range(limits, obj, path)
         return obj
 
     return read
@@ -300,6 +319,102 @@ def _json_type(kind: Any) -> type:
     if origin is not None:
         return list if origin is tuple else dict
     return kind if kind in _PLAIN else dict
+
+
+# Checking
+
+_class_checkers: dict[type[Value], Checker] = {}
+_OWN_WORDS = {**_WORDS, tuple: "a tuple", dict: "a dictionary"}
+
+
+def _checker_of_class(cls: type[Value]) -> Checker:
+    checker = _class_checkers.get(cls)
+    if checker is None:
+        checker = _class_checkers[cls] = _make_class_checker(cls)
+    return checker
+
+
+def _make_class_checker(cls: type[Value]) -> Checker:
+    limits: dict[str, tuple[int, int]] = getattr(cls, "json_ranges", {})
+    defaults = cls.defaults
+    table: dict[str, tuple[str, Checker]] = {}  # of fields that were given so far
+
+    def check(value: Any, path: str) -> None:
+        for attribute, item in value.__dict__.items():
+            if attribute in defaults and item is defaults[attribute]:
+                continue
+            if attribute not in table:
+                made = _make_checker(_annotation(cls, attribute), limits.get(attribute))
+                table[attribute] = (json_name(cls, attribute), made)
+            name, checker = table[attribute]
+            checker(item, f"{path}.{name}")
+
+    return check
+
+
+def _make_checker(annotation: Any, limits: tuple[int, int] | None = None) -> Checker:
+    by_type: dict[type, Checker | None] = {}
+    for kind in _alternatives(annotation):
+        origin = getattr(kind, "__origin__", None)
+        if origin is tuple:
+            by_type[tuple] = _make_items_checker(kind.__args__[0], limits)
+        elif origin is dict:
+            by_type[dict] = _make_map_checker(kind.__args__[1])
+        elif kind in _PLAIN:
+            by_type[kind] = _make_range_checker(limits) if limits else None
+        else:
+            by_type[kind] = lambda item, path: _checker_of_class(type(item))(item, path)
+    if type(None) in getattr(annotation, "__args__", ()):
+        by_type[type(None)] = None
+    expected = " or ".join(
+        _OWN_WORDS.get(kind, f"a {kind.__name__}") for kind in by_type if kind is not type(None)
+    )
+
+    def check(item: Any, path: str) -> None:
+        kind: type | None = type(item)
+        if kind not in by_type:  # of a subclass, as enumerations are; but True is no number
+            kind = next((each for each in by_type if isinstance(item, each) and kind is not bool), None)
+        if kind is None:
+            found = _OWN_WORDS.get(type(item), f"a {type(item).__module__}.{type(item).__name__}")
+            hint = "os.fspath makes a string of it" if hasattr(item, "__fspath__") else ""
+            raise InvalidInput(f"expected {expected}, found {found}", code="wrong-type", path=path, hint=hint)
+        checker = by_type[kind]
+        if checker is not None:
+            checker(item, path)
+
+    return check
+
+
+def _make_range_checker(limits: tuple[int, int]) -> Checker:
+    def check(item: Any, path: str) -> None:
+        if not limits[0] <= item <= limits[1]:
+            raise _out_of_range(limits, item, path)
+
+    return check
+
+
+def _make_items_checker(item_type: Any, limits: tuple[int, int] | None) -> Checker:
+    plain = {_plain_type(item_type)} if limits is None else {object}
+    checker = _make_checker(item_type, limits)
+
+    def check(items: Any, path: str) -> None:
+        if not set(map(type, items)) <= plain:
+            for index, item in enumerate(items):
+                checker(item, f"{path}[{index}]")
+
+    return check
+
+
+def _make_map_checker(item_type: Any) -> Checker:
+    checker = _make_checker(item_type)
+
+    def check(items: Any, path: str) -> None:
+        for name, item in items.items():
+            if not isinstance(name, str):
+                raise InvalidInput(f"expected strings as names, found {name!r}", code="wrong-type", path=path)
+            checker(item, member(path, name))
+
+    return check
 
 
 # Writing

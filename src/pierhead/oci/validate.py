@@ -57,6 +57,7 @@ _NO_LINUX = Linux()
 _NO_ID = 2**32 - 1  # (uid_t) -1 means "no change" to setresuid(2) and is never an id
 _HOST_NAME_MAX = 64  # __NEW_UTS_LEN, uname(2)
 _MAX_MAPPINGS = 340  # user_namespaces(7)
+_MAX_MAPPING_BYTES = 4095  # less than a page, in one write
 _NANOSECONDS = 10**9
 
 # What may be mounted below /proc: files that tools like lxcfs provide.  Everything else there could
@@ -202,6 +203,8 @@ def check_restricted_paths(spec: Spec, _: list[str]) -> None:
             check_text(each, f"{path}[{index}]")
             if not each.startswith("/") and path != "$.mounts":  # of which relative ones are taken leniently
                 raise invalid(f"expected an absolute path, found {each!r}", f"{path}[{index}]")
+            if path != "$.mounts" and normalize_guest_path(each) == "/":
+                raise invalid("names the root itself, which cannot be covered", f"{path}[{index}]")
 
 
 def check_time_offsets(spec: Spec, _: list[str]) -> None:
@@ -426,6 +429,9 @@ def _check_scheduler(scheduler: Scheduler, path: str) -> None:
 def _check_mappings(mappings: tuple[IDMapping, ...], path: str) -> None:
     if len(mappings) > _MAX_MAPPINGS:
         raise invalid(f"has {len(mappings)} entries, and the kernel takes {_MAX_MAPPINGS}", path)
+    text_bytes = sum(len(f"{each.container_id} {each.host_id} {each.size}\n") for each in mappings)
+    if text_bytes > _MAX_MAPPING_BYTES:
+        raise invalid(f"is {text_bytes} bytes as text, and the kernel takes {_MAX_MAPPING_BYTES}", path)
     for side in ("container_id", "host_id"):
         end = 0
         for start, size in sorted((getattr(each, side), each.size) for each in mappings):

@@ -218,7 +218,7 @@ def check_sysctl(
         if any(part in ("", ".", "..") for part in parts):
             raise invalid("is not the name of a kernel parameter", path)
         check_text(name + value, path)
-        space = _namespace_of_sysctl(parts)
+        space = namespace_of_sysctl(name)
         if space == "":
             raise invalid("is not a parameter of any namespace, it would change the host's", path)
         if space not in spaces:
@@ -229,8 +229,9 @@ def check_sysctl(
             raise invalid("says the same as domainname", path)
 
 
-def _namespace_of_sysctl(parts: list[str]) -> str:
+def namespace_of_sysctl(name: str) -> str:
     """The type of namespace that has its own of a parameter, "" where the host has the only one."""
+    parts = sysctl_path(name).split("/")
     if parts[0] == "net":
         return "network"
     if parts[:2] == ["fs", "mqueue"] or ".".join(parts) in _IPC_SYSCTLS:

@@ -20,6 +20,7 @@ import os
 
 from pierhead.errors import Conflict, Forbidden, InvalidInput, OperationFailed, PierheadError, Unsupported
 from pierhead.linux import cgroupfs
+from pierhead.runtime import cgroup_present as present
 from pierhead.runtime.plan import cgroups as plan
 from pierhead.runtime.plan.cgroup_paths import resolve_cgroup_paths
 from pierhead.values import Value
@@ -35,8 +36,6 @@ else:
     Protocol = object
 
 _SIGKILL = 9
-_NO_LIMIT_V1 = 2**62
-"""v1 shows "no limit" as the greatest multiple of a page in 63 bits."""
 
 
 class CgroupTree(Value):
@@ -87,6 +86,14 @@ class CgroupManager(Protocol):
 
     def apply(self, resources: "oci.Resources | None", *, update: bool = False) -> list[str]:
         """The limits are in force; returns warnings.  For an ``update`` the present values count."""
+
+    def take_back(self, cause: BaseException, before: "oci.Resources") -> None:
+        """What this manager's last update changed is as it was; what is not is noted on the ``cause``.
+
+        Args:
+            cause: why it is taken back.
+            before: what was in force; of device rules the kernel does not tell.
+        """
 
     def join(self, pid: int, *, inner: "dict[str, str] | None" = None, beside_pid: int = 0) -> None:
         """The process is in the cgroup, or in the ``inner`` one below it."""
@@ -209,6 +216,7 @@ class CgroupfsDriver:
     def __init__(self, state: CgroupState) -> None:
         self._state = state
         self._skipped = False
+        self._replaced: dict[tuple[str, str], str | None] = {}
 
     @property
     def state(self) -> CgroupState:
@@ -335,9 +343,10 @@ class CgroupfsDriver:
         Raises:
             Unsupported: a limit that this machine cannot keep; the message begins with its JSON path.
             InvalidInput, Conflict: see `pierhead.runtime.plan.cgroups.cgroup_writes`.
-            OperationFailed: the kernel refuses a value; those before it stay in force.
+            OperationFailed: the kernel refuses a value; those before it stay in force until ``take_back``.
         """
         warnings: list[str] = []
+        self._replaced.clear()
         if resources is not None:
             self._perform(
                 self._plan(resources, self._current(resources, update=update), warnings), update=update
@@ -370,11 +379,26 @@ class CgroupfsDriver:
         """One open(2) for neighbours in the same file, one write(2) for each."""
         if update:
             self._enable(plan.unified_controllers(writes, self.controllers()))
+            self._note(writes)
         start = 0
         for end in range(1, len(writes) + 1):
             if end == len(writes) or writes[end].file != writes[start].file:
                 self._write(writes[start:end])
                 start = end
+
+    def _note(self, writes: tuple[plan.CgroupWrite, ...]) -> None:
+        """What the files hold that an update writes."""
+        for write in writes:
+            directory = self._directory_for(write.controller)
+            for file in (write.file, *(write.instead or ())[:1]):
+                if (directory, file) not in self._replaced:
+                    self._replaced[directory, file] = present.content(directory, file)
+
+    def take_back(self, cause: BaseException, before: "oci.Resources") -> None:
+        """See `CgroupManager.take_back`."""
+        present.write_back(self._replaced, cause)
+        if any(file.startswith("devices.") for _, file in self._replaced):
+            self.apply(type(before)(devices=before.devices))
 
     def _enable(self, needed: frozenset[str]) -> None:
         unified = self._unified()
@@ -393,7 +417,9 @@ class CgroupfsDriver:
             if error.errno == errno.ENOENT and os.path.isdir(directory):
                 self._write_instead(directory, writes)
             elif error.errno == errno.EBUSY and first.controller == "memory":
-                raise OperationFailed(error.message + _memory_in_use(directory), errno=error.errno) from None
+                raise OperationFailed(
+                    error.message + present.memory_in_use(directory), errno=error.errno
+                ) from None
             else:
                 raise
 
@@ -422,9 +448,9 @@ class CgroupfsDriver:
         known: dict[str, int | None] = {}
         versions = self.controllers()
         if resources.memory is not None and (version := versions.version_of("memory")):
-            known.update(_current_memory(self._directory_for("memory"), version))
+            known.update(present.memory(self._directory_for("memory"), version))
         if resources.cpu is not None and (version := versions.version_of("cpu")):
-            known.update(_current_bandwidth(self._directory_for("cpu"), version))
+            known.update(present.bandwidth(self._directory_for("cpu"), version))
         return plan.CurrentLimits(**known)
 
     # Life and death
@@ -556,41 +582,3 @@ def _unified_path_of(pid: int) -> str:
     """The cgroup2 path of a process."""
     text = cgroupfs.read_text(f"/proc/{pid}", "cgroup") or ""
     return cgroupfs.parse_own_cgroups(text).get("", "/")
-
-
-def _number(directory: str, file: str) -> int | None:
-    """The file's number; -1 for what stands for "no limit"; None where there is no such file."""
-    text = (cgroupfs.read_text(directory, file) or "").strip()
-    if not text:
-        return None
-    value = -1 if text == "max" else int(text)
-    return -1 if value >= _NO_LIMIT_V1 else value
-
-
-def _current_memory(directory: str, version: int) -> dict[str, int | None]:
-    if version == 1:
-        return {
-            "memory": _number(directory, "memory.limit_in_bytes"),
-            "swap": _number(directory, "memory.memsw.limit_in_bytes"),
-            "usage": _number(directory, "memory.usage_in_bytes"),
-        }
-    memory, swap = _number(directory, "memory.max"), _number(directory, "memory.swap.max")
-    both = None if memory is None or swap is None else -1 if -1 in (memory, swap) else memory + swap
-    return {"memory": memory, "swap": both, "usage": _number(directory, "memory.current")}
-
-
-def _current_bandwidth(directory: str, version: int) -> dict[str, int | None]:
-    if version == 1:
-        return {
-            "quota": _number(directory, "cpu.cfs_quota_us"),
-            "period": _number(directory, "cpu.cfs_period_us"),
-            "burst": _number(directory, "cpu.cfs_burst_us"),
-        }
-    text = (cgroupfs.read_text(directory, "cpu.max") or "max 100000").split()
-    quota = -1 if text[0] == "max" else int(text[0])
-    return {"quota": quota, "period": int(text[1]), "burst": _number(directory, "cpu.max.burst")}
-
-
-def _memory_in_use(directory: str) -> str:
-    usage = _number(directory, "memory.usage_in_bytes")
-    return f" (its processes use {usage} bytes)" if usage else ""

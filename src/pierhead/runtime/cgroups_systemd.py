@@ -6,7 +6,7 @@ is made here.  Every limit is also written to its file, since systemd has no pro
 Source: https://systemd.io/CGROUP_DELEGATION
 """
 
-from pierhead.errors import Forbidden, Unsupported
+from pierhead.errors import Forbidden, PierheadError, Unsupported
 from pierhead.linux.cgroupfs import normalise_path
 from pierhead.linux.systemd import Systemd
 from pierhead.runtime.cgroups import CgroupfsDriver, CgroupState, new_state
@@ -94,6 +94,16 @@ class SystemdDriver(CgroupfsDriver):
             with self._systemd() as systemd:
                 systemd.set_unit_properties(self.state.unit, self._limits(systemd, resources, writes))
         return super().apply(resources, update=update)
+
+    def take_back(self, cause: BaseException, before: "oci.Resources") -> None:
+        """See `CgroupManager.take_back`; the unit has its old limits again, where there were any."""
+        super().take_back(cause, before)
+        try:
+            with self._systemd() as systemd:
+                writes = self._plan(before, plan.NOTHING_KNOWN, [])
+                systemd.set_unit_properties(self.state.unit, self._limits(systemd, before, writes))
+        except PierheadError as error:
+            cause.add_note(f"and while taking it back: {error}")
 
     def _limits(
         self, systemd: Systemd, resources: "oci.Resources | None", writes: tuple[plan.CgroupWrite, ...]

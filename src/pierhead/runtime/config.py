@@ -123,7 +123,8 @@ class Mount(oci.Mount):
         options: flags (``ro``, ``nosuid``, ``rro``, …), propagation (``rslave``, …) and the file system's
             own data (``size=64m``), as in fstab(5).
         uid_mappings, gid_mappings: an idmapped mount; empty with the option ``idmap`` uses the container's.
-        label: SELinux context of this mount; empty uses ``Config.mount_label``.
+        label: SELinux context of this file system; empty uses ``Config.mount_label``. Binds keep their
+            source's.
     """
 
     label: str = ""
@@ -323,8 +324,8 @@ class Config(Value):
         no_pivot_root: move the root's mount over ``/`` and chroot instead of pivot_root(2); for a host that
             runs from a ramfs, which the kernel cannot pivot away from.  Weaker: the old root stays mounted
             underneath.
-        pivot_dir: directory in the rootfs, relative to it, where the old root stands while pivoting; empty
-            pivots onto the root itself and needs none.
+        pivot_dir: name of a directory in the rootfs where the old root stands while pivoting, made and
+            removed again; empty pivots onto the root itself and needs none.
         mounts: made in this order after the root.
         devices: nodes beyond those that every container gets.
         mount_label: SELinux context of mounts without one of their own; empty for none.
@@ -344,10 +345,11 @@ class Config(Value):
             own of.
         personality: execution domain (personality(2)); None leaves the caller's.
 
-    Network, all in a new network namespace:
+    Network, in a new network namespace:
         networks: interfaces to make.  Without a new network namespace, ``loopback`` says nothing.
         routes: entries made after the interfaces.
-        net_devices: host's interfaces to move in, by their names outside.
+        net_devices: host's interfaces to move in, by their names outside; into a joined namespace, too,
+            where they stay when the container ends.
 
     Resources:
         resources: limits of the cgroup; bytes, µs, as in an OCI document.
@@ -373,7 +375,8 @@ class Config(Value):
         umask: of a process whose user says none.
         no_new_keyring: join the caller's session keyring instead of a new one (keyrings(7)).
         parent_death_signal: number of the signal that the first process gets when its parent dies; 0 for
-            none (prctl(2), PR_SET_PDEATHSIG).
+            none (prctl(2), PR_SET_PDEATHSIG).  The kernel means the thread: one that called ``run`` or
+            ``create`` and ends sends it, though its program goes on.
 
     The rest:
         process: the first process; None in a configuration that is kept for ``replace``.
@@ -577,3 +580,20 @@ def config_from_document(obj: object, *, path: str = "$") -> Config:
 def config_to_document(config: Config) -> "dict[str, Any]":
     """The JSON object of a configuration; what equals its default is left out."""
     return encode(config)
+
+
+def merge_resources(old: Resources, new: Resources) -> Resources:
+    """The old limits with those that the new ones give."""
+    changes = {}
+    for name in new.fields:
+        given, before = getattr(new, name), getattr(old, name)
+        if given in (None, (), {}):
+            continue
+        if name == "devices":  # the later rule decides
+            given = (*before, *given)
+        elif hasattr(given, "fields") and before is not None:
+            given = before.replace(
+                **{key: value for key, value in given.__dict__.items() if value not in (None, "", ())}
+            )
+        changes[name] = given
+    return old.replace(**changes)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import _socket
     from typing import Self
 
-    from pierhead.oci.runtime import DeviceRule, Resources
+    from pierhead.oci.runtime import Resources
     from pierhead.runtime.config import Config, ProcessSpec
     from pierhead.runtime.exitrecord import ExitRecord
     from pierhead.runtime.handshake import LaunchFailed
@@ -47,6 +47,7 @@ class Container:
     Attributes:
         init: its first process.
         trace: nanoseconds by operation of its launch, if that was asked for.
+        warnings: a sentence for each setting that had no effect when it was made; none where it was loaded.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Container:
         self._known = known
         self._config = config
         self._document = known.config
+        self._is_deleted = False
         self.trace = launched.trace if launched else {}
+        self.warnings: tuple[str, ...] = ()
         self.init = self._init_process(launched)
 
     def _init_process(self, launched: Launched | None) -> Process:
@@ -170,7 +173,9 @@ class Container:
     @property
     def state(self) -> ContainerState:
         """What its state file holds."""
-        return self._known
+        from pierhead.runtime.config import config_to_document
+
+        return self._known.replace(config=config_to_document(self.config))
 
     def oci_state(self) -> dict[str, object]:
         """The OCI state document (runtime-spec, State)."""
@@ -192,6 +197,9 @@ class Container:
         return self.config.oci_version
 
     def _check_exists(self) -> None:
+        if self._directory.fd < 0 and not self._is_deleted:
+            message = f"container {self.id} is not to be asked through an object that was closed"
+            raise Conflict(message, code="closed", hint="load it again")
         if self._directory.fd < 0 or not self._directory.is_attached():
             raise state.missing(self.id)
 
@@ -433,45 +441,35 @@ class Container:
         Device rules are further ones, after those in force.
 
         Raises:
+            InvalidInput: a limit cannot be one; the message has its JSON path in ``resources``.
             Conflict: the container has stopped.
-            Unsupported, OperationFailed: the machine or the kernel refuses.
+            Unsupported, OperationFailed: the machine or the kernel refuses; all limits are as they were.
         """
-        from pierhead.runtime.config import config_from_document, config_to_document
+        from pierhead.runtime.config import config_from_document, config_to_document, merge_resources
+        from pierhead.runtime.launcher import replace_device_program
         from pierhead.runtime.plan.devices import device_rules
+        from pierhead.runtime.validate import check_limits
 
+        check_limits(resources)
         with self._exclusive() as directory:
             self._need_running()
             cgroups = self._need_cgroup("update")
             # another process may have changed it since we read it
             config = config_from_document(directory.load().config)
-            changed = config.replace(resources=_merge(config.resources, resources))
+            changed = config.replace(resources=merge_resources(config.resources, resources))
             applied = resources
             if resources.devices:
                 applied = resources.replace(devices=device_rules(config.replace(resources=resources)))
-            warnings = cgroups.apply(applied, update=True)
-            if resources.devices:
-                self._replace_device_program(device_rules(changed))
+            try:
+                warnings = cgroups.apply(applied, update=True)
+                if resources.devices:
+                    replace_device_program(self._known.cgroup, device_rules(changed))
+            except BaseException as error:
+                cgroups.take_back(error, config.resources.replace(devices=device_rules(config)))
+                raise
             directory.save(self._known.replace(config=config_to_document(changed)))
             self._config = changed
             return warnings
-
-    def _replace_device_program(self, rules: tuple[DeviceRule, ...]) -> None:
-        from pierhead.runtime import launcher
-        from pierhead.runtime.handshake import perform_on_host
-
-        tree = launcher.unified_tree(self._known.cgroup)
-        if tree is None:
-            return
-        program = launcher.compile_devices(rules)
-        why = "the kernel asks this program whenever the container opens or makes a device"
-        operation = wire.Operation(
-            name="device_program", arguments=(launcher.DEVICE_SLOT, program), place=wire.STAGE, why=why
-        )
-        directory_fd = os.open(tree.directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            perform_on_host((operation,), {launcher.DEVICE_SLOT: directory_fd})
-        finally:
-            os.close(directory_fd)
 
     # What it does
 
@@ -531,6 +529,7 @@ class Container:
             self._cgroups().remove()
             self._detach_links()
             directory.remove()
+        self._is_deleted = True
         self._run_poststop()
         self.close()
 
@@ -554,15 +553,14 @@ class Container:
             pause *= 4
 
     def _detach_links(self) -> None:
-        """Links in a namespace of the container's own vanish with it; those in a shared one are removed."""
+        """Those in a namespace of the container's own would vanish with it, but only some time later."""
         if not self._known.host_links:
             return
-        if any(item.type == "network" and item.path for item in self.config.namespaces):
-            from pierhead.linux.netlink import NetlinkSocket
-            from pierhead.runtime.network import detach_networks
+        from pierhead.linux.netlink import NetlinkSocket
+        from pierhead.runtime.network import detach_networks
 
-            with NetlinkSocket.open() as host:
-                detach_networks(self._known.host_links, host=host)
+        with NetlinkSocket.open() as host:
+            detach_networks(self._known.host_links, host=host)
 
     def _run_poststop(self) -> None:
         """The container is gone whatever these hooks say: a failure is told when all have run."""
@@ -579,20 +577,3 @@ class Container:
                 failures.append(error)
         if failures:
             raise failures[0]
-
-
-def _merge(old: Resources, new: Resources) -> Resources:
-    """The old limits with those that the new ones give."""
-    changes = {}
-    for name in new.fields:
-        given, before = getattr(new, name), getattr(old, name)
-        if given in (None, (), {}):
-            continue
-        if name == "devices":  # the later rule decides
-            given = (*before, *given)
-        elif hasattr(given, "fields") and before is not None:
-            given = before.replace(
-                **{key: value for key, value in given.__dict__.items() if value not in (None, "", ())}
-            )
-        changes[name] = given
-    return old.replace(**changes)

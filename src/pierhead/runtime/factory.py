@@ -217,6 +217,7 @@ class _Creation:
         self._hierarchies = cgroupfs.discover()
         self._cgroups = launcher.new_manager(recipe.config, directory.name, self._hierarchies)
         self._has_cgroup = False
+        self._warnings = list(recipe.warnings)
         self._opened: list[int] = []
         self._steps: launcher.Steps | None = None
         self._state: ContainerState | None = None
@@ -228,13 +229,15 @@ class _Creation:
         except BaseException as error:
             self._note_lack_of_memory(error)
             self._handshake.give_up()
-            if self._steps is not None and self._steps.host_links:
-                launcher.attach_failure(error, self._detach)
+            if self._steps is not None:
+                self._steps.take_back(error)
             if self._has_cgroup:  # else it may be there, and somebody else's
                 launcher.attach_failure(error, lambda: launcher.end_processes(self._cgroups))
                 launcher.attach_failure(error, self._cgroups.remove)
             raise
         finally:
+            if self._steps is not None:
+                self._steps.close()
             files.close_all(self._opened)
             self._opened.clear()
         return self._finish(launched)
@@ -256,7 +259,7 @@ class _Creation:
             self._handshake.promise(launcher.undo_list(made, self._directory.path))
             self._cgroups.create(resources)
             self._has_cgroup = True
-            self._cgroups.apply(resources)
+            self._warnings += self._cgroups.apply(resources)
         view = _view(
             self._directory.root,
             self._config,
@@ -296,7 +299,7 @@ class _Creation:
     def _place_by_pid(self, pid: int, resources: object) -> None:
         self._cgroups.create(resources, pid=pid)  # type: ignore[arg-type]
         self._has_cgroup = True
-        self._cgroups.apply(resources)  # type: ignore[arg-type]
+        self._warnings += self._cgroups.apply(resources)  # type: ignore[arg-type]
 
     def _add_own_descriptors(
         self, plan: "LaunchPlan", view: LaunchView, given: dict[str, int], header: "dict[str, Argument]"
@@ -354,19 +357,13 @@ class _Creation:
         )
         self._directory.save(self._state, self._document)
 
-    def _detach(self) -> None:
-        from pierhead.linux.netlink import NetlinkSocket
-        from pierhead.runtime.network import detach_networks
-
-        assert self._steps is not None
-        with NetlinkSocket.open() as host:
-            detach_networks(self._steps.host_links, host=host)
-
     def _finish(self, launched: "Launched") -> "Container":
         from pierhead.runtime.container import Container
 
         assert self._state is not None
-        return Container(self._directory, self._state, launched=launched, config=self._config)
+        made = Container(self._directory, self._state, launched=launched, config=self._config)
+        made.warnings = tuple(self._warnings)
+        return made
 
 
 def _freeze(container: "Container", *, start: bool) -> None:

@@ -34,6 +34,8 @@ def describe_failure(failure: Failure, operation: Operation | None, paths: Mappi
     named = {name: _shown(value) for name, value in operation.named_arguments()}
     if own is not None:
         return own(failure, operation, named, reason)
+    if operation.name == "mount" and "'context'" in failure.about:
+        return f"cannot apply mountLabel to {named['target']}: {at}"
     if operation.name == "setns":
         return _describe_join(failure, named["namespace"], paths, at)
     return f"{_subject(operation, named)}: {at}"
@@ -122,6 +124,16 @@ _OWN_WORDS: dict[str, Callable[[Failure, Operation, Named, str], str]] = {
 }
 
 
+_FIELDS = {
+    "timens_offsets": "timeOffsets",
+    "scheduler": "scheduler",
+    "io_priority": "ioPriority",
+    "memory_policy": "memoryPolicy",
+    "personality": "personality",
+}
+"""Operations whose object is a field of the configuration."""
+
+
 def _describe_join(failure: Failure, name: str, paths: Mapping[str, str], at: str) -> str:
     if failure.errno == _EINVAL and name in paths:
         return f"cannot join the {name} {paths[name]}: it is not one"
@@ -129,6 +141,8 @@ def _describe_join(failure: Failure, name: str, paths: Mapping[str, str], at: st
 
 
 def _subject(operation: Operation, named: Named) -> str:
+    if operation.name in _FIELDS:
+        return f"cannot apply {_FIELDS[operation.name]}"
     if operation.name == "mount":
         return f"cannot mount {named['type']} on {named['target']}"
     if operation.name == "bind":

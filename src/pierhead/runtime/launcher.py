@@ -11,9 +11,9 @@ import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import cgroupfs, facts, files, process
-from pierhead.runtime import resolve, state, wire_table
+from pierhead.runtime import resolve, state, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
-from pierhead.runtime.handshake import Handshake
+from pierhead.runtime.handshake import Handshake, perform_on_host
 from pierhead.runtime.plan.launch import LaunchView
 from pierhead.runtime.stdio import Stdio
 from pierhead.values import Value
@@ -22,9 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pierhead.linux.netlink import NetlinkSocket
     from pierhead.oci.runtime import DeviceRule
     from pierhead.runtime.config import Config, ProcessSpec
-    from pierhead.runtime.network import HostLink
+    from pierhead.runtime.network import Attachment, HostLink
     from pierhead.runtime.plan.launchplan import LaunchPlan
     from pierhead.runtime.wire import Argument
 
@@ -115,6 +116,21 @@ def compile_devices(rules: "tuple[DeviceRule, ...]") -> bytes:
     from pierhead.runtime.plan.device_program import compile_device_program
 
     return compile_device_program(rules)
+
+
+def replace_device_program(cgroups: CgroupState, rules: "tuple[DeviceRule, ...]") -> None:
+    """The rules are in force where they are a program; elsewhere they are files, and nothing is done."""
+    tree = unified_tree(cgroups)
+    if tree is None:
+        return
+    why = "the kernel asks this program whenever the container opens or makes a device"
+    arguments = (DEVICE_SLOT, compile_devices(rules))
+    operation = wire.Operation(name="device_program", arguments=arguments, place=wire.STAGE, why=why)
+    directory_fd = _open_cgroup(tree.directory(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        perform_on_host((operation,), {DEVICE_SLOT: directory_fd})
+    finally:
+        os.close(directory_fd)
 
 
 def make_view(
@@ -219,7 +235,8 @@ class Steps:
         self._place = place
         self._documents = documents
         self.pid = 0
-        self.host_links: tuple[HostLink, ...] = ()
+        self._sockets: list[NetlinkSocket] = []
+        self._attachment: Attachment | None = None
 
     def place(self, pid: int, *, maps: bool) -> None:
         """Id maps, cgroup, OOM score."""
@@ -242,11 +259,29 @@ class Steps:
         from pierhead.linux.netlink import NetlinkSocket
         from pierhead.runtime.network import attach_networks
 
-        with NetlinkSocket(netlink_fd) as guest, NetlinkSocket.open() as host:
-            config = self._config
-            self.host_links = attach_networks(
-                config.networks, config.routes, config.net_devices, host=host, guest=guest
-            )
+        self._sockets.append(guest := NetlinkSocket(netlink_fd))
+        self._sockets.append(host := NetlinkSocket.open())
+        config = self._config
+        self._attachment = attach_networks(
+            config.networks, config.routes, config.net_devices, host=host, guest=guest
+        )
+
+    @property
+    def host_links(self) -> "tuple[HostLink, ...]":
+        """The host's ends of the links that were made."""
+        return tuple(self._attachment.host_links) if self._attachment else ()
+
+    def take_back(self, cause: BaseException) -> None:
+        """Links are gone, and the host's devices are the host's again: the launch has failed of ``cause``."""
+        if self._attachment:
+            self._attachment.take_back(cause)
+
+    def close(self) -> None:
+        """What was attached stays."""
+        if self._attachment:
+            self._attachment.close()
+        for socket in self._sockets:
+            socket.close()
 
     def hooks(self) -> None:
         """Prestart and createRuntime."""

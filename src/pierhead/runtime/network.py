@@ -8,8 +8,9 @@ nobody enters a namespace here.  What a container gets, in this order:
     net_devices   links of the host that move into the container, with their addresses
     routes        over any of these
 
-A failure on the way takes back what was made.  At the end nothing has to be done when the namespace was the
-container's own: a veth pair dies with it, and the kernel gives hardware back to the host.
+A failure on the way takes back what was made; so does ``Attachment.take_back`` when the launch fails later.
+At the end nothing has to be done when the namespace was the container's own: a veth pair dies with it, and
+the kernel gives hardware back to the host.
 """
 
 import os
@@ -58,7 +59,7 @@ def attach_networks(
     *,
     host: "NetlinkSocket",
     guest: "NetlinkSocket",
-) -> tuple[HostLink, ...]:
+) -> "Attachment":
     """The container has its links, addresses and routes, and they are up; after an error it has none of them.
 
     Args:
@@ -69,7 +70,7 @@ def attach_networks(
         guest: a socket of the container's namespace.
 
     Returns:
-        The host's ends of the veth pairs, for ``detach_networks`` and ``interface_statistics``.
+        What was made, to be closed when the container holds, or to be taken back.
 
     Raises:
         NotFound: a bridge, a net device or a route's interface does not exist.
@@ -77,7 +78,7 @@ def attach_networks(
         OperationFailed: the kernel refused; a clean-up that failed as well is noted on the error.
     """
     devices = {name: device.name or name for name, device in (net_devices or {}).items()}
-    attachment = _Attachment(host, guest, {*(network.name for network in networks), *devices.values()})
+    attachment = Attachment(host, guest, {*(network.name for network in networks), *devices.values()})
     try:
         for network in networks:
             attachment.add_network(network)
@@ -87,10 +88,9 @@ def attach_networks(
             attachment.add_route(route)
     except BaseException as error:
         attachment.take_back(error)
-        raise
-    finally:
         attachment.close()
-    return tuple(attachment.host_links)
+        raise
+    return attachment
 
 
 def detach_networks(links: "Iterable[HostLink]", *, host: "NetlinkSocket") -> None:
@@ -135,10 +135,18 @@ def interface_statistics(
     return tuple(found)
 
 
-class _Attachment:
-    """What is being made for one container, and how each step is taken back."""
+class Attachment:
+    """What was made for one container, and how each step is taken back.
+
+    The guest's socket keeps the container's namespace, and so what was moved there, when its processes are
+    gone.
+
+    Attributes:
+        host_links: the host's ends of the veth pairs, for ``detach_networks`` and ``interface_statistics``.
+    """
 
     def __init__(self, host: "NetlinkSocket", guest: "NetlinkSocket", reserved_names: set[str]) -> None:
+        """Args: both sockets stay the caller's, and open as long as something may have to be taken back."""
         self.host_links: list[HostLink] = []
         self._host = host
         self._guest = guest
@@ -147,8 +155,10 @@ class _Attachment:
         self._undo: list[Callable[[], None]] = []
 
     def close(self) -> None:
+        """What was made stays."""
         if self._guest_fd >= 0:
             os.close(self._guest_fd)
+            self._guest_fd = -1
 
     def take_back(self, cause: BaseException) -> None:
         """What was made is undone, latest first; what cannot be undone is noted on the cause."""
@@ -159,6 +169,7 @@ class _Attachment:
                 cause.add_note(f"and then: {error}")
 
     def add_network(self, network: "Network") -> None:
+        """The container has what the configuration says of one interface."""
         if network.type == "loopback":
             self._guest.change_link(self._guest.get_link("lo"), LinkOptions(up=True))
         elif network.type == "veth":

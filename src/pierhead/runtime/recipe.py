@@ -6,10 +6,12 @@ between is looked at each time: where the rootfs really is, and what its passwd 
 """
 
 import os
+from errno import EMFILE, ENFILE
 
 from pierhead import jsontext
-from pierhead.errors import InvalidInput, NotFound, Unsupported
+from pierhead.errors import InvalidInput, NotFound, OperationFailed, Unsupported
 from pierhead.linux import facts, files
+from pierhead.oci.validate_linux import namespace_of_sysctl
 from pierhead.runtime import resolve
 from pierhead.runtime.config import Config, ProcessSpec, config_to_document
 from pierhead.runtime.plan.launch import LaunchView, plan_container
@@ -106,8 +108,25 @@ def process_of(config: Config) -> ProcessSpec:
     return config.process
 
 
+def _check_settings(config: Config) -> None:
+    """Nothing would be set in the caller's own namespaces, whatever path they are joined by.
+
+    Looked at for every container: paths may be bound anew.
+    """
+    joined = {item.type: item.path for item in config.namespaces if item.path}
+    if not joined:
+        return
+    settings = {f'$.sysctl["{name}"]': namespace_of_sysctl(name) for name in config.sysctl}
+    settings |= {f"$.{name}": "uts" for name in ("hostname", "domainname") if getattr(config, name)}
+    for path, kind in settings.items():
+        if kind in joined and facts.is_own_namespace(kind, joined[kind]):
+            message = f"would change the host's, whose {kind} namespace {joined[kind]} is"
+            raise InvalidInput(message, path=path, code="host-namespace")
+
+
 def _resolve(config: Config) -> tuple[str, ProcessSpec]:
     wanted = process_of(config)
+    _check_settings(config)
     rootfs = os.path.realpath(config.rootfs)
     opened: list[int] = []
     try:
@@ -134,4 +153,6 @@ def _open_directory(what: str, path: str, given: str) -> int:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
+        if error.errno in (EMFILE, ENFILE):
+            raise OperationFailed(f"cannot open {given}: {reason}", errno=error.errno) from None
         raise NotFound(f"{what} {given}: {reason}", code=f"{what}-missing") from None

@@ -16,8 +16,16 @@ from __future__ import annotations
 
 from pierhead.errors import InvalidInput
 from pierhead.oci import runtime as oci
+from pierhead.oci.document import check_types
 from pierhead.oci.validate import check_process, check_spec
-from pierhead.oci.validate_linux import check_cgroups_path, check_interface_name, check_text, invalid, known
+from pierhead.oci.validate_linux import (
+    check_cgroups_path,
+    check_interface_name,
+    check_resources,
+    check_text,
+    invalid,
+    known,
+)
 from pierhead.runtime.config import SECCOMP_DEFAULT, SECCOMP_UNCONFINED
 
 TYPE_CHECKING = False
@@ -69,7 +77,7 @@ _PATHS = {
 
 
 def check_config(config: Config) -> list[str]:
-    """The configuration can make a container.
+    """The configuration can make a container; its fields have the types that they say.
 
     Returns:
         Warnings, one sentence each, about what is ignored or treated leniently.
@@ -78,6 +86,7 @@ def check_config(config: Config) -> list[str]:
         InvalidInput: it cannot; the error's ``path`` is the JSON path of the culprit in the library's own
         form.
     """
+    check_types(config)
     for check in CONFIG_CHECKS:
         check(config)
     own = config.process
@@ -96,6 +105,7 @@ def check_config(config: Config) -> list[str]:
 
 def check_process_spec(process: ProcessSpec, *, path: str = "$") -> list[str]:
     """The process can be run, as far as can be said without its container; see ``check_config``."""
+    check_types(process, path=path)
     _check_user(process, path)
     paths = {f"{path}.{name}": f"{path}.{attribute}" for name, attribute in _INHERITED.items()}
     try:
@@ -105,6 +115,12 @@ def check_process_spec(process: ProcessSpec, *, path: str = "$") -> list[str]:
     return [_own_path(warning, paths) for warning in warnings]
 
 
+def check_limits(resources: oci.Resources) -> None:
+    """The limits of an update can be ones; their own JSON paths begin at ``$``."""
+    check_types(resources)
+    check_resources(resources, path="$")
+
+
 # What only a Config has.
 
 
@@ -112,8 +128,8 @@ def check_own_words(config: Config) -> None:
     """Choices are of the known ones, numbers in their range."""
     if not config.rootfs.startswith("/"):
         raise invalid(f"expected an absolute path, found {config.rootfs!r}", "$.rootfs")
-    if ".." in config.pivot_dir.split("/"):
-        raise invalid(f"{config.pivot_dir!r} contains '..'", "$.pivot_dir")
+    if "/" in config.pivot_dir or config.pivot_dir in (".", ".."):  # no more than it is made, and taken away
+        raise invalid(f"expected the name of one directory, found {config.pivot_dir!r}", "$.pivot_dir")
     check_text(config.pivot_dir, "$.pivot_dir")
     known(config.cgroup_manager, CGROUP_MANAGERS, "cgroup manager", "$.cgroup_manager")
     known(config.freezer_state, FREEZER_STATES, "freezer state", "$.freezer_state")
@@ -128,6 +144,11 @@ def check_own_words(config: Config) -> None:
     for name in config.systemd_properties:
         if not (name.isascii() and name.isalnum()):
             raise invalid(f"{name!r} cannot be the name of a systemd property", "$.systemd_properties")
+    for index, mount in enumerate(config.mounts):
+        if mount.label and (
+            mount.type == "bind" or not {"bind", "rbind", "remount"}.isdisjoint(mount.options)
+        ):
+            raise invalid("is of no effect: a bind has its source's labels", f"$.mounts[{index}].label")
     for index, device in enumerate(config.devices):
         if not frozenset("rwm").issuperset(device.permissions):
             message = f"expected letters of rwm, found {device.permissions!r}"
@@ -231,8 +252,6 @@ def _check_veth(network: Network, path: str) -> None:
         _check_mac_address(network.mac_address, f"{path}.mac_address")
     if network.mtu and not _MTU_LEAST <= network.mtu <= _MTU_MOST:
         raise invalid(f"expected {_MTU_LEAST} to {_MTU_MOST}, found {network.mtu}", f"{path}.mtu")
-    if network.tx_queue_len < 0:
-        raise invalid(f"expected a number of packets, found {network.tx_queue_len}", f"{path}.tx_queue_len")
     _check_address(network.address, f"{path}.address", families=(4,), prefix=True)
     _check_address(network.gateway, f"{path}.gateway", families=(4,), prefix=False)
     _check_address(network.ipv6_address, f"{path}.ipv6_address", families=(6,), prefix=True)

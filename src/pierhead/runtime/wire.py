@@ -85,7 +85,8 @@ def encode_plan(header: Mapping[str, Argument], operations: bytes, slots: Mappin
 
 def _encode(kind: str, argument: Argument, slots: Mapping[str, int]) -> bytes:
     if kind == "u":
-        return (int(argument) & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
+        number = int(argument)
+        return number.to_bytes(8, "little", signed=number < 0)
     if kind == "f":
         return (slots[str(argument)] if argument else -1).to_bytes(4, "little", signed=True)
     data = argument if isinstance(argument, bytes) else str(argument).encode(errors="surrogateescape")

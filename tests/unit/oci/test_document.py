@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput
 from pierhead.oci import runtime
-from pierhead.oci.document import decode, encode, json_name, member
+from pierhead.oci.document import check_types, decode, encode, json_name, member
 from pierhead.oci.runtime import Spec
 from pierhead.runtime import config
 from pierhead.values import Value
@@ -62,12 +62,13 @@ SMALL = sorted({cls for cls in DOCUMENTS if cls.fields}, key=lambda cls: (cls.__
 
 @pytest.mark.parametrize("cls", SMALL, ids=lambda cls: f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}")
 def test_round_trip(cls: type[Value]) -> None:
-    """What is written is read back as the same value, also through JSON text."""
+    """What is written is read back as the same value, also through JSON text; and its types are right."""
 
     @given(value=instances(cls))
     @settings(max_examples=8, deadline=None, database=None)
     def check(value: Value) -> None:
         assert decode(cls, json.loads(json.dumps(encode(value)))) == value
+        check_types(value)
 
     check()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -59,3 +59,48 @@ def test_unknown_namespaces_are_invalid(config: Config) -> None:
     """A namespace that nobody knows is an error of the configuration, with its place."""
     with pytest.raises((InvalidInput, Unsupported), match=r"namespaces"):
         recipe_for(config.replace(namespaces=(Namespace(type="mount"), Namespace(type="keys"))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "changes", "path"),
+    [
+        (
+            "network",
+            "net",
+            {"sysctl": {"net.ipv4.ip_default_ttl": "65"}},
+            '$.sysctl["net.ipv4.ip_default_ttl"]',
+        ),
+        ("ipc", "ipc", {"sysctl": {"kernel.msgmax": "65"}}, '$.sysctl["kernel.msgmax"]'),
+        ("uts", "uts", {"hostname": "box"}, "$.hostname"),
+        ("uts", "uts", {"domainname": "box"}, "$.domainname"),
+    ],
+)
+def test_nothing_is_set_for_the_host(
+    config: Config, tmp_path: Path, kind: str, file: str, changes: dict[str, Any], path: str
+) -> None:
+    """A namespace that is joined may be the host's own under another name: what is set there would be its."""
+    other = tmp_path / "other"
+    other.symlink_to(f"/proc/self/ns/{file}")
+    joined = tuple(each for each in config.namespaces if each.type != kind)
+    shared = config.replace(namespaces=(*joined, Namespace(type=kind, path=str(other))), networks=())
+    assert recipe_for(shared)
+    with pytest.raises(InvalidInput) as caught:
+        recipe_for(shared.replace(**changes))
+    assert str(caught.value) == f"{path}: would change the host's, whose {kind} namespace {other} is"
+
+
+def test_parameters_of_a_namespace_of_others(config: Config, tmp_path: Path) -> None:
+    """They may be set: a pod's network belongs to its containers.  A path may come to lead elsewhere."""
+    other = tmp_path / "other"
+    other.touch()
+    joined = tuple(each for each in config.namespaces if each.type != "network")
+    shared = config.replace(
+        namespaces=(*joined, Namespace(type="network", path=str(other))),
+        networks=(),
+        sysctl={"net.ipv4.ip_default_ttl": "65"},
+    )
+    assert recipe_for(shared) is recipe_for(shared)
+    other.unlink()
+    other.symlink_to("/proc/self/ns/net")
+    with pytest.raises(InvalidInput, match="the host's"):
+        recipe_for(shared)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +11,25 @@ import pytest
 from pierhead.errors import InvalidInput
 from pierhead.oci import numbers
 from pierhead.oci import runtime as oci
-from pierhead.runtime.config import Config, Device, Mount, Network, ProcessSpec, RootOverlay, Route
+from pierhead.runtime.config import (
+    DEFAULT_NAMESPACES,
+    Config,
+    Device,
+    Mount,
+    Network,
+    ProcessSpec,
+    RootOverlay,
+    Route,
+)
 from pierhead.runtime.plan import seccomp
 from pierhead.runtime.validate import check_config, check_process_spec
+from pierhead.runtime.wire import Operation, encode_operations
 
 SHELL = ProcessSpec(args=("sh",))
+LONG_MAPS = tuple(
+    oci.IDMapping(container_id=1_000_000_000 + number, host_id=2_000_000_000 + number, size=1)
+    for number in range(330)
+)
 VETH = Network(type="veth", name="eth0")
 
 
@@ -42,7 +58,9 @@ def process(**fields: Any) -> dict[str, Any]:
     [
         ({"rootfs": "root"}, "$.rootfs: expected an absolute path, found 'root'"),
         ({"rootfs": "/a\0"}, "$.rootfs: contains a NUL character"),
-        ({"pivot_dir": "a/../../b"}, "$.pivot_dir: 'a/../../b' contains '..'"),
+        ({"pivot_dir": "/old"}, "$.pivot_dir: expected the name of one directory, found '/old'"),
+        ({"pivot_dir": "a/old"}, "$.pivot_dir: expected the name of one directory, found 'a/old'"),
+        ({"pivot_dir": ".."}, "$.pivot_dir: expected the name of one directory, found '..'"),
         ({"cgroup_manager": "docker"}, "$.cgroup_manager: unknown cgroup manager 'docker'"),
         ({"freezer_state": "FROZEN"}, "$.freezer_state: unknown freezer state 'FROZEN'"),
         ({"cgroup_parent": "/a/.."}, "$.cgroup_parent: '/a/..' contains '..'"),
@@ -76,6 +94,20 @@ def process(**fields: Any) -> dict[str, Any]:
         ({**overlay("/a"), "copy_on_write": True}, "$.root_overlay: cannot be together with copy_on_write"),
         # what OCI documents say too, under the library's names
         ({"mask_paths": ("\0",)}, "$.mask_paths[0]: contains a NUL character"),
+        ({"mask_paths": ("/x", "/")}, "$.mask_paths[1]: names the root itself, which cannot be covered"),
+        ({"readonly_paths": ("/dev/..//",)}, "$.readonly_paths[0]: names the root itself"),
+        (
+            {"mounts": (Mount(destination="/x", source="/y", options=("rbind",), label="system_u"),)},
+            "$.mounts[0].label: is of no effect: a bind has its source's labels",
+        ),
+        (
+            {
+                "namespaces": (*DEFAULT_NAMESPACES, oci.Namespace(type="user")),
+                "uid_mappings": LONG_MAPS,
+                "gid_mappings": LONG_MAPS,
+            },
+            "$.uid_mappings: is 7920 bytes as text, and the kernel takes 4095",
+        ),
         ({"namespaces": (), "networks": ()}, "$.mounts: needs a mount namespace"),
         ({"namespaces": (), "networks": (), "mounts": ()}, "$.mask_paths: needs a mount namespace"),
         (
@@ -142,7 +174,7 @@ def process(**fields: Any) -> dict[str, Any]:
             "$.networks[0].mac_address: 01:00:5e:00:00:01 is not the address of",
         ),
         (veth(mtu=67), "$.networks[0].mtu: expected 68 to 65535, found 67"),
-        (veth(tx_queue_len=-1), "$.networks[0].tx_queue_len: expected a number of packets, found -1"),
+        (veth(tx_queue_len=-1), "$.networks[0].tx_queue_len: expected 0 to 4294967295, found -1"),
         (
             veth(address="10.0.0.2"),
             "$.networks[0].address: expected an address with a prefix length like /24",
@@ -221,6 +253,61 @@ def test_right_configurations(changes: dict[str, Any]) -> None:
     assert check_config(Config(**{"rootfs": "/r", "process": SHELL, **changes})) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rootfs": Path("/r")}, "$.rootfs: expected a string, found a pathlib.PosixPath"),
+        ({"hostname": 5}, "$.hostname: expected a string, found a whole number"),
+        ({"umask": True}, "$.umask: expected a whole number, found true or false"),
+        ({"capabilities": ["CAP_KILL"]}, "$.capabilities: expected a Capabilities, found a list"),
+        ({"seccomp": None}, "$.seccomp: expected a Seccomp or a string, found null"),
+        ({"mask_paths": ["/x"]}, "$.mask_paths: expected a tuple, found a list"),
+        ({"mask_paths": (5,)}, "$.mask_paths[0]: expected a string, found a whole number"),
+        ({"annotations": {"a": 1}}, "$.annotations.a: expected a string, found a whole number"),
+        ({"annotations": {1: "a"}}, "$.annotations: expected strings as names, found 1"),
+        (
+            {"mounts": (oci.Mount(destination="/x"),)},
+            "$.mounts[0]: expected a Mount, found a pierhead.oci.runtime.Mount",
+        ),
+        (process(args="/bin/true"), "$.process.args: expected a tuple, found a string"),
+        (process(user=1000), "$.process.user: expected a User or a string, found a whole number"),
+        (veth(mtu="1500"), "$.networks[0].mtu: expected a whole number, found a string"),
+        (
+            {"resources": oci.Resources(memory=oci.Memory().replace(limit="64M"))},
+            "$.resources.memory.limit: expected a whole number, found a string",
+        ),
+        # what would be another number on its way to the kernel
+        (
+            {"rlimits": (oci.Rlimit(type="RLIMIT_NOFILE", soft=2**64 + 50, hard=2**64 + 100),)},
+            "$.rlimits[0].soft: expected 0 to 18446744073709551615, found 18446744073709551666",
+        ),
+        (
+            {"time_offsets": {"boottime": oci.TimeOffset(secs=2**70)}},
+            "$.time_offsets.boottime.secs: expected -9223372036854775808 to 9223372036854775807, found",
+        ),
+        (process(user=oci.User(uid=2**32)), "$.process.user.uid: expected 0 to 4294967295, found 4294967296"),
+        (process(user=oci.User(additional_gids=(-1,))), "$.process.user.additionalGids[0]: expected 0 to"),
+        (
+            {"resources": oci.Resources(cpu=oci.Cpu(shares=-5))},
+            "$.resources.cpu.shares: expected 0 to 18446744073709551615, found -5",
+        ),
+    ],
+)
+def test_wrong_types(changes: dict[str, Any], message: str) -> None:
+    """What no document could say is refused by the place that holds it, before anybody trips over it."""
+    config = Config(**{"rootfs": "/r", "process": SHELL, **changes})
+    with pytest.raises(InvalidInput) as caught:
+        check_config(config)
+    assert str(caught.value).startswith(message)
+    assert message.startswith(f"{caught.value.path}: ")
+
+
+def test_numbers_of_enumerations() -> None:
+    """Python's own names of numbers and texts count as what they are."""
+    config = Config(rootfs="/r", process=SHELL, parent_death_signal=signal.SIGTERM)
+    assert check_config(config) == []
+
+
 def test_warnings_have_own_paths() -> None:
     """Warnings too speak of the configuration, not of a document that nobody wrote."""
     config = Config(rootfs="/r", capabilities=oci.Capabilities(bounding=("CAP_FLY",)))
@@ -234,6 +321,8 @@ def test_process_alone() -> None:
         check_process_spec(SHELL.replace(oom_score_adj=5000))
     with pytest.raises(InvalidInput, match=r"^\$\.user: "):
         check_process_spec(SHELL.replace(user="root:"))
+    with pytest.raises(InvalidInput, match=r"^\$\.args: expected a tuple, found a string"):
+        check_process_spec(SHELL.replace(args="true"))
 
 
 def test_filter_names_are_one_list() -> None:
@@ -241,3 +330,12 @@ def test_filter_names_are_one_list() -> None:
     assert set(numbers.SECCOMP_ACTIONS) == set(seccomp.ACTIONS)
     assert set(numbers.SECCOMP_OPERATORS) == set(seccomp.OPERATORS)
     assert set(numbers.SECCOMP_FLAGS) == set(seccomp.FLAGS)
+
+
+def test_numbers_keep_their_value_on_the_wire() -> None:
+    """One that 64 bits cannot hold is an error of ours, and never becomes another one."""
+    encoded = [encode_operations([Operation(name="umask", arguments=(number,))], {}) for number in (-1, 7)]
+    assert [each[-8:] for each in encoded] == [b"\xff" * 8, b"\x07" + bytes(7)]
+    for number in (2**64, -(2**63) - 1):
+        with pytest.raises(OverflowError):
+            encode_operations([Operation(name="umask", arguments=(number,))], {})

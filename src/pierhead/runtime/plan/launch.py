@@ -111,7 +111,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         Operation(name="session", why="no terminal or signal of the caller's reaches it"),
         Operation(name="umask", arguments=(0,), why="modes below are meant as they are written"),
         *plan_keyring(config, process),
-        *_networks(config, spaces.new),
+        *_networks(config, spaces),
         *mounts.plan_root(config, view.parent_mount, root),
         *mount_plan.init,
         *devices.plan_devices(config, bind=in_user_namespace),
@@ -189,12 +189,15 @@ def plan_keyring(config: Config, process: ProcessSpec) -> Iterable[Operation]:
         yield Operation(name="keyring", arguments=(label,), why=why)
 
 
-def _networks(config: Config, new: frozenset[str]) -> Iterable[Operation]:
-    if "network" not in new:
-        return
-    if any(network.type == "loopback" for network in config.networks):
-        yield Operation(name="loopback_up", why="a new network namespace has its loopback down")
-    if config.net_devices or config.routes or any(network.type != "loopback" for network in config.networks):
+def _networks(config: Config, spaces: namespaces.NamespacePlan) -> Iterable[Operation]:
+    """A namespace that is joined is as others made it, but for the devices that move into it."""
+    needed = bool(config.net_devices) and "network" in spaces.joined
+    if "network" in spaces.new:
+        if any(network.type == "loopback" for network in config.networks):
+            yield Operation(name="loopback_up", why="a new network namespace has its loopback down")
+        others = any(network.type != "loopback" for network in config.networks)
+        needed = bool(config.net_devices or config.routes) or others
+    if needed:
         why = "the launcher configures this namespace through a socket that was opened in it"
         yield Operation(name="netlink_socket", why=why)
         why = "interfaces, addresses and routes are made by the launcher"

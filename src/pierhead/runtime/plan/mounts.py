@@ -149,12 +149,22 @@ def _copy_on_write(lower: str, scratch: str) -> Iterator[Operation]:
         yield Operation(
             name="mkdir", arguments=(f"{scratch}/{name}", 0o755, 0, 0), why="a part of the overlay"
         )
-    escaped = lower.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
-    layers = {"lowerdir": escaped, "upperdir": f"{scratch}/upper", "workdir": f"{scratch}/work"}
+    shown = lower
+    if len(_escaped(lower).encode(errors="surrogateescape")) > _FSCONFIG_MAX:
+        lower = f"{scratch}/lower"
+        why = "the way to it is longer than the kernel takes as an option"
+        flags, private = wire.BIND_RECURSIVE, mountoptions.MS_PRIVATE
+        bound = ("", shown, lower, flags, wire.TARGET_DIRECTORY, 0, 0, private, "")
+        yield Operation(name="bind", arguments=bound, why=why)
+    layers = {"lowerdir": _escaped(lower), "upperdir": f"{scratch}/upper", "workdir": f"{scratch}/work"}
     data = "".join(f"s{key}\0{value}\0" for key, value in layers.items()).encode(errors="surrogateescape")
-    why = f"a view of {lower} in which every change is the container's own"
+    why = f"a view of {shown} in which every change is the container's own"
     arguments = ("overlay", "overlay", data, 0, f"{scratch}/root", 0, mountoptions.MS_PRIVATE)
     yield Operation(name="mount", arguments=arguments, why=why)
+
+
+def _escaped(directory: str) -> str:
+    return directory.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def plan_mounts(config: Config, view: MountView) -> MountPlan:
@@ -170,7 +180,7 @@ def plan_mounts(config: Config, view: MountView) -> MountPlan:
         elif options.bind or mount.type == "bind":
             _plan_bind(number, mount, options, view, (stage, init, slots))
         elif mount.type in ("cgroup", "cgroup2"):
-            init += _plan_cgroup(mount, options, view, path)
+            init += _plan_cgroup(mount, options, view, path, mount.label or config.mount_label)
         elif not mount.type:
             raise InvalidInput(
                 f"the mount on {mount.destination} has neither a type nor the option bind", path=path
@@ -368,14 +378,16 @@ def _bind_operations(mount: Mount, options: MountOptions, tree: str) -> Iterator
 # cgroup
 
 
-def _plan_cgroup(mount: Mount, options: MountOptions, view: MountView, path: str) -> Sequence[Operation]:
+def _plan_cgroup(
+    mount: Mount, options: MountOptions, view: MountView, path: str, label: str
+) -> Sequence[Operation]:
     if view.hierarchies.mode == "none":
         raise Unsupported(
             f"{path}: this machine has no cgroup hierarchy mounted to show at {mount.destination}"
         )
     if view.hierarchies.mode == "v2":
         return (_cgroup2(mount.destination, options, view),)
-    return _cgroup1(mount, options, view)
+    return _cgroup1(mount, options, view, label)
 
 
 def _cgroup2(destination: str, options: MountOptions, view: MountView) -> Operation:
@@ -406,10 +418,10 @@ def _own_cgroup(mountpoint: str, destination: str, options: MountOptions, view: 
     )
 
 
-def _cgroup1(mount: Mount, options: MountOptions, view: MountView) -> list[Operation]:
+def _cgroup1(mount: Mount, options: MountOptions, view: MountView, label: str) -> list[Operation]:
     """A tmpfs with a directory per hierarchy, as hosts with version 1 have it."""
     attributes = options.set & ~mountoptions.RDONLY
-    data = b"smode\x00755\0"
+    data = b"smode\x00755\0" + (f"scontext\0{label}\0".encode() if label else b"")
     top = mount.destination.rstrip("/")
     kind = wire.TARGET_DIRECTORY | wire.TARGET_REAL
     why = "a place for the hierarchies of cgroup version 1"
