@@ -320,8 +320,7 @@ static void conclude(void)
 		attach_close(&m.attach);
 	if (m.told && m.recorded && m.attach.listener < 0 && m.output.fd < 0 && m.error.fd < 0) {
 		log_end(&m.log);
-		for (;;)
-			sys(exit_group, 0);
+		leave(0);
 	}
 }
 

@@ -18,12 +18,6 @@ static uint64_t header(const struct launch *l, int field)
 	return l->plan.header[field].u;
 }
 
-_Noreturn static void leave(int code)
-{
-	for (;;)
-		sys(exit_group, code);
-}
-
 /* ---- undoing ---- */
 
 static void pause_ms(int64_t ms)
@@ -266,6 +260,7 @@ static struct child clone_through_joiner(struct launch *l)
 
 static void watch(struct launch *l, const struct child *init)
 {
+	uint32_t watching = MESSAGE_WATCHING;
 	const struct argument *h = l->plan.header;
 	struct monitor monitor = {
 		.control = l->control,
@@ -285,6 +280,8 @@ static void watch(struct launch *l, const struct child *init)
 		.oom_path = h[HEADER_OOM_PATH].s,
 	};
 
+	/* a launcher that has heard this may rely on the exit's being recorded */
+	packet_send_words(l->control, &watching, 1, -1);
 	monitor_run(&monitor);
 }
 

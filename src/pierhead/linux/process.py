@@ -12,6 +12,7 @@ import fcntl
 import os
 
 from pierhead.errors import OperationFailed, Unsupported
+from pierhead.linux.refusals import refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def spawn_helper(control_fd: int, channel_fd: int) -> int:
             os.close(fresh)
             return os.posix_spawn(path, ("pier-init",), {}, file_actions=actions)
     except OSError as error:
-        raise OperationFailed(f"cannot start pier-init: {error.strerror}", errno=error.errno or 0) from error
+        raise refused("start pier-init", error) from error
 
 
 def run_program(

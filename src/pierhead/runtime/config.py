@@ -577,3 +577,20 @@ def config_from_document(obj: object, *, path: str = "$") -> Config:
 def config_to_document(config: Config) -> "dict[str, Any]":
     """The JSON object of a configuration; what equals its default is left out."""
     return encode(config)
+
+
+def merge_resources(old: Resources, new: Resources) -> Resources:
+    """The old limits with those that the new ones give."""
+    changes = {}
+    for name in new.fields:
+        given, before = getattr(new, name), getattr(old, name)
+        if given in (None, (), {}):
+            continue
+        if name == "devices":  # the later rule decides
+            given = (*before, *given)
+        elif hasattr(given, "fields") and before is not None:
+            given = before.replace(
+                **{key: value for key, value in given.__dict__.items() if value not in (None, "", ())}
+            )
+        changes[name] = given
+    return old.replace(**changes)

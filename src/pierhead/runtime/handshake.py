@@ -12,6 +12,7 @@ import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import process
+from pierhead.linux.refusals import hint_for
 from pierhead.runtime import wire, wire_table
 from pierhead.runtime.packets import receive, socket_pair
 from pierhead.runtime.plan.launchplan import HEADER_SLOTS, LaunchPlan, Slot, assemble
@@ -59,6 +60,7 @@ _DESCRIPTORS_MAX = 240
 _UNDO_S = 30.0
 """How long a stage may take to undo a launch: files and cgroups of a busy machine, no more."""
 _SIGKILL = 9
+_STAGE_KILLED = "pier-init was killed while it launched the container"
 
 
 _NOTHING = LaunchPlan(operations=())
@@ -84,9 +86,19 @@ class LaunchFailed(OperationFailed):
     def __init__(
         self, message: str, *, failure: Failure | None = None, operation: wire.Operation | None = None
     ) -> None:
-        super().__init__(message, errno=failure.errno if failure else 0)
+        number = failure.errno if failure else 0
+        early = failure is not None and operation is None  # no operation of the plan, but a clone
+        super().__init__(message, errno=number, hint=hint_for(number) if early else "")
         self.failure = failure
         self.operation = operation
+
+
+def killed_early(whose: str, operations: Sequence[wire.Operation]) -> LaunchFailed:
+    """The error for a process that ended between its last word and its program's first."""
+    error = LaunchFailed(f"{whose} was killed before it ran the program")
+    if any(operation.name == "seccomp" for operation in operations):
+        error.hint = "a seccomp profile that refuses execve does that"
+    return error
 
 
 class Handshake:
@@ -209,6 +221,9 @@ class Handshake:
             self._answer_waiting(steps)
         while wire.INIT not in self._pids:
             self._read_control(steps, poll)
+        # the end of its conversation may have been its own end
+        if self._outcome == "executing" and not process.has_executed(self.init_pid):
+            raise killed_early("the container's process", self._plan.operations)
         return Ending(ready=self._outcome == "ready", trace=self._trace)
 
     def _read_control(self, steps: Steps, poll: select.poll) -> None:
@@ -216,7 +231,7 @@ class Handshake:
         if not packet:
             poll.unregister(self._control.fileno())
             self._fail_if_said()
-            raise LaunchFailed("pier-init was killed while it launched the container")
+            raise LaunchFailed(_STAGE_KILLED)
         message, *rest = wire.words(packet)
         if message == wire_table.MESSAGE_ERROR:
             raise self._failure(packet)
@@ -328,12 +343,15 @@ class Handshake:
         Its end of the conversation stays for a monitor.
         """
         if self._outcome == "ready":  # before the stage knows: of what waits at the gate somebody must know
-            self._channel.send(wire_table.MESSAGE_GO.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
+            try:
+                self._channel.send(wire_table.MESSAGE_GO.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
+            except ConnectionError:
+                self._end_of_channel()
         self._committed = True  # before the stage may know: from here on giving up is to kill
         try:
             self._control.send(wire_table.MESSAGE_COMMIT.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
         except ConnectionError:
-            raise LaunchFailed("pier-init was killed while it launched the container") from None
+            raise LaunchFailed(_STAGE_KILLED) from None
         self._channel.close()
 
     def finish(self) -> None:
@@ -344,7 +362,14 @@ class Handshake:
         self._is_over = True
 
     def detach(self) -> _socket.socket:
-        """After ``commit`` of a launch with a monitor: the conversation on which it will tell of the exit."""
+        """After ``commit`` of a launch with a monitor: the conversation on which it will tell of the exit.
+
+        Raises:
+            LaunchFailed: there is no monitor: it was killed before it could say that it watches.
+        """
+        packet, _ = receive(self._control)
+        if not packet:
+            raise LaunchFailed(_STAGE_KILLED)
         self._reap_joiner()
         self._is_over = True
         return self._control
