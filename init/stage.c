@@ -20,21 +20,15 @@ static uint64_t header(const struct launch *l, int field)
 
 /* ---- undoing ---- */
 
-static void pause_ms(int64_t ms)
-{
-	struct time time = { ms / 1000, ms % 1000 * 1000000 };
-
-	sys(nanosleep, &time, NULL);
-}
-
 static void undo_one(const char *entry)
 {
 	int flags = entry[0] == 'd' ? REMOVE_DIRECTORY : 0;
+	struct time pause = { 0, UNDO_WAIT_MS * 1000000 };
 
 	for (int i = 0; i < UNDO_TRIES; i++) {
 		if (sys(unlinkat, FD_CWD, entry + 1, flags) != -E_BUSY)
 			return;
-		pause_ms(UNDO_WAIT_MS);
+		sys(nanosleep, &pause, NULL);
 	}
 }
 
@@ -167,8 +161,14 @@ static void forget_host(struct launch *l)
 	}
 }
 
+/* Until the launcher can know its number from us, it finds us by our process group, which is the stage's: the stage may
+ * be killed before it can tell. */
 _Noreturn static void init_main(struct launch *l)
 {
+	uint32_t here = MESSAGE_HERE;
+
+	if (packet_send_words(l->channel, &here, 1, -1) < 0)
+		leave(1);
 	forget_host(l);
 	l->report = l->channel;
 	reset_signals();

@@ -35,6 +35,7 @@ _FIRST_FREE_FD = 5
 _CONTROL_FD, _CHANNEL_FD = 3, 4
 _STDERR = 2
 _SIGKILL, _SIGIO = 9, 29
+_GROUP_S = 0.001
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
 _START_TIME_FIELD, _FLAGS_FIELD = 22 - 3, 9 - 3
 _PF_FORKNOEXEC = 0x40
@@ -431,6 +432,19 @@ def reap(pid: int) -> int | None:
         return os.waitpid(pid, 0)[1]
     except ChildProcessError:
         return None
+
+
+def reap_group(group: int, timeout_s: float) -> None:
+    """No child of ours is in the process group; those that end within the time are reaped."""
+    import time
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG) is None:
+                time.sleep(_GROUP_S)
+        except ChildProcessError:
+            return
 
 
 def reap_if_ended(pidfd: int) -> int | None:

@@ -258,9 +258,9 @@ class Container:
         if packet:
             raise self._start_failure(packet)
         if self._died_at_the_gate():
-            from pierhead.runtime.handshake import killed_early
-
-            raise killed_early(f"container {self.id}: its first process", self.plan_again().operations)
+            raise OperationFailed(
+                f"container {self.id}: its first process was killed before it ran the program", code="killed"
+            )
 
     def _dies_at_the_gate(self) -> bool:
         """Whether the first process, which waits at no gate, is about to end and not to run its program."""

@@ -14,7 +14,7 @@ from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadErr
 from pierhead.linux import process
 from pierhead.linux.refusals import hint_for
 from pierhead.runtime import wire, wire_table
-from pierhead.runtime.packets import receive, socket_pair
+from pierhead.runtime.packets import know_senders, receive, receive_from, socket_pair
 from pierhead.runtime.plan.launchplan import HEADER_SLOTS, LaunchPlan, Slot, assemble
 from pierhead.values import Value
 
@@ -93,14 +93,6 @@ class LaunchFailed(OperationFailed):
         self.operation = operation
 
 
-def killed_early(whose: str, operations: Sequence[wire.Operation]) -> LaunchFailed:
-    """The error for a process that ended between its last word and its program's first."""
-    error = LaunchFailed(f"{whose} was killed before it ran the program")
-    if any(operation.name == "seccomp" for operation in operations):
-        error.hint = "a seccomp profile that refuses execve does that"
-    return error
-
-
 class Handshake:
     """One launch.  Use as a context manager: leaving it without ``commit`` gives the launch up."""
 
@@ -114,12 +106,14 @@ class Handshake:
         self._received: dict[int, int] = {}
         self._outcome = ""
         self._committed = False
+        self._here = 0
         self._is_over = False
         self.stage_pid = 0
         self.init_pid = 0
         self.init_pidfd = -1
         self._control, control = socket_pair()
         self._channel, channel = socket_pair()
+        know_senders(self._channel)
         try:
             self.stage_pid = process.spawn_helper(control.fileno(), channel.fileno())
         except BaseException:
@@ -223,7 +217,7 @@ class Handshake:
             self._read_control(steps, poll)
         # the end of its conversation may have been its own end
         if self._outcome == "executing" and not process.has_executed(self.init_pid):
-            raise killed_early("the container's process", self._plan.operations)
+            raise LaunchFailed("the container's process was killed before it ran the program")
         return Ending(ready=self._outcome == "ready", trace=self._trace)
 
     def _read_control(self, steps: Steps, poll: select.poll) -> None:
@@ -242,14 +236,16 @@ class Handshake:
             steps.born(pid)
 
     def _read_channel(self) -> None:
-        packet, fds = receive(self._channel)
+        packet, fds, sender = receive_from(self._channel)
         if not packet:
             self._end_of_channel()
             return
         message, *rest = wire.words(packet)
         if message == wire_table.MESSAGE_ERROR:
             raise self._failure(packet)
-        if message == wire_table.MESSAGE_SYNC:
+        if message == wire_table.MESSAGE_HERE:
+            self._here = sender
+        elif message == wire_table.MESSAGE_SYNC:
             self._waiting_tags.append(rest[0])
         elif message == wire_table.MESSAGE_DESCRIPTOR:
             self._received[rest[0]] = _descriptor(fds)
@@ -276,13 +272,14 @@ class Handshake:
         for socket in (self._channel, self._control):
             while True:
                 try:
-                    packet, fds = receive(socket, _socket.MSG_DONTWAIT)
+                    packet, fds, sender = receive_from(socket, _socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     break
                 for fd in fds:
                     os.close(fd)
                 if not packet:
                     break
+                self._here = sender or self._here
                 if wire.words(packet)[0] == wire_table.MESSAGE_ERROR:
                     raise self._failure(packet)
 
@@ -390,11 +387,13 @@ class Handshake:
         self._is_over = True
         if self._committed and self.init_pidfd >= 0:
             process.kill_pidfd(self.init_pidfd)
-        self._channel.close()
+        self._end_channel()
         self._end_stage()
         for fd in self._received.values():
             os.close(fd)
-        self._reap_joiner()
+        if wire.INIT not in self._pids and self._here:
+            self._end_untold()
+        process.reap_group(self.stage_pid, _DEATH_S)
         if self.init_pidfd >= 0:
             process.kill_pidfd(self.init_pidfd)  # the stage has done this, unless it was killed itself
             process.wait_pidfd(self.init_pidfd, _DEATH_S)
@@ -402,6 +401,30 @@ class Handshake:
             self.init_pidfd = -1
         if wire.INIT in self._pids:  # not awaited: a container that was allowed to trace it could hold us up
             process.reap_later(self._pids[wire.INIT])
+
+    def _end_channel(self) -> None:
+        """Nothing can be said to us any more; what was said may tell who is there."""
+        try:
+            self._channel.shutdown(_socket.SHUT_RDWR)
+            while True:
+                packet, fds, sender = receive_from(self._channel, _socket.MSG_DONTWAIT)
+                for fd in fds:
+                    os.close(fd)
+                if not packet:
+                    break
+                self._here = sender or self._here
+        except OSError:  # closed by the commit
+            pass
+        self._channel.close()
+
+    def _end_untold(self) -> None:
+        """The init process of a stage that was killed before it could tell of it has ended."""
+        pidfd = process.open_pidfd(self._here)
+        if pidfd is None:
+            return
+        process.kill_pidfd(pidfd)
+        process.wait_pidfd(pidfd, _DEATH_S)
+        process.reap_behind(pidfd)
 
     def _end_stage(self) -> None:
         """It has undone the launch and ended; one that takes too long is killed."""

@@ -1,0 +1,234 @@
+"""SIGKILL at every step of the dialogue that ARCHITECTURE.md draws, of each process that takes part in it.
+
+What is left is a container that can be used, or none and nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.linux.cgroupfs import discover
+from pierhead.runtime import Container, ProcessSpec, Stdio, list_ids, load
+from tests.support.containers import ENV, Containers, wait_until
+from tests.support.killing import EXECS, LAUNCHES, NEVER, killing, launch
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = requires("root")
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_S = 10.0
+TRUE = ProcessSpec(args=("/bin/true",), env=ENV)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[str]:
+    """A seccomp agent that closes every descriptor it is handed."""
+    path = str(tmp_path / "agent")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def take() -> None:
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    if not connection.recv(1, socket.MSG_PEEK):
+                        return
+                    _, fds, _, _ = socket.recv_fds(connection, 65536, 1)
+                    for fd in fds:
+                        os.close(fd)
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield path
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as last:
+            last.connect(path)
+        thread.join(10)
+
+
+@pytest.fixture
+def rootfs(containers: Containers) -> str:
+    """A root that a mapped user may enter."""
+    return str(containers.own_rootfs())
+
+
+def cgroups_of(name: str) -> list[str]:
+    """Cgroups of this container in any hierarchy."""
+    own = (tree.directory(tree.own_path or "/") for tree in discover().trees)
+    return [str(path) for directory in own for path in Path(directory).glob(f"**/{name}")]
+
+
+def use(container: Container) -> None:
+    """A further process has run in the container to its end."""
+    assert container.exec(TRUE, stdio=Stdio.null()).wait(PATIENCE_S).code == 0
+
+
+def found_at(root: str, name: str) -> str:
+    """The status of the container that is there, or "none"; it has been used if it can be, and nothing of it is
+    left.
+    """
+    try:
+        with load(root, name) as container:
+            found: str = container.status
+            if found == "created":
+                container.start()
+            if container.status == "running":
+                use(container)
+            container.delete(force=True)
+    except NotFound:
+        found = "none"
+    wait_until("no cgroup is left", lambda: not cgroups_of(name))
+    assert name not in list_ids(root)
+    assert not Path(root, name).exists()
+    return found
+
+
+@pytest.mark.parametrize("kind", LAUNCHES)
+@pytest.mark.parametrize("victim", ["stage", "joiner", "init"])
+def test_a_helper_is_killed(containers: Containers, rootfs: str, agent: str, kind: str, victim: str) -> None:
+    """Whichever process of pier-init is killed, and at whichever packet: a launch that fails leaves
+    nothing, and one that succeeds a container that can be started, joined and deleted.
+    """
+    if victim == "joiner" and kind != "everything":
+        pytest.skip("such a launch has no joiner")
+    failures = 0
+    for step in range(1, NEVER):
+        name = containers.id()
+        error: PierheadError | None = None
+        with killing(victim, step) as attempt:
+            try:
+                launch(containers.root, rootfs, agent, name, kind)
+            except PierheadError as failure:
+                error = failure
+        ended = found_at(containers.root, name)
+        said = f"at packet {step} of {attempt.packets}: {error}; the container is: {ended}"
+        if error is not None:
+            failures += 1
+            assert attempt.killed and ended == "none", said
+        elif attempt.killed and victim == "init":
+            assert ended == "stopped", said
+        else:
+            assert ended in ("created", "running"), said
+        if attempt.packets < step:
+            break
+    assert failures
+
+
+@pytest.mark.parametrize("kind", EXECS)
+@pytest.mark.parametrize("victim", ["stage", "joiner", "init"])
+def test_a_helper_is_killed_while_a_process_joins(
+    containers: Containers, rootfs: str, kind: str, victim: str
+) -> None:
+    """An exec that fails, because a process of pier-init was killed at any packet, leaves no process in the
+    container, and the container can be used and deleted.
+    """
+    container = containers.running()
+    failures = 0
+    for step in range(1, NEVER):
+        before = container.processes()
+        failed = False
+        with killing(victim, step) as attempt:
+            try:
+                launch(containers.root, rootfs, "", container.id, kind)
+            except PierheadError:
+                failed = True
+        use(container)
+        if failed:
+            failures += 1
+            assert attempt.killed
+            wait_until("its process is gone", lambda: container.processes() == before)  # noqa: B023
+        if attempt.packets < step:
+            break
+    assert failures
+    container.delete(force=True)
+
+
+def helpers_below(root: str) -> list[str]:
+    """Processes of pier-init that have something below the root open."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if Path(f"/proc/{name}/cmdline").read_bytes() != b"pier-init\0":
+                continue
+            links = [os.readlink(f"/proc/{name}/fd/{fd}") for fd in os.listdir(f"/proc/{name}/fd")]
+        except OSError:
+            continue
+        if any(link.startswith(f"{root}/") for link in links):
+            found.append(name)
+    return found
+
+
+def killed_launcher(containers: Containers, rootfs: str, agent: str, name: str, kind: str, step: int) -> bool:
+    """Whether a launcher in a process of its own came as far as the step, and was killed there."""
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.support.killing"),
+            *(containers.root, rootfs, agent, name, kind, str(step)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.returncode in (0, -9), result.stderr
+    return result.returncode == -9
+
+
+@pytest.mark.parametrize("kind", LAUNCHES)
+def test_the_launcher_is_killed(containers: Containers, rootfs: str, agent: str, kind: str) -> None:
+    """When Python is killed before the commit nothing is left, and after it a container that stands by
+    itself.
+    """
+    found = []
+    killed = True
+    while killed:
+        name = containers.id()
+        killed = killed_launcher(containers, rootfs, agent, name, kind, len(found) + 1)
+        found.append(found_at(containers.root, name))
+        wait_until("the helper has ended", lambda: not helpers_below(containers.root))
+    assert found[-1] == ("running" if kind.startswith("run") else "created")
+    lost = found.count("none")
+    assert lost
+    assert found == ["none"] * lost + [found[-1]] * (len(found) - lost)
+
+
+@pytest.mark.parametrize("kind", EXECS)
+def test_the_launcher_is_killed_while_a_process_joins(containers: Containers, rootfs: str, kind: str) -> None:
+    """When Python is killed before the commit, no process of its launch is left in the container, which can be
+    used and deleted.
+    """
+    container = containers.running()
+    killed, step, lost = True, 0, 0
+    while killed:
+        step += 1
+        before = len(container.processes())
+        killed = killed_launcher(containers, rootfs, "", container.id, kind, step)
+        wait_until("the helper has ended", lambda: len(helpers_below(containers.root)) <= step - 1 - lost)  # noqa: B023
+        use(container)
+        lost += len(container.processes()) == before
+    assert lost
+    container.delete(force=True)
+
+
+def test_a_start_after_the_first_process_was_killed(containers: Containers) -> None:
+    """Start of a container whose first process has just been killed says that it has stopped, every time."""
+    for _ in range(20):
+        container = containers.create("true")
+        container.init.signal(9)
+        with pytest.raises(Conflict, match="it has stopped"):
+            container.start()
+        container.delete()
