@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.linux import process
 from pierhead.linux.cgroupfs import discover
-from pierhead.runtime import Container, ProcessSpec, Stdio, list_ids, load
+from pierhead.runtime import Config, Container, ProcessSpec, Stdio, launcher, list_ids, load
 from tests.support.containers import ENV, Containers, wait_until
-from tests.support.killing import EXECS, LAUNCHES, NEVER, killing, launch
+from tests.support.killing import EXECS, LAUNCHES, NEVER, Launchers, killing, launch
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root")
 
-REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 10.0
 TRUE = ProcessSpec(args=("/bin/true",), env=ENV)
 
@@ -65,9 +63,9 @@ def rootfs(containers: Containers) -> str:
 
 
 def cgroups_of(name: str) -> list[str]:
-    """Cgroups of this container in any hierarchy."""
-    own = (tree.directory(tree.own_path or "/") for tree in discover().trees)
-    return [str(path) for directory in own for path in Path(directory).glob(f"**/{name}")]
+    """Cgroups of this container, in all hierarchies."""
+    manager = launcher.new_manager(Config(rootfs="/"), name, discover())
+    return [tree.directory() for tree in manager.state.trees if Path(tree.directory()).exists()]
 
 
 def use(container: Container) -> None:
@@ -76,9 +74,7 @@ def use(container: Container) -> None:
 
 
 def found_at(root: str, name: str) -> str:
-    """The status of the container that is there, or "none"; it has been used if it can be, and nothing of it is
-    left.
-    """
+    """The status of the container that is there, or "none"; it has been used, if that can be, and deleted."""
     try:
         with load(root, name) as container:
             found: str = container.status
@@ -88,6 +84,9 @@ def found_at(root: str, name: str) -> str:
                 use(container)
             container.delete(force=True)
     except NotFound:
+        found = "none"
+    except Conflict:  # what we have just seen is being undone
+        wait_until("the launch is undone", lambda: not Path(root, name, "state.json").exists())
         found = "none"
     wait_until("no cgroup is left", lambda: not cgroups_of(name))
     assert name not in list_ids(root)
@@ -116,7 +115,8 @@ def test_a_helper_is_killed(containers: Containers, rootfs: str, agent: str, kin
         said = f"at packet {step} of {attempt.packets}: {error}; the container is: {ended}"
         if error is not None:
             failures += 1
-            assert attempt.killed and ended == "none", said
+            assert attempt.killed, said
+            assert ended == "none", said
         elif attempt.killed and victim == "init":
             assert ended == "stopped", said
         else:
@@ -170,65 +170,55 @@ def helpers_below(root: str) -> list[str]:
     return found
 
 
-def killed_launcher(containers: Containers, rootfs: str, agent: str, name: str, kind: str, step: int) -> bool:
-    """Whether a launcher in a process of its own came as far as the step, and was killed there."""
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.support.killing"),
-            *(containers.root, rootfs, agent, name, kind, str(step)),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert result.returncode in (0, -9), result.stderr
-    return result.returncode == -9
-
-
 @pytest.mark.parametrize("kind", LAUNCHES)
 def test_the_launcher_is_killed(containers: Containers, rootfs: str, agent: str, kind: str) -> None:
     """When Python is killed before the commit nothing is left, and after it a container that stands by
     itself.
     """
-    found = []
+    found: list[str] = []
     killed = True
-    while killed:
-        name = containers.id()
-        killed = killed_launcher(containers, rootfs, agent, name, kind, len(found) + 1)
-        found.append(found_at(containers.root, name))
-        wait_until("the helper has ended", lambda: not helpers_below(containers.root))
+    with Launchers(containers.root, rootfs, agent) as launchers:
+        while killed:
+            name = containers.id()
+            killed = launchers.killed_at(len(found) + 1, name, kind)
+            found.append(found_at(containers.root, name))
+            wait_until("the helper has ended", lambda: not helpers_below(containers.root))
     assert found[-1] == ("running" if kind.startswith("run") else "created")
     lost = found.count("none")
     assert lost
     assert found == ["none"] * lost + [found[-1]] * (len(found) - lost)
 
 
+def launching(pids: list[int]) -> list[int]:
+    """Those of the processes that have not executed a program yet."""
+    return [pid for pid in pids if not process.has_executed(pid)]
+
+
 @pytest.mark.parametrize("kind", EXECS)
 def test_the_launcher_is_killed_while_a_process_joins(containers: Containers, rootfs: str, kind: str) -> None:
-    """When Python is killed before the commit, no process of its launch is left in the container, which can be
-    used and deleted.
+    """When Python is killed before the commit, no process of its launch is left in the container, which can
+    be used and deleted.
     """
     container = containers.running()
-    killed, step, lost = True, 0, 0
-    while killed:
-        step += 1
-        before = len(container.processes())
-        killed = killed_launcher(containers, rootfs, "", container.id, kind, step)
-        wait_until("the helper has ended", lambda: len(helpers_below(containers.root)) <= step - 1 - lost)  # noqa: B023
-        use(container)
-        lost += len(container.processes()) == before
+    step = lost = 0
+    killed = True
+    with Launchers(containers.root, rootfs) as launchers:
+        while killed:
+            step += 1
+            before = container.processes()
+            killed = launchers.killed_at(step, container.id, kind)
+            wait_until("what was launched runs, or is gone", lambda: not launching(container.processes()))
+            use(container)
+            lost += container.processes() == before
     assert lost
     container.delete(force=True)
 
 
 def test_a_start_after_the_first_process_was_killed(containers: Containers) -> None:
-    """Start of a container whose first process has just been killed says that it has stopped, every time."""
+    """Start of a container whose first process has just been killed says so, every time."""
     for _ in range(20):
         container = containers.create("true")
         container.init.signal(9)
-        with pytest.raises(Conflict, match="it has stopped"):
+        with pytest.raises(PierheadError, match=r"it has stopped|was killed before it ran"):
             container.start()
         container.delete()

@@ -1,24 +1,25 @@
 """Kills one of a launch's processes at a step of the dialogue: before a packet is sent, or when one has come.
 
-    with killing("stage", step=3) as attempt:
-        create(…)
-    attempt.killed      # whether there was such a step, and such a process at it
+with killing("stage", step=3) as attempt:
+create(…)
+attempt.killed      # whether there was such a step, and such a process at it
 
-As a program, it performs one launch and kills itself, the launcher, at a step:
-
-    python -m tests.support.killing ROOT ROOTFS AGENT ID KIND STEP
+with Launchers(root, rootfs, agent) as launchers:
+launchers.killed_at(3, "web", "create")    # the launcher itself, which is another process
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import select
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from pierhead.linux import process
 from pierhead.oci.runtime import Hook, Hooks, IDMapping, Rlimit, Seccomp, Syscall
@@ -39,11 +40,14 @@ from tests.support.containers import ENV, SLEEP, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 LAUNCHES = ("create", "create supervised", "run", "run supervised", "everything")
 EXECS = ("exec", "exec supervised")
 NEVER = 1000
 _DEATH_S = 5.0
+_ORPHANS_S = 0.01
+_PR_SET_CHILD_SUBREAPER = 36
 _ALL = ("mount", "uts", "ipc", "pid", "network", "cgroup", "user", "time")
 _MAPPED = (IDMapping(container_id=0, host_id=100000, size=65536),)
 
@@ -81,13 +85,11 @@ class Attempt:
         stage = self._handshake.stage_pid
         init = [pid for pid in (*_helpers(os.getpid()), *_helpers(stage)) if pid not in (stage, self._joiner)]
         victim = {"stage": stage, "joiner": self._joiner, "init": init[0] if init else 0}[self.victim]
-        if not victim or process.is_zombie(victim):
-            return
-        pidfd = process.open_pidfd(victim)
-        assert pidfd is not None
-        self.killed = process.kill_pidfd(pidfd)
-        process.wait_pidfd(pidfd, _DEATH_S)
-        os.close(pidfd)
+        pidfd = process.open_pidfd(victim) if victim else None
+        if pidfd is not None:
+            self.killed = not process.is_zombie(victim) and process.kill_pidfd(pidfd)
+            process.wait_pidfd(pidfd, _DEATH_S)
+            os.close(pidfd)
 
 
 def _helpers(parent: int) -> Iterator[int]:
@@ -135,10 +137,14 @@ def killing(victim: str, step: int) -> Iterator[Attempt]:
             self._control: Any = _Tapped(self._control, attempt, self)
             self._channel: Any = _Tapped(self._channel, attempt, self)
 
-    with pytest.MonkeyPatch.context() as patches:
-        for module in (factory, joining):
-            patches.setattr(module, "Handshake", Tapped)
+    modules: tuple[Any, ...] = (factory, joining)
+    for module in modules:
+        module.Handshake = Tapped
+    try:
         yield attempt
+    finally:
+        for module in modules:
+            module.Handshake = handshake.Handshake
 
 
 def launch(root: str, rootfs: str, agent: str, name: str, kind: str) -> None:
@@ -150,7 +156,7 @@ def launch(root: str, rootfs: str, agent: str, name: str, kind: str) -> None:
     process_spec = ProcessSpec(args=SLEEP, env=ENV)
     if kind.startswith("exec"):
         with load(root, name) as container:
-            exec_id = "further" if "supervised" in kind else ""
+            exec_id = f"at-{time.monotonic_ns()}" if "supervised" in kind else ""
             container.exec(process_spec, stdio=Stdio.null(), exec_id=exec_id).close()
         return
     config = Config(rootfs=rootfs, process=process_spec)
@@ -173,7 +179,62 @@ def launch(root: str, rootfs: str, agent: str, name: str, kind: str) -> None:
     make(root, name, config, stdio=Stdio.null(), supervise=supervise).close()
 
 
+class Launchers:
+    """Starts launchers that are processes of their own and kill themselves; use as a context manager.
+
+    They are forked from one that has everything loaded, which also is the reaper of what they leave behind.
+    """
+
+    def __init__(self, root: str, rootfs: str, agent: str = "") -> None:
+        """Args: as of ``launch``."""
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", __name__, root, rootfs, agent],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._server:
+            assert self._server.stdin is not None
+            self._server.stdin.close()
+            self._server.wait(10)
+
+    def killed_at(self, step: int, name: str, kind: str) -> bool:
+        """Whether the launcher came as far as the step, and was killed there; else its launch went well."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        print(f"{step} {name} {kind}", file=self._server.stdin, flush=True)
+        status = int(self._server.stdout.readline())
+        assert status in (0, -signal.SIGKILL), status
+        return status != 0
+
+
+def _serve(root: str, rootfs: str, agent: str) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    while line := _next_line():
+        step, name, kind = line.split(maxsplit=2)
+        pid = os.fork()
+        if pid == 0:
+            with killing("launcher", int(step)):
+                launch(root, rootfs, agent, name, kind)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def _next_line() -> str:
+    """The next line of standard input; until it comes, orphans are reaped."""
+    while not select.select([sys.stdin], [], [], _ORPHANS_S)[0]:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    return sys.stdin.readline().strip()
+
+
 if __name__ == "__main__":
-    *words, at = sys.argv[1:]
-    with killing("launcher", int(at)):
-        launch(*words)
+    _serve(*sys.argv[1:])
