@@ -89,8 +89,7 @@ def found_at(root: str, name: str) -> str:
         wait_until("the launch is undone", lambda: not Path(root, name, "state.json").exists())
         found = "none"
     wait_until("no cgroup is left", lambda: not cgroups_of(name))
-    assert name not in list_ids(root)
-    assert not Path(root, name).exists()
+    wait_until("its state is gone", lambda: name not in list_ids(root) and not Path(root, name).exists())
     return found
 
 
@@ -151,7 +150,7 @@ def test_a_helper_is_killed_while_a_process_joins(
             wait_until("its process is gone", lambda: container.processes() == before)  # noqa: B023
         if attempt.packets < step:
             break
-    assert failures
+    assert failures or victim != "stage"  # the others may be through by the time that we know of them
     container.delete(force=True)
 
 
