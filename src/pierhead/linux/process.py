@@ -35,7 +35,8 @@ _FIRST_FREE_FD = 5
 _CONTROL_FD, _CHANNEL_FD = 3, 4
 _STDERR = 2
 _SIGKILL, _SIGIO = 9, 29
-_GROUP_S = 0.001
+_PAUSE_S = 0.001
+_NOW_S = 1.0
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
 _START_TIME_FIELD, _FLAGS_FIELD = 22 - 3, 9 - 3
 _PF_FORKNOEXEC = 0x40
@@ -436,13 +437,17 @@ def reap(pid: int) -> int | None:
 
 def reap_group(group: int, timeout_s: float) -> None:
     """No child of ours is in the process group; those that end within the time are reaped."""
+    _reap_within(os.P_PGID, group, timeout_s)
+
+
+def _reap_within(kind: int, number: int, timeout_s: float) -> None:
     import time
 
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            if os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG) is None:
-                time.sleep(_GROUP_S)
+            if os.waitid(kind, number, os.WEXITED | os.WNOHANG) is None:
+                time.sleep(_PAUSE_S)
         except ChildProcessError:
             return
 
@@ -464,7 +469,11 @@ _unreaped: list[int] = []
 
 def reap_later(pid: int) -> None:
     """The child is reaped when it has ended, at one of the next calls here: nobody waits for it any more."""
-    pidfd = open_pidfd(pid)  # by its number it could be taken for a later child
+    try:
+        pidfd = open_pidfd(pid)  # by its number it could be taken for a later child
+    except OSError:  # the table of descriptors is full: now or never
+        _reap_within(os.P_PID, pid, _NOW_S)
+        return
     if pidfd is not None:
         reap_behind(pidfd)
 
