@@ -234,7 +234,8 @@ class Container:
         """
         with self._refusals("start"), self._exclusive() as directory:
             now = self.status
-            if now == "running" and self._dies_at_the_gate():
+            # one that has left its gate and not executed is about to do so, or to end
+            if now == "running" and status.never_executed(self._known) and self.init.ends_within(_DYING_S):
                 now = "stopped"
             if now != "created":
                 known = {"stopped": "it has stopped", "paused": "it is paused"}
@@ -261,10 +262,6 @@ class Container:
             raise OperationFailed(
                 f"container {self.id}: its first process was killed before it ran the program", code="killed"
             )
-
-    def _dies_at_the_gate(self) -> bool:
-        """Whether the first process, which waits at no gate, is about to end and not to run its program."""
-        return status.never_executed(self._known) and self.init.ends_within(_DYING_S)
 
     def _died_at_the_gate(self) -> bool:
         """Whether the conversation ended with the process, and not with execve."""
@@ -508,9 +505,7 @@ class Container:
             return self._cgroups().procs()
 
     def stats(self) -> Stats:
-        """What the kernel counts for it: processor, memory, block I/O, processes, and its network
-        interfaces.
-        """
+        """What the kernel counts for it: processor, memory, block I/O, processes, network interfaces."""
         from pierhead.runtime.network import interface_statistics
 
         with self._refusals("look at"):
@@ -521,9 +516,7 @@ class Container:
             return counted.replace(interfaces=interface_statistics(self._known.host_links))
 
     def notify_oom(self) -> OomEvents:
-        """An iterator that gives an item whenever the kernel kills for memory in the container; close it
-        when done.
-        """
+        """An iterator that gives an item whenever the kernel kills for memory in it; close it when done."""
         from pierhead.runtime.oom import oom_events
 
         with self._refusals("look at"):
