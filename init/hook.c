@@ -33,8 +33,7 @@ _Noreturn static void become_hook(const char *path, const char **arguments, cons
 	sys(dup3, error, 2, 0);
 	sys(close_range, 3, ~0U, 0);
 	sys(execve, path, arguments, environment);
-	for (;;)
-		sys(exit_group, EXIT_NOT_RUN);
+	leave(EXIT_NOT_RUN);
 }
 
 /* Keeps the beginning of what it says; the rest is read too, so that it need not wait. */

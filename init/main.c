@@ -6,12 +6,6 @@ enum { CONTROL_FD = 3, CHANNEL_FD = 4 };
 
 static const char usage[] = "pier-init is a part of Pierhead and is started by it; there is nothing to type here\n";
 
-_Noreturn static void leave(int code)
-{
-	for (;;)
-		sys(exit_group, code);
-}
-
 __attribute__((used, noreturn)) void start(const long *stack)
 {
 	(void)stack;

@@ -16,6 +16,7 @@
 enum {
 	POLL_PRIORITY = 2,
 	SIGNAL_CHILD = 17,
+	LIMIT_FILES = 7, /* RLIMIT_NOFILE */
 	CHILD_DUMPED_CORE = 3,
 	RECORD_MS = 1000,
 	IDLE_MS = 1000,
@@ -102,9 +103,20 @@ static void heed_children(void)
 	sys(rt_sigaction, SIGNAL_CHILD, standard, NULL, 8);
 }
 
+/* ppoll(2) takes no more entries than descriptors may be open, and whoever started us may have had few. */
+static void raise_limit(void)
+{
+	uint64_t limits[2] = { 0, 0 };
+
+	sys(prlimit64, 0, LIMIT_FILES, NULL, limits);
+	limits[0] = limits[1];
+	sys(prlimit64, 0, LIMIT_FILES, limits, NULL);
+}
+
 static void take_over(const struct monitor *given)
 {
 	heed_children();
+	raise_limit();
 	m.given = *given;
 	own_descriptors(&m.given);
 	m.record = (struct exit_record){ .pid = given->init_pid, .code = -1, .signal = -1, .started = clock_read(CLOCK_WALL) };
@@ -320,8 +332,7 @@ static void conclude(void)
 		attach_close(&m.attach);
 	if (m.told && m.recorded && m.attach.listener < 0 && m.output.fd < 0 && m.error.fd < 0) {
 		log_end(&m.log);
-		for (;;)
-			sys(exit_group, 0);
+		leave(0);
 	}
 }
 

@@ -446,11 +446,30 @@ long op_pivot_root(struct launch *l, const struct argument *a)
 	return 0;
 }
 
+static long cover_host(struct launch *l, const char *path)
+{
+	int target = (int)STEP(l, "open", path, sys(openat, FD_CWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+
+	if (target < 0)
+		return target == -E_NOENT ? 0 : target;
+	TRY(set_propagation(l, target, MS_SLAVE)); /* what covers it must not come to the host */
+	TRY(cover_directory(l, target, path));
+	return sys(close, target);
+}
+
+/* The host's tree stays mounted under ours.  Where a whole procfs or sysfs is among it, the kernel lets a process mount
+ * another without our masks (mount_too_revealing in its fs/namespace.c): so those are covered first. */
 long op_move_root(struct launch *l, const struct argument *a)
 {
-	(void)a;
+	long error = 0;
+
+	for (uint32_t at = 0; at < a->length && error >= 0; at += (uint32_t)strlen(a->s + at) + 1)
+		error = cover_host(l, a->s + at);
+	TRY(error);
 	TRY(STEP(l, "fchdir", "the new root", sys(fchdir, l->root)));
-	TRY(STEP(l, "mount", "the new root", sys(mount, ".", "/", NULL, MS_MOVE, NULL)));
+	error = STEP(l, "mount", "the new root", sys(mount, ".", "/", NULL, MS_MOVE, NULL));
+	if (error != -E_LOOP) /* the stage's tree stands there already: see op_root */
+		TRY(error);
 	TRY(STEP(l, "chroot", ".", sys(chroot, ".")));
 	return STEP(l, "chdir", "/", sys(chdir, "/"));
 }

@@ -28,8 +28,7 @@ _Noreturn void fail(struct launch *l, long error)
 	line_text(&packet, l->about ? l->about : "");
 	line_bytes(&packet, "", 1);
 	packet_send(l->report, packet.data, packet.length, NULL, 0);
-	for (;;)
-		sys(exit_group, 1);
+	leave(1);
 }
 
 static uint64_t now(void)
@@ -113,8 +112,7 @@ long await_go(struct launch *l, uint32_t tag)
 	TRY(packet_send_words(l->channel, words, 2, -1));
 	length = packet_receive(l->channel, packet, sizeof packet, NULL, NULL);
 	if (length == 0) /* the launcher is gone: there is nobody to tell */
-		for (;;)
-			sys(exit_group, 1);
+		leave(1);
 	return length < 0 ? length : read_go(l, packet, length);
 }
 
@@ -135,8 +133,7 @@ long op_ready(struct launch *l, const struct argument *a)
 	length = packet_receive(l->channel, &word, sizeof word, NULL, NULL);
 	if (length == sizeof word && word == MESSAGE_GO)
 		return 0;
-	for (;;)
-		sys(exit_group, 1);
+	leave(1);
 }
 
 /* Waits for somebody to connect and say go; from then on errors go to that connection, and its end means "running". */

@@ -18,29 +18,17 @@ static uint64_t header(const struct launch *l, int field)
 	return l->plan.header[field].u;
 }
 
-_Noreturn static void leave(int code)
-{
-	for (;;)
-		sys(exit_group, code);
-}
-
 /* ---- undoing ---- */
-
-static void pause_ms(int64_t ms)
-{
-	struct time time = { ms / 1000, ms % 1000 * 1000000 };
-
-	sys(nanosleep, &time, NULL);
-}
 
 static void undo_one(const char *entry)
 {
 	int flags = entry[0] == 'd' ? REMOVE_DIRECTORY : 0;
+	struct time pause = { 0, UNDO_WAIT_MS * 1000000 };
 
 	for (int i = 0; i < UNDO_TRIES; i++) {
 		if (sys(unlinkat, FD_CWD, entry + 1, flags) != -E_BUSY)
 			return;
-		pause_ms(UNDO_WAIT_MS);
+		sys(nanosleep, &pause, NULL);
 	}
 }
 
@@ -173,8 +161,14 @@ static void forget_host(struct launch *l)
 	}
 }
 
+/* Until the launcher can know its number from us, it finds us by our process group, which is the stage's: the stage may
+ * be killed before it can tell. */
 _Noreturn static void init_main(struct launch *l)
 {
+	uint32_t here = MESSAGE_HERE;
+
+	if (packet_send_words(l->channel, &here, 1, -1) < 0)
+		leave(1);
 	forget_host(l);
 	l->report = l->channel;
 	reset_signals();
@@ -266,6 +260,7 @@ static struct child clone_through_joiner(struct launch *l)
 
 static void watch(struct launch *l, const struct child *init)
 {
+	uint32_t watching = MESSAGE_WATCHING;
 	const struct argument *h = l->plan.header;
 	struct monitor monitor = {
 		.control = l->control,
@@ -285,6 +280,8 @@ static void watch(struct launch *l, const struct child *init)
 		.oom_path = h[HEADER_OOM_PATH].s,
 	};
 
+	/* a launcher that has heard this may rely on the exit's being recorded */
+	packet_send_words(l->control, &watching, 1, -1);
 	monitor_run(&monitor);
 }
 

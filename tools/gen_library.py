@@ -133,7 +133,9 @@ def describe_class(cls: type, *, level: int = 2) -> str:
     text += _items("Attributes:", [*attributes, *properties])
     for name, member in _members(cls):
         function = member.__func__ if isinstance(member, classmethod) else member
-        if inspect.isfunction(function) and not (issubclass(cls, Value) and name in ("open", "log_header")):
+        if inspect.isfunction(function) and not (
+            issubclass(cls, Value) and name in ("check", "open", "open_log", "log_header")
+        ):
             owner = cls.__name__ if isinstance(member, classmethod) else cls.__name__.lower()
             text += (
                 describe_function(function, level=level + 1, name=f"{owner}.{name}")

@@ -33,6 +33,18 @@ def replace_file(
         mode: permission bits of a new file.
         durable: also after a power cut; costs a disk flush.
     """
+    prepare_file(directory_fd, name, data, mode=mode, durable=durable)
+    try:
+        put_in_place(directory_fd, name)
+    except BaseException:
+        remove_if_there(temporary_name(name), directory_fd)
+        raise
+
+
+def prepare_file(
+    directory_fd: int, name: str, data: bytes, *, mode: int = 0o600, durable: bool = False
+) -> None:
+    """The first half of ``replace_file``: what needs room on the disk is done, and no reader sees it."""
     temporary = temporary_name(name)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode, dir_fd=directory_fd)
     try:
@@ -42,10 +54,14 @@ def replace_file(
                 os.fsync(fd)
         finally:
             os.close(fd)
-        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
     except BaseException:
         remove_if_there(temporary, directory_fd)
         raise
+
+
+def put_in_place(directory_fd: int, name: str) -> None:
+    """The second half: the file that was prepared has its name."""
+    os.rename(temporary_name(name), name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import os
 
 from pierhead.errors import OperationFailed, Unsupported
+from pierhead.linux.refusals import refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _FIRST_FREE_FD = 5
 _CONTROL_FD, _CHANNEL_FD = 3, 4
 _STDERR = 2
 _SIGKILL, _SIGIO = 9, 29
+_PAUSE_S = 0.001
+_NOW_S = 1.0
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
 _START_TIME_FIELD, _FLAGS_FIELD = 22 - 3, 9 - 3
 _PF_FORKNOEXEC = 0x40
@@ -143,9 +146,7 @@ def spawn_helper(control_fd: int, channel_fd: int) -> int:
             os.close(fresh)
             return os.posix_spawn(path, ("pier-init",), {}, file_actions=actions)
     except OSError as error:
-        raise OperationFailed(
-            f"cannot start pier-init: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0
-        ) from error
+        raise refused("start pier-init", error) from error
 
 
 def run_program(
@@ -434,6 +435,23 @@ def reap(pid: int) -> int | None:
         return None
 
 
+def reap_group(group: int, timeout_s: float) -> None:
+    """No child of ours is in the process group; those that end within the time are reaped."""
+    _reap_within(os.P_PGID, group, timeout_s)
+
+
+def _reap_within(kind: int, number: int, timeout_s: float) -> None:
+    import time
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if os.waitid(kind, number, os.WEXITED | os.WNOHANG) is None:
+                time.sleep(_PAUSE_S)
+        except ChildProcessError:
+            return
+
+
 def reap_if_ended(pidfd: int) -> int | None:
     """The wait status of a child of ours that has ended; None when it runs on or is not our child."""
     try:
@@ -451,7 +469,11 @@ _unreaped: list[int] = []
 
 def reap_later(pid: int) -> None:
     """The child is reaped when it has ended, at one of the next calls here: nobody waits for it any more."""
-    pidfd = open_pidfd(pid)  # by its number it could be taken for a later child
+    try:
+        pidfd = open_pidfd(pid)  # by its number it could be taken for a later child
+    except OSError:  # the table of descriptors is full: now or never
+        _reap_within(os.P_PID, pid, _NOW_S)
+        return
     if pidfd is not None:
         reap_behind(pidfd)
 

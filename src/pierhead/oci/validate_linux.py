@@ -37,6 +37,13 @@ if TYPE_CHECKING:
         Syscall,
     )
 
+_REFUSALS = (
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_TRAP",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_KILL_PROCESS",
+)
 _MAX_ERRNO = 4095  # linux/err.h; the kernel cuts larger ones down to it
 _MAX_TRACE_DATA = 0xFFFF  # SECCOMP_RET_DATA
 _SYSCALL_ARGS = 6
@@ -327,9 +334,19 @@ def check_seccomp(seccomp: Seccomp, *, path: str = "$.linux.seccomp") -> list[st
         raise invalid("needs listenerPath", f"{path}.listenerMetadata")
     for index, rule in enumerate(seccomp.syscalls):
         _check_syscall(rule, f"{path}.syscalls[{index}]", has_listener=bool(seccomp.listener_path))
+    if _refuses(seccomp, "execve"):
+        raise invalid("refuses execve, so the program itself could not be started", path)
     if seccomp.listener_path and not any(rule.action == "SCMP_ACT_NOTIFY" for rule in seccomp.syscalls):
         return [f"{path}.listenerPath: is ignored, because no rule says SCMP_ACT_NOTIFY"]
     return []
+
+
+def _refuses(seccomp: Seccomp, name: str) -> bool:
+    """Whether the system call never gets through, whatever its arguments."""
+    rules = [rule for rule in seccomp.syscalls if name in rule.names]
+    if any(rule.action not in _REFUSALS for rule in rules):
+        return False
+    return seccomp.default_action in _REFUSALS or any(not rule.args for rule in rules)
 
 
 def _check_syscall(rule: Syscall, path: str, *, has_listener: bool) -> None:

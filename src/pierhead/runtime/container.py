@@ -11,6 +11,7 @@ import os
 
 from pierhead.errors import Conflict, OperationFailed, PierheadError, Unsupported
 from pierhead.linux import files
+from pierhead.linux.refusals import Refusals
 from pierhead.runtime import state, status, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, load_cgroups, paths_by_controller
 from pierhead.runtime.packets import receive
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _SIGTERM, _SIGKILL, _SIGCONT = 15, 9, 18
 _DEATH_S = 10.0
+_DYING_S = 1.0
+"""How long a process that was killed may take to close its descriptors and be gone."""
 _EBUSY = 16
 
 
@@ -167,8 +170,9 @@ class Container:
         Raises:
             NotFound: it has been deleted.
         """
-        self._check_exists()
-        return status.observe_status(self._directory, self._known, self._cgroups())
+        with self._refusals("look at"):
+            self._check_exists()
+            return status.observe_status(self._directory, self._known, self._cgroups())
 
     @property
     def state(self) -> ContainerState:
@@ -206,14 +210,17 @@ class Container:
     def _cgroups(self) -> CgroupManager:
         return load_cgroups(self._known.cgroup)
 
+    def _refusals(self, verb: str) -> Refusals:
+        return Refusals(f"{verb} container {self.id}")
+
     def _exclusive(self) -> StateDirectory:
         """A locked second descriptor of the state directory, to be used as a context manager."""
         directory = state.open_state(self.root, self.id)
         directory.lock()
-        if not directory.is_attached() or not self._directory.is_attached():
-            directory.close()
-            raise state.missing(self.id)
-        return directory
+        if directory.is_attached() and self._directory.is_attached():
+            return directory
+        directory.close()
+        raise state.missing(self.id)
 
     def _need_running(self, *, paused_ok: bool = True) -> None:
         now = self.status
@@ -233,12 +240,14 @@ class Container:
             Conflict: it runs already, or has ended.
             OperationFailed: a startContainer hook or the program's execve failed; the container has stopped.
         """
-        with self._exclusive() as directory:
+        with self._refusals("start"), self._exclusive() as directory:
             now = self.status
+            # one that has left its gate and not executed is about to do so, or to end
+            if now == "running" and status.never_executed(self._known) and self.init.ends_within(_DYING_S):
+                now = "stopped"
             if now != "created":
-                what = {"stopped": "it has stopped", "paused": "it is paused"}.get(
-                    now, "it is already running"
-                )
+                known = {"stopped": "it has stopped", "paused": "it is paused"}
+                what = known.get(now, "it is already running")
                 raise Conflict(f"cannot start container {self.id}: {what}", code="not-created")
             self._open_gate(directory)
         self.run_poststart()
@@ -265,6 +274,7 @@ class Container:
     def _died_at_the_gate(self) -> bool:
         """Whether the conversation ended with the process, and not with execve."""
         if status.never_executed(self._known):
+            self.init.ends_within(_DYING_S)
             return True
         if status.init_lives(self._known) or not (self._has_hooks() and self.config.hooks.start_container):
             return False
@@ -275,7 +285,7 @@ class Container:
 
     def start_frozen(self) -> None:
         """The first process, which is frozen at its gate, runs its program as soon as it is thawed."""
-        with self._exclusive() as directory:
+        with self._refusals("start"), self._exclusive() as directory:
             self._reach_gate(directory).close()
             files.remove_if_there(state.GATE, directory.fd)
 
@@ -346,8 +356,6 @@ class Container:
             Conflict: the container has stopped, or is paused.
             OperationFailed: the kernel refused an operation, the program cannot be run.
         """
-        self._check_exists()
-        self._need_running(paused_ok=ignore_paused)
         from pierhead.runtime.launcher import Request
 
         request = Request(
@@ -358,7 +366,10 @@ class Container:
             supervise=bool(exec_id),
             trace=trace,
         )
-        process, self.trace = self._joining().launch(wanted, request, exec_id=exec_id, cgroup=cgroup)
+        with Refusals(f"exec in container {self.id}"):
+            self._check_exists()
+            self._need_running(paused_ok=ignore_paused)
+            process, self.trace = self._joining().launch(wanted, request, exec_id=exec_id, cgroup=cgroup)
         return process
 
     def plan_exec(self, wanted: ProcessSpec) -> LaunchPlan:
@@ -378,7 +389,7 @@ class Container:
 
     def pause(self) -> None:
         """None of its processes runs until ``resume``."""
-        with self._exclusive():
+        with self._refusals("pause"), self._exclusive():
             now = self.status
             if now not in ("running", "created"):
                 raise Conflict(
@@ -388,7 +399,7 @@ class Container:
 
     def resume(self) -> None:
         """Its processes run again."""
-        with self._exclusive():
+        with self._refusals("resume"), self._exclusive():
             now = self.status
             if now != "paused":
                 raise Conflict(
@@ -409,15 +420,16 @@ class Container:
         Raises:
             Conflict: there is no process to send it to.
         """
-        self._check_exists()
         check_signal(signal)
-        if all:
-            self._kill_all(signal)
-            return
-        self._need_running()
-        self.init.signal(signal)
-        if signal == _SIGKILL and self._known.cgroup.trees:
-            self._thaw_dying()
+        with self._refusals("kill"):
+            self._check_exists()
+            if all:
+                self._kill_all(signal)
+                return
+            self._need_running()
+            self.init.signal(signal)
+            if signal == _SIGKILL and self._known.cgroup.trees:
+                self._thaw_dying()
 
     def _thaw_dying(self) -> None:
         """On v1 a frozen process dies when it is thawed, not before."""
@@ -451,7 +463,7 @@ class Container:
         from pierhead.runtime.validate import check_limits
 
         check_limits(resources)
-        with self._exclusive() as directory:
+        with self._refusals("update"), self._exclusive() as directory:
             self._need_running()
             cgroups = self._need_cgroup("update")
             # another process may have changed it since we read it
@@ -460,14 +472,16 @@ class Container:
             applied = resources
             if resources.devices:
                 applied = resources.replace(devices=device_rules(config.replace(resources=resources)))
+            directory.prepare(self._known.replace(config=config_to_document(changed)))
             try:
                 warnings = cgroups.apply(applied, update=True)
                 if resources.devices:
                     replace_device_program(self._known.cgroup, device_rules(changed))
             except BaseException as error:
+                directory.discard()
                 cgroups.take_back(error, config.resources.replace(devices=device_rules(config)))
                 raise
-            directory.save(self._known.replace(config=config_to_document(changed)))
+            directory.settle()
             self._config = changed
             return warnings
 
@@ -479,31 +493,30 @@ class Container:
         Raises:
             NotFound: it has been deleted.
         """
-        self._check_exists()
-        if not self._known.cgroup.trees:
-            return [self._known.init_pid] if self.init_pid else []
-        return self._cgroups().procs()
+        with self._refusals("look at"):
+            self._check_exists()
+            if not self._known.cgroup.trees:
+                return [self._known.init_pid] if self.init_pid else []
+            return self._cgroups().procs()
 
     def stats(self) -> Stats:
-        """What the kernel counts for it: processor, memory, block I/O, processes, and its network
-        interfaces.
-        """
+        """What the kernel counts for it: processor, memory, block I/O, processes, network interfaces."""
         from pierhead.runtime.network import interface_statistics
 
-        self._need_running()
-        counted = self._need_cgroup("count").stats()
-        if not self._known.host_links:
-            return counted
-        return counted.replace(interfaces=interface_statistics(self._known.host_links))
+        with self._refusals("look at"):
+            self._need_running()
+            counted = self._need_cgroup("count").stats()
+            if not self._known.host_links:
+                return counted
+            return counted.replace(interfaces=interface_statistics(self._known.host_links))
 
     def notify_oom(self) -> OomEvents:
-        """An iterator that gives an item whenever the kernel kills for memory in the container; close it
-        when done.
-        """
+        """An iterator that gives an item whenever the kernel kills for memory in it; close it when done."""
         from pierhead.runtime.oom import oom_events
 
-        self._need_running()
-        return oom_events(self._known.cgroup)
+        with self._refusals("look at"):
+            self._need_running()
+            return oom_events(self._known.cgroup)
 
     # Its end
 
@@ -517,7 +530,7 @@ class Container:
             Conflict: it has not stopped, and ``force`` is not given.
             NotFound: it has been deleted already.
         """
-        with self._exclusive() as directory:
+        with self._refusals("delete"), self._exclusive() as directory:
             now = self.status
             if now not in ("stopped", "created") and not force:
                 raise Conflict(

@@ -14,6 +14,7 @@ import os
 from pierhead.errors import Unsupported
 from pierhead.ids import check_container_id
 from pierhead.linux import cgroupfs, files
+from pierhead.linux.refusals import Refusals
 from pierhead.runtime import launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
 from pierhead.runtime.config import Config
@@ -185,7 +186,7 @@ def _launch(root: str, container_id: str, config: Config, request: Request, *, g
         raise Unsupported("$.freezer_state: a container without a cgroup cannot be frozen", code="no-cgroup")
     directory = claim(root, container_id)
     try:
-        with Handshake() as handshake:
+        with Refusals(f"create container {container_id}"), Handshake() as handshake:
             made = _Creation(directory, recipe, request, handshake, gate=gate or frozen).perform()
     except BaseException as error:
         launcher.attach_failure(error, directory.remove)
@@ -361,6 +362,7 @@ class _Creation:
         from pierhead.runtime.container import Container
 
         assert self._state is not None
+        self._directory.unlock()  # the stage does the same, if nobody killed it
         made = Container(self._directory, self._state, launched=launched, config=self._config)
         made.warnings = tuple(self._warnings)
         return made

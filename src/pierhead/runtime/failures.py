@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Named = Mapping[str, str]
 
 _EPERM, _ENOENT, _EXDEV, _ENOTDIR, _EISDIR, _EINVAL, _ELOOP, _ETIMEDOUT = 1, 2, 18, 20, 21, 22, 40, 110
+_ENOSPC = 28
 
 
 def describe_failure(failure: Failure, operation: Operation | None, paths: Mapping[str, str]) -> str:
@@ -29,7 +30,7 @@ def describe_failure(failure: Failure, operation: Operation | None, paths: Mappi
     about = f" {failure.about}" if failure.about else ""
     at = f"{failure.doing}{about}: {reason}"
     if operation is None:
-        return at
+        return f"cannot start a process: {reason}" if failure.doing == "clone3" else at
     own = _OWN_WORDS.get(operation.name)
     named = {name: _shown(value) for name, value in operation.named_arguments()}
     if own is not None:
@@ -42,6 +43,8 @@ def describe_failure(failure: Failure, operation: Operation | None, paths: Mappi
 
 
 def _reason(failure: Failure) -> str:
+    if failure.errno == _ENOSPC and failure.doing == "clone3":
+        return "a limit of namespaces is reached (/proc/sys/user)"
     if failure.errno == _ELOOP and failure.doing == "openat2":
         return "a symbolic link is in the way"
     if failure.errno == _EXDEV and failure.doing == "find out where it leads":

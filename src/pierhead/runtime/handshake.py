@@ -12,8 +12,9 @@ import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux import process
+from pierhead.linux.refusals import hint_for
 from pierhead.runtime import wire, wire_table
-from pierhead.runtime.packets import receive, socket_pair
+from pierhead.runtime.packets import know_senders, receive, receive_from, socket_pair
 from pierhead.runtime.plan.launchplan import HEADER_SLOTS, LaunchPlan, Slot, assemble
 from pierhead.values import Value
 
@@ -59,6 +60,7 @@ _DESCRIPTORS_MAX = 240
 _UNDO_S = 30.0
 """How long a stage may take to undo a launch: files and cgroups of a busy machine, no more."""
 _SIGKILL = 9
+_STAGE_KILLED = "pier-init was killed while it launched the container"
 
 
 _NOTHING = LaunchPlan(operations=())
@@ -84,7 +86,9 @@ class LaunchFailed(OperationFailed):
     def __init__(
         self, message: str, *, failure: Failure | None = None, operation: wire.Operation | None = None
     ) -> None:
-        super().__init__(message, errno=failure.errno if failure else 0)
+        number = failure.errno if failure else 0
+        early = failure is not None and operation is None  # no operation of the plan, but a clone
+        super().__init__(message, errno=number, hint=hint_for(number) if early else "")
         self.failure = failure
         self.operation = operation
 
@@ -102,12 +106,14 @@ class Handshake:
         self._received: dict[int, int] = {}
         self._outcome = ""
         self._committed = False
+        self._here = 0
         self._is_over = False
         self.stage_pid = 0
         self.init_pid = 0
         self.init_pidfd = -1
         self._control, control = socket_pair()
         self._channel, channel = socket_pair()
+        know_senders(self._channel)
         try:
             self.stage_pid = process.spawn_helper(control.fileno(), channel.fileno())
         except BaseException:
@@ -209,6 +215,9 @@ class Handshake:
             self._answer_waiting(steps)
         while wire.INIT not in self._pids:
             self._read_control(steps, poll)
+        # the end of its conversation may have been its own end
+        if self._outcome == "executing" and not process.has_executed(self.init_pid):
+            raise LaunchFailed("the container's process was killed before it ran the program")
         return Ending(ready=self._outcome == "ready", trace=self._trace)
 
     def _read_control(self, steps: Steps, poll: select.poll) -> None:
@@ -216,7 +225,7 @@ class Handshake:
         if not packet:
             poll.unregister(self._control.fileno())
             self._fail_if_said()
-            raise LaunchFailed("pier-init was killed while it launched the container")
+            raise LaunchFailed(_STAGE_KILLED)
         message, *rest = wire.words(packet)
         if message == wire_table.MESSAGE_ERROR:
             raise self._failure(packet)
@@ -227,14 +236,16 @@ class Handshake:
             steps.born(pid)
 
     def _read_channel(self) -> None:
-        packet, fds = receive(self._channel)
+        packet, fds, sender = receive_from(self._channel)
         if not packet:
             self._end_of_channel()
             return
         message, *rest = wire.words(packet)
         if message == wire_table.MESSAGE_ERROR:
             raise self._failure(packet)
-        if message == wire_table.MESSAGE_SYNC:
+        if message == wire_table.MESSAGE_HERE:
+            self._here = sender
+        elif message == wire_table.MESSAGE_SYNC:
             self._waiting_tags.append(rest[0])
         elif message == wire_table.MESSAGE_DESCRIPTOR:
             self._received[rest[0]] = _descriptor(fds)
@@ -261,13 +272,14 @@ class Handshake:
         for socket in (self._channel, self._control):
             while True:
                 try:
-                    packet, fds = receive(socket, _socket.MSG_DONTWAIT)
+                    packet, fds, sender = receive_from(socket, _socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     break
                 for fd in fds:
                     os.close(fd)
                 if not packet:
                     break
+                self._here = sender or self._here
                 if wire.words(packet)[0] == wire_table.MESSAGE_ERROR:
                     raise self._failure(packet)
 
@@ -328,12 +340,15 @@ class Handshake:
         Its end of the conversation stays for a monitor.
         """
         if self._outcome == "ready":  # before the stage knows: of what waits at the gate somebody must know
-            self._channel.send(wire_table.MESSAGE_GO.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
+            try:
+                self._channel.send(wire_table.MESSAGE_GO.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
+            except ConnectionError:
+                self._end_of_channel()
         self._committed = True  # before the stage may know: from here on giving up is to kill
         try:
             self._control.send(wire_table.MESSAGE_COMMIT.to_bytes(_INT, "little"), _socket.MSG_NOSIGNAL)
         except ConnectionError:
-            raise LaunchFailed("pier-init was killed while it launched the container") from None
+            raise LaunchFailed(_STAGE_KILLED) from None
         self._channel.close()
 
     def finish(self) -> None:
@@ -344,7 +359,14 @@ class Handshake:
         self._is_over = True
 
     def detach(self) -> _socket.socket:
-        """After ``commit`` of a launch with a monitor: the conversation on which it will tell of the exit."""
+        """After ``commit`` of a launch with a monitor: the conversation on which it will tell of the exit.
+
+        Raises:
+            LaunchFailed: there is no monitor: it was killed before it could say that it watches.
+        """
+        packet, _ = receive(self._control)
+        if not packet:
+            raise LaunchFailed(_STAGE_KILLED)
         self._reap_joiner()
         self._is_over = True
         return self._control
@@ -365,11 +387,13 @@ class Handshake:
         self._is_over = True
         if self._committed and self.init_pidfd >= 0:
             process.kill_pidfd(self.init_pidfd)
-        self._channel.close()
+        self._end_channel()
         self._end_stage()
         for fd in self._received.values():
             os.close(fd)
-        self._reap_joiner()
+        if wire.INIT not in self._pids and self._here:
+            self._end_untold()
+        process.reap_group(self.stage_pid, _DEATH_S)
         if self.init_pidfd >= 0:
             process.kill_pidfd(self.init_pidfd)  # the stage has done this, unless it was killed itself
             process.wait_pidfd(self.init_pidfd, _DEATH_S)
@@ -377,6 +401,30 @@ class Handshake:
             self.init_pidfd = -1
         if wire.INIT in self._pids:  # not awaited: a container that was allowed to trace it could hold us up
             process.reap_later(self._pids[wire.INIT])
+
+    def _end_channel(self) -> None:
+        """Nothing can be said to us any more; what was said may tell who is there."""
+        try:
+            self._channel.shutdown(_socket.SHUT_RDWR)
+            while True:
+                packet, fds, sender = receive_from(self._channel, _socket.MSG_DONTWAIT)
+                for fd in fds:
+                    os.close(fd)
+                if not packet:
+                    break
+                self._here = sender or self._here
+        except OSError:  # closed by the commit
+            pass
+        self._channel.close()
+
+    def _end_untold(self) -> None:
+        """The init process of a stage that was killed before it could tell of it has ended."""
+        pidfd = process.open_pidfd(self._here)
+        if pidfd is None:
+            return
+        process.kill_pidfd(pidfd)
+        process.wait_pidfd(pidfd, _DEATH_S)
+        process.reap_behind(pidfd)
 
     def _end_stage(self) -> None:
         """It has undone the launch and ended; one that takes too long is killed."""

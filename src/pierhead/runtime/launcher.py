@@ -158,6 +158,7 @@ def make_view(
         device_slot=DEVICE_SLOT if gate_devices(tree, cgroups) else "",
         user_first=os.geteuid() != 0,
         parent_mount=_parent_mount(config),
+        whole_views=_whole_views(config),
         scratch=scratch,
         gate=gate,
         console=request.terminal,
@@ -183,7 +184,16 @@ def _parent_mount(config: "Config") -> str:
     """Where the mount stands that holds the rootfs, if anything depends on that."""
     if "shared" not in config.rootfs_propagation:
         return "/"
-    return mount_of(config.rootfs, files.read_file("/proc/self/mountinfo").decode(errors="surrogateescape"))
+    return mount_of(config.rootfs, _mountinfo())
+
+
+def _mountinfo() -> str:
+    return files.read_file("/proc/self/mountinfo").decode(errors="surrogateescape")
+
+
+def _whole_views(config: "Config") -> tuple[str, ...]:
+    """Where the host has the whole of a procfs or sysfs, if the host's tree stays under the container's."""
+    return whole_views(_mountinfo(), config.rootfs) if config.no_pivot_root else ()
 
 
 class Request(Value):
@@ -350,6 +360,7 @@ def check_request(request: Request) -> None:
     Raises:
         InvalidInput: they are not.
     """
+    request.stdio.check()
     streams = () if request.terminal else (request.stdio.input, request.stdio.output, request.stdio.error)
     for fd in (*request.preserve_fds, *(fd for fd in streams if isinstance(fd, int))):
         try:
@@ -386,6 +397,8 @@ def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, i
     if request.supervise:
         header["flags"] = _MONITORED_EXIT
         header.update(request.stdio.log_header())
+        if request.stdio.log_format:
+            opened.append(request.stdio.open_log())
     return given, header
 
 
@@ -468,6 +481,20 @@ def mount_of(path: str, mountinfo: str) -> str:
         if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
             best = point
     return best
+
+
+def whole_views(mountinfo: str, rootfs: str) -> tuple[str, ...]:
+    """Where a procfs or sysfs is mounted from its root on, outside the rootfs; inner mounts come first."""
+    import re
+
+    found = []
+    for line in filter(None, mountinfo.split("\n")):
+        fields = line.split(" ")
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
+        kind = fields[fields.index("-") + 1]
+        if fields[3] == "/" and kind in ("proc", "sysfs") and not point.startswith(f"{rootfs.rstrip('/')}/"):
+            found.append(point)
+    return tuple(reversed(found))
 
 
 def perform(

@@ -2,6 +2,7 @@
 
 import os
 
+from pierhead.linux.refusals import Refusals
 from pierhead.runtime import state
 from pierhead.runtime.container import Container
 
@@ -14,7 +15,8 @@ def load(root: "str | os.PathLike[str]", container_id: str) -> Container:
     """
     directory = state.open_state(os.path.abspath(root), container_id)
     try:
-        return Container(directory, directory.load())
+        with Refusals(f"load container {container_id}"):
+            return Container(directory, directory.load())
     except BaseException:
         directory.close()
         raise

@@ -9,6 +9,7 @@ from _weakref import ref
 
 from pierhead.errors import Conflict, InvalidInput, TimedOut, Unsupported
 from pierhead.linux import process
+from pierhead.linux.refusals import Refusals
 from pierhead.runtime import wire, wire_table
 from pierhead.values import Value
 
@@ -112,6 +113,14 @@ def _wait_readable(fd: int, timeout_s: float | None) -> bool:
             time.sleep(_TRACED_S)  # one that a tracer holds stays ready
 
 
+def _wait_ms(deadline: float | None) -> float:
+    """How long to wait for a record before it is looked for again, in case its coming was missed."""
+    import time
+
+    left = _RECORD_WAIT_S if deadline is None else deadline - time.monotonic()
+    return max(0.0, min(_RECORD_WAIT_S, left)) * 1000
+
+
 class Process:
     """A process in a container.  Thread-safe: any number of threads may wait, signal and close at once.
 
@@ -196,7 +205,8 @@ class Process:
             Unsupported: the status cannot be known: it is neither our child nor has it a monitor.
         """
         if self._status is None:
-            status = self._await(timeout_s)
+            with Refusals(f"wait for process {self.pid}"):
+                status = self._await(timeout_s)
             with _lock:
                 self._status = self._status or status
         return self._status
@@ -230,7 +240,7 @@ class Process:
         if self._status is not None:
             return self._status
         if self._read_record is not None:
-            return self._await_record()
+            return self._await_record(timeout_s)
         self.collect()
         if self._status is None and self._is_child:
             self._await_tracer(timeout_s)
@@ -285,23 +295,30 @@ class Process:
                 self._status = status
                 conversation.shutdown(_socket.SHUT_RDWR)
                 return status
-        return self._await_record()
+        return self._await_record(timeout_s)
 
-    def _await_record(self) -> ExitStatus:
-        """The monitor writes the record as soon as its child has ended, however long it goes on itself."""
+    def _await_record(self, timeout_s: float | None) -> ExitStatus:
+        """The monitor writes the record as soon as its child has ended, however long it goes on itself.
+
+        On a full disk it tries again and again.
+        """
         record = self._read_record() if self._read_record else None
         if record is None and self._read_record and self._monitor_pid:
-            record = self._watch_for_record(self._read_record)
+            record = self._watch_for_record(self._read_record, timeout_s)
         if record is None:
             raise Unsupported(f"how process {self.pid} ended was not recorded: its monitor was killed")
         return ExitStatus(code=record.code, signal=record.signal, oom=record.oom)
 
-    def _watch_for_record(self, read_record: Callable[[], ExitRecord | None]) -> ExitRecord | None:
+    def _watch_for_record(
+        self, read_record: Callable[[], ExitRecord | None], timeout_s: float | None
+    ) -> ExitRecord | None:
         """The record, once it is renamed into place or the monitor is gone."""
         import select
+        import time
 
         from pierhead.linux.inotify import DirectoryWatch
 
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         monitor = process.open_pidfd(self._monitor_pid)
         if monitor is None:
             return read_record()
@@ -312,8 +329,11 @@ class Process:
                 poll.register(watch.fileno(), select.POLLIN)
                 while True:
                     record = read_record()
-                    if record is not None or monitor in dict(poll.poll(_RECORD_WAIT_S * 1000)):
+                    if record is not None or monitor in dict(poll.poll(_wait_ms(deadline))):
                         return record or read_record()
+                    if deadline is not None and time.monotonic() >= deadline:
+                        message = f"process {self.pid} has ended, and its monitor has not recorded how"
+                        raise TimedOut(message, hint="the disk that holds the container's state may be full")
                     watch.drain()
         finally:
             os.close(monitor)

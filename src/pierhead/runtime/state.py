@@ -18,6 +18,7 @@ from pierhead import jsontext
 from pierhead.errors import Conflict, Forbidden, InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.ids import check_container_id
 from pierhead.linux import files
+from pierhead.linux.refusals import Refusals, hint_for
 from pierhead.oci.document import decode, empty, encode
 from pierhead.runtime.cgroups import CgroupState
 from pierhead.values import Value
@@ -121,6 +122,13 @@ class StateDirectory:
             return False
         return True
 
+    def unlock(self) -> None:
+        """Others may change the container.
+
+        A copy of our descriptor, which a helper was given, holds the lock no longer either.
+        """
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
     def is_attached(self) -> bool:
         """Whether the directory still has its name: another process may have deleted the container, or
         another thread have closed this.
@@ -159,11 +167,32 @@ class StateDirectory:
         Args:
             state: what to save.
             config_text: the configuration as JSON text, where there is one; else ``state.config`` is used.
+
+        Raises:
+            OperationFailed: it cannot be written.
+        """
+        self.prepare(state, config_text)
+        self.settle()
+
+    def prepare(self, state: ContainerState, config_text: str = "") -> None:
+        """The state is written and not yet in its file: ``settle`` or ``discard`` follows.
+
+        So a change that could not be noted down is not begun.
         """
         document = {name: _plain(value) for name, value in state.__dict__.items() if name != "config"}
         config_text = config_text or jsontext.format_compact(state.config)
         text = f'{jsontext.format_compact(document)[:-1]},"config":{config_text}}}'
-        files.replace_file(self.fd, STATE_FILE, text.encode())
+        with Refusals(f"write {self.path}/{STATE_FILE}"):
+            files.prepare_file(self.fd, STATE_FILE, text.encode())
+
+    def settle(self) -> None:
+        """What was prepared is the state."""
+        with Refusals(f"write {self.path}/{STATE_FILE}"):
+            files.put_in_place(self.fd, STATE_FILE)
+
+    def discard(self) -> None:
+        """What was prepared is forgotten."""
+        files.remove_if_there(files.temporary_name(STATE_FILE), self.fd)
 
     def load(self) -> ContainerState:
         """The state from its file.
@@ -299,7 +328,7 @@ def _unusable(root: str, error: OSError) -> PierheadError:
         return Forbidden(message, code="state-permission", hint="run as root, or choose another root")
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return InvalidInput(message, code="bad-root")
-    return OperationFailed(message, errno=error.errno or 0)
+    return OperationFailed(message, errno=error.errno or 0, hint=hint_for(error.errno or 0))
 
 
 def _sweep(root: str, name: str) -> bool:

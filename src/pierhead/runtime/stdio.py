@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pierhead.errors import InvalidInput
+from pierhead.linux.refusals import refused
 from pierhead.runtime import wire_table
 from pierhead.values import Value
 
@@ -43,6 +44,29 @@ class Stdio(Value):
     log_format: LogFormat = ""
     log_bytes: int = 0
     log_files: int = 1
+
+    def check(self) -> None:
+        """Every field has one of the values that it may have, and a log a place.
+
+        Raises:
+            InvalidInput: it has not.
+        """
+        for name, wanted in (("input", self.input), ("output", self.output), ("error", self.error)):
+            if not (wanted is None or wanted == KEEP or isinstance(wanted, int)):
+                message = f"standard {name} is a descriptor, None or {KEEP!r}, not {wanted!r}"
+                raise InvalidInput(message, code="bad-stream")
+        if self.log_format not in _LOG_FORMATS:
+            known = " and ".join(name for name in _LOG_FORMATS if name)
+            message = f"there is no log format {self.log_format!r}: {known} are known"
+            raise InvalidInput(message, code="bad-log")
+        if self.log_path and not self.log_format:
+            raise InvalidInput(f"the log {self.log_path} has no format", code="bad-log")
+        if self.log_format and not os.path.isabs(self.log_path):
+            message = f"the path of a log has to be absolute, and is {self.log_path!r}"
+            raise InvalidInput(message, code="bad-log")
+        if self.log_bytes < 0 or self.log_files < 1:
+            message = f"a log cannot have {self.log_files} files of {self.log_bytes} bytes"
+            raise InvalidInput(message, code="bad-log", hint="0 bytes is no limit; one file is the least")
 
     @classmethod
     def null(cls) -> Stdio:
@@ -91,9 +115,19 @@ class Stdio(Value):
                 given[name], given[f"monitor {name}"] = theirs, ours
                 header[name] = f"monitor {name}"
             else:
-                null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-                opened.append(null)
-                given[name] = null
+                opened.append(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
+                given[name] = opened[-1]
+
+    def open_log(self) -> int:
+        """A descriptor of the log, which exists and can be written.
+
+        The monitor, which opens it by itself, tells nobody when it cannot.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            return os.open(self.log_path, flags, 0o640)
+        except OSError as error:
+            raise refused("write the log", error) from None
 
     def log_header(self) -> dict[str, Argument]:
         """The monitor's log, as the wire has it."""

@@ -9,11 +9,13 @@ MESSAGE_CHILD = 16
 MESSAGE_ERROR = 17
 MESSAGE_TRACE = 18
 MESSAGE_EXITED = 19
+MESSAGE_WATCHING = 20
 MESSAGE_SYNC = 32
 MESSAGE_GO = 33
 MESSAGE_READY = 34
 MESSAGE_DESCRIPTOR = 35
 MESSAGE_EXECUTING = 36
+MESSAGE_HERE = 37
 
 PLACE_STAGE = 0
 PLACE_JOINER = 1
@@ -121,7 +123,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...], str]] = {
     "stdio": (26, "fffu", ("input", "output", "error", "uid"), "dup2(2), fchown(2)"),
     "reopen_null": (27, "", (), "OCI runtime-spec, default devices"),
     "pivot_root": (28, "s", ("old",), "pivot_root(2)"),
-    "move_root": (29, "", (), "mount(2), MS_MOVE"),
+    "move_root": (29, "b", ("covered",), "mount(2), MS_MOVE"),
     "root_attributes": (30, "u", ("set",), "mount_setattr(2)"),
     "hostname": (31, "s", ("name",), "sethostname(2)"),
     "domainname": (32, "s", ("name",), "setdomainname(2)"),

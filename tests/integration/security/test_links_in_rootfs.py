@@ -157,6 +157,7 @@ def test_an_exchanged_working_directory(
     """
     (probe_rootfs / "work").mkdir()
     (probe_rootfs / "evil").symlink_to("../" * 40 + str(outside).lstrip("/"))
+    settled = 0
     with exchanging(probe_program, probe_rootfs / "work", probe_rootfs / "evil"):
         for number in range(ROUNDS // 3):
             process = {"cwd": f"/work/sys/{number}/deep"}
@@ -164,8 +165,10 @@ def test_an_exchanged_working_directory(
                 container = containers.start(args=(PROBE,), rootfs=str(probe_rootfs), process=process)
             except PierheadError:
                 continue
+            settled += 1
             container.wait(10)
             container.delete(force=True)
+    assert settled
 
 
 def test_devices_are_made_in_the_root(containers: Containers, probe_rootfs: Path, outside: Path) -> None:
@@ -309,6 +312,7 @@ def test_a_terminal_while_dev_is_exchanged(
     evil = probe_rootfs / "evil"
     evil.symlink_to("../" * 40 + str(outside).lstrip("/"))
     mounts = tuple(mount for mount in DEFAULT_MOUNTS if mount.destination in ("/proc", "/dev/pts"))
+    arrived = 0
     with exchanging(probe_program, probe_rootfs / "dev", evil):
         for _ in range(ROUNDS // 3):
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -328,10 +332,12 @@ def test_a_terminal_while_dev_is_exchanged(
                     continue
                 _, ancillary, _, _ = ours.recvmsg(100, 100)
                 fds = array.array("i", ancillary[0][2])
+                arrived += len(fds)
                 for fd in fds:
                     assert os.readlink(f"/proc/self/fd/{fd}").endswith("/ptmx")
                     assert os.major(os.fstat(fd).st_rdev) == 5
                     os.close(fd)
+    assert arrived
 
 
 def test_users_are_looked_up_inside(containers: Containers, probe_rootfs: Path, outside: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from pierhead.errors import InvalidInput
 from pierhead.oci.default import default_spec
 from pierhead.oci.document import decode
-from pierhead.oci.runtime import Linux, Namespace, Resources
+from pierhead.oci.runtime import Linux, Namespace, Resources, Seccomp, Syscall, SyscallArg
 from pierhead.oci.validate import check_spec
-from pierhead.oci.validate_linux import check_resources, sysctl_path
+from pierhead.oci.validate_linux import check_resources, check_seccomp, sysctl_path
 
 MOUNT_AND_UTS = (Namespace(type="mount"), Namespace(type="uts"))
 
@@ -82,3 +82,42 @@ def test_wrong_resources(document: dict[str, object], message: str) -> None:
 def test_sysctl_path(name: str, path: str) -> None:
     """Both ways of sysctl(8) to write a parameter lead to its file."""
     assert sysctl_path(name) == path
+
+
+def profile(default: str, *rules: Syscall) -> Seccomp:
+    """A profile."""
+    return Seccomp(default_action=default, syscalls=rules)
+
+
+REFUSE = Syscall(names=("execve",), action="SCMP_ACT_ERRNO")
+ALLOW = Syscall(names=("read", "execve"), action="SCMP_ACT_ALLOW")
+
+
+@pytest.mark.parametrize(
+    "seccomp",
+    [
+        profile("SCMP_ACT_ERRNO"),
+        profile("SCMP_ACT_KILL"),
+        profile("SCMP_ACT_ERRNO", REFUSE),
+        profile("SCMP_ACT_ALLOW", REFUSE),
+    ],
+)
+def test_a_profile_under_which_nothing_can_start(seccomp: Seccomp) -> None:
+    """A profile that never lets execve through is refused."""
+    with pytest.raises(InvalidInput, match=r"^\$\.linux\.seccomp: refuses execve"):
+        check_seccomp(seccomp)
+
+
+@pytest.mark.parametrize(
+    "seccomp",
+    [
+        profile("SCMP_ACT_ALLOW"),
+        profile("SCMP_ACT_LOG"),
+        profile("SCMP_ACT_ERRNO", ALLOW),
+        profile("SCMP_ACT_ERRNO", ALLOW.replace(args=(SyscallArg(index=0, value=1, op="SCMP_CMP_NE"),))),
+        profile("SCMP_ACT_ALLOW", REFUSE.replace(args=(SyscallArg(index=0, value=1, op="SCMP_CMP_EQ"),))),
+    ],
+)
+def test_a_profile_under_which_something_can_start(seccomp: Seccomp) -> None:
+    """A profile that lets some execve through is not refused."""
+    assert check_seccomp(seccomp) == []

@@ -46,3 +46,27 @@ def test_nobody_keeps_streams_without_a_monitor() -> None:
     with pytest.raises(InvalidInput, match="standard output is to be kept by a monitor") as caught:
         opened_by(Stdio.kept("/var/log/x"), supervise=False)
     assert caught.value.code == "no-monitor"
+
+
+WRONG = {
+    "standard input is a descriptor, None or 'keep', not 'foo'": Stdio(input="foo"),
+    "the path of a log has to be absolute, and is 'x.log'": Stdio.kept("x.log"),
+    "there is no log format 'xml': json and cri are known": Stdio(log_path="/x", log_format="xml"),  # type: ignore[arg-type]
+    "the log /x has no format": Stdio(log_path="/x"),
+    "a log cannot have 1 files of -1 bytes": Stdio.kept("/x", log_bytes=-1),
+    "a log cannot have 0 files of 0 bytes": Stdio.kept("/x", log_files=0),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_streams(words: str) -> None:
+    """Each is refused before anything is launched."""
+    with pytest.raises(InvalidInput) as caught:
+        WRONG[words].check()
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("right", [Stdio(), Stdio.null(), Stdio.kept(), Stdio.kept("/x", log_format="cri")])
+def test_right_streams(right: Stdio) -> None:
+    """What the constructors give is in order."""
+    right.check()

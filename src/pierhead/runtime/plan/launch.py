@@ -40,6 +40,7 @@ class LaunchView(Value):
         device_slot: given slot with the v2 cgroup that device rules are a program of; empty on v1.
         user_first: whether a user namespace is joined before others: the launcher has rights nowhere else.
         parent_mount: where the mount stands that holds the rootfs.
+        whole_views: where the host has a whole procfs or sysfs, if its tree stays under the container's.
         scratch: a directory of the host that a copy-on-write view may be built on.
         gate: whether the process waits for ``start`` before it runs.
         console: whether there is a terminal (its channel is given as slot "console").
@@ -60,6 +61,7 @@ class LaunchView(Value):
     device_slot: str = ""
     user_first: bool = False
     parent_mount: str = "/"
+    whole_views: tuple[str, ...] = ()
     scratch: str = ""
     gate: bool = True
     console: bool = False
@@ -119,7 +121,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         *_sysctls(config),
         *mounts.plan_covers(config),
         *_hooks_before_pivot(config),
-        *mounts.plan_change_of_root(config, process.cwd),
+        *mounts.plan_change_of_root(config, process.cwd, view.whole_views),
         *_names(config),
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *plan_process(config, process, view),

@@ -12,7 +12,7 @@ from pierhead.runtime import wire_table as wire
 from pierhead.runtime.plan import mountoptions
 from pierhead.runtime.plan.launchplan import Slot
 from pierhead.runtime.plan.mountoptions import MountOptions, parse_options
-from pierhead.runtime.wire import STAGE, Operation
+from pierhead.runtime.wire import STAGE, Operation, strings
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -202,16 +202,17 @@ def plan_covers(config: Config) -> tuple[Operation, ...]:
     )
 
 
-def plan_change_of_root(config: Config, cwd: str) -> tuple[Operation, ...]:
+def plan_change_of_root(config: Config, cwd: str, whole_views: tuple[str, ...]) -> tuple[Operation, ...]:
     """From the host's root to the container's, which is as writable then as it will be.
 
     Args:
         config: the container's.
         cwd: its process's working directory.
+        whole_views: mounts of the host's procfs and sysfs, which must not stay visible under the root.
     """
     if config.no_pivot_root:
         why = "the host's root is a ramfs, which cannot be pivoted away from"
-        operations = [Operation(name="move_root", why=why)]
+        operations = [Operation(name="move_root", arguments=(strings(whole_views),), why=why)]
     else:
         why = "the host's tree is gone from here on: not hidden, but not mounted"
         operations = [Operation(name="pivot_root", arguments=(config.pivot_dir,), why=why)]
