@@ -33,7 +33,7 @@ from pierhead.digests import (
     is_digest,
 )
 from pierhead.errors import InvalidInput, NotFound, OperationFailed
-from pierhead.linux.files import read_all, replace_file, write_all
+from pierhead.linux.files import lock_at_once, read_all, replace_file, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -262,12 +262,9 @@ class ContentStore:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not lock_at_once(fd)
         finally:
             os.close(fd)
-        return False
 
 
 class Ingest:

@@ -29,6 +29,7 @@ from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable, Un
 from pierhead.images.filetrees import copy_directory, count_tree, remove_tree
 from pierhead.images.snapshots import SnapshotInfo, Usage, check_name
 from pierhead.linux import mounts as calls
+from pierhead.linux.files import lock_at_once
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -198,7 +199,7 @@ class SnapshotIndex:
             prepared = self.path(f"new-{directory}")
             os.mkdir(prepared, 0o700)
             lock_fd = os.open(prepared, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_at_once(lock_fd)
         try:
             try:
                 with _explained(self.root):
@@ -344,12 +345,9 @@ class SnapshotIndex:
         except FileNotFoundError:  # it has just been given up
             return True
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not lock_at_once(fd)
         finally:
             os.close(fd)
-        return False
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:

@@ -180,6 +180,17 @@ def read_text_in_root(root_fd: int, path: str) -> str | None:
         os.close(fd)
 
 
+def lock_at_once(fd: int) -> bool:
+    """Whether the file is locked for this descriptor alone now; False while another one has it (flock(2))."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def close_all(fds: Sequence[int]) -> None:
     """All these descriptors are closed."""
     for fd in fds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from functools import partial
 from aiohttp import web
 
 from pierhead.errors import Conflict, OperationFailed, PierheadError
+from pierhead.linux.files import lock_at_once
 from pierhead.registry.access import default_access, parse_access
 from pierhead.registry.accesslog import AccessLog
 from pierhead.registry.collect import collect
@@ -105,11 +105,9 @@ def _opened(root: str) -> Iterator[Storage]:
 
 
 def _lock(fd: int, root: str) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock_at_once(fd):
         message = f"another registry serves {root}"
-        raise Conflict(message, code="registry-is-served", hint="give each its own directory") from None
+        raise Conflict(message, code="registry-is-served", hint="give each its own directory")
 
 
 async def _open_cache(stack: AsyncExitStack, storage: Storage, settings: Settings) -> Cache:

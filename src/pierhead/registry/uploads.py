@@ -10,7 +10,6 @@ and nobody's, or nothing has happened: the client asks, learns that nothing is t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import uuid
@@ -18,6 +17,7 @@ import uuid
 from pierhead.digests import DEFAULT_ALGORITHM, algorithm_of
 from pierhead.errors import InvalidInput
 from pierhead.images.content import Ingest
+from pierhead.linux.files import lock_at_once
 from pierhead.registry.faults import Fault
 
 TYPE_CHECKING = False
@@ -93,11 +93,9 @@ class Uploads:
             return kept
         path = self._path(upload_id)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_at_once(fd):
             os.close(fd)
-            raise Fault("BLOB_UPLOAD_INVALID", f"another server takes the upload {upload_id}") from None
+            raise Fault("BLOB_UPLOAD_INVALID", f"another server takes the upload {upload_id}")
         return Ingest(self._content, path, fd, algorithm=algorithm, keep=True)
 
     def leave(self, upload_id: str, ingest: Ingest) -> None:
@@ -185,9 +183,6 @@ class Uploads:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not lock_at_once(fd)
         finally:
             os.close(fd)
-        return False

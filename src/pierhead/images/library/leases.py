@@ -19,7 +19,7 @@ import os
 
 from pierhead.errors import Conflict
 from pierhead.images.content import ContentStore
-from pierhead.linux.files import remove_if_there
+from pierhead.linux.files import lock_at_once, remove_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def is_alive(directory: str, lease_id: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _lock_at_once(fd)
+        return not lock_at_once(fd)
     finally:
         os.close(fd)
 
@@ -157,15 +157,7 @@ def _remove_if_dead(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        if _lock_at_once(fd):
+        if lock_at_once(fd):
             remove_if_there(path)
     finally:
         os.close(fd)
-
-
-def _lock_at_once(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
