@@ -1,0 +1,108 @@
+"""Pulls of the whole service: beside collections, beside each other, and of nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pierhead.errors import NotFound
+from pierhead.images.exchange import load_images
+from pierhead.images.pulling import open_client, pull_image, push_image
+from pierhead.images.service import ImageService
+from tests.support.image_archives import archive, oci_layout, write_files
+from tests.support.image_contents import random_bytes
+from tests.support.registries import Registry, registry
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = requires("root")
+LAYERS = tuple(archive({f"file{number}": random_bytes(200_000, seed=number)}) for number in range(4))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Registry]:
+    """A registry."""
+    with registry(tmp_path / "registry") as found:
+        yield found
+
+
+def open_service(path: Path) -> ImageService:
+    """Over a store of its own, without a policy."""
+    return ImageService(path, policy_path=f"{path}-policy.toml")
+
+
+@pytest.fixture
+def name(server: Registry, tmp_path: Path) -> str:
+    """An image of four layers that the registry has."""
+    name = f"{server.address}/team/box:1"
+    layout = write_files(tmp_path / "layout", oci_layout(*LAYERS))
+    with open_service(tmp_path / "pushing") as service:
+        load_images(service, str(layout), name=name)
+        asyncio.run(push_image(service, name))
+    return name
+
+
+def is_whole(service: ImageService, name: str) -> bool:
+    """Whether everything of the image is here, and unpacked."""
+    image = service.library.get_image(name)
+    shown = service.catalogue.open(image)
+    states = {presence.state for presence in service.library.presences(image.descriptor)}
+    return states == {"whole"} and len(list(service.snapshotter.walk())) >= len(shown.manifest.layers)
+
+
+def test_collections_while_pulls_run(name: str, tmp_path: Path) -> None:
+    """Nothing that a pull needs is taken from it, however often and whenever garbage is collected."""
+    ended = threading.Event()
+    collections = 0
+
+    def collect() -> None:
+        nonlocal collections
+        with open_service(tmp_path / "store") as service:
+            while not ended.is_set():
+                service.collect(parts_kept_s=0)
+                collections += 1
+
+    with open_service(tmp_path / "store") as service:
+        collecting = threading.Thread(target=collect)
+        collecting.start()
+        try:
+            for _ in range(5):
+                asyncio.run(pull_image(service, name))
+                assert is_whole(service, name)
+                list(service.remove(name))
+        finally:
+            ended.set()
+            collecting.join()
+        assert collections > 5
+        service.collect(parts_kept_s=0)
+        assert not list(service.content.digests())
+        assert not list(service.snapshotter.walk())
+
+
+def test_the_same_image_twice_at_once(name: str, tmp_path: Path) -> None:
+    """Each content comes once, and both have the image."""
+
+    async def pull_twice(one: ImageService, two: ImageService) -> None:
+        async with open_client() as client:
+            await asyncio.gather(pull_image(one, name, client=client), pull_image(two, name, client=client))
+
+    with open_service(tmp_path / "store") as one, open_service(tmp_path / "store") as two:
+        asyncio.run(pull_twice(one, two))
+        assert is_whole(one, name)
+        assert is_whole(two, name)
+
+
+def test_a_pull_that_fails_leaves_no_name(name: str, tmp_path: Path) -> None:
+    """Nor a lease, nor a snapshot."""
+    with open_service(tmp_path / "store") as service:
+        with pytest.raises(NotFound):
+            asyncio.run(pull_image(service, f"{name}-none"))
+        assert service.library.images() == ()
+        assert not list((tmp_path / "store/leases").iterdir())
+        assert not list(service.snapshotter.walk())
