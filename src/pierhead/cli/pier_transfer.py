@@ -17,6 +17,7 @@ from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.cli.call import Call
+    from pierhead.images.compression import Written
     from pierhead.images.pulling import PulledImage
     from pierhead.oci.image import Platform
 
@@ -74,7 +75,9 @@ def _push(call: Call) -> int:
     progress = make_progress(call.output, quiet=quiet, pushing=True)
     try:
         with open_service(call) as service:
-            descriptor = asyncio.run(push_image(service, call.arguments[0], progress=progress))
+            descriptor = asyncio.run(
+                push_image(service, call.arguments[0], compression=_compression(call), progress=progress)
+            )
     finally:
         progress.close()
     reference = parse_reference(call.arguments[0]).canonical()
@@ -82,6 +85,11 @@ def _push(call: Call) -> int:
         call.output.remark(f"{reference.identifier}: digest: {descriptor.digest} size: {descriptor.size}\n")
     call.output.print(f"{reference}\n")
     return 0
+
+
+def _compression(call: Call) -> Written:
+    text = call.options.text("compression", "gzip")
+    return "zstd" if text == "zstd" else "none" if text == "none" else "gzip"
 
 
 # login, logout
@@ -170,9 +178,19 @@ VERBS = {
         least=1,
         most=1,
         about="send an image to a registry",
-        text="Layers go as they are kept, nothing is compressed anew; what the registry has in another "
-        "repository is mounted from there.",
-        flags=(_QUIET,),
+        text="Layers go as they are kept; only those that are not compressed at all, as they come from "
+        "archives, are compressed once, and the name then stands for the image that was pushed. What the "
+        "registry has in another repository is mounted from there.",
+        flags=(
+            Flag(
+                name="compression",
+                value="KIND",
+                about="of layers that have none",
+                default="gzip",
+                choices=("gzip", "zstd", "none"),
+            ),
+            _QUIET,
+        ),
         perform=_push,
     ),
     "login": Verb(

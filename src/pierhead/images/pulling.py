@@ -12,6 +12,7 @@ import os
 
 from pierhead.errors import NotFound
 from pierhead.images.platforms import host_platform
+from pierhead.images.recompress import compress_image
 from pierhead.images.reference import parse_reference
 from pierhead.images.remote import transfer
 from pierhead.images.remote.client import Client
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+    from pierhead.images.compression import Written
     from pierhead.images.reference import Reference
     from pierhead.images.remote.credentials import Credentials
     from pierhead.images.remote.progress import Progress
@@ -152,10 +154,18 @@ async def push_image(
     service: ImageService,
     text: str,
     *,
+    compression: Written = "gzip",
     progress: Progress | None = None,
     client: Client | None = None,
 ) -> Descriptor:
-    """The registry that the name names has the image; returns what was pushed.
+    """The registry that the name names has the image, and the name stands for it; returns what was pushed.
+
+    Args:
+        service: has the image.
+        text: its name, which begins with the registry's.
+        compression: what layers get that have none; the image's digest is another one then.
+        progress: is told.
+        client: asks the registry; None is one as this user's files describe it.
 
     Raises:
         NotFound: there is no such image, or something of it is neither here nor there.
@@ -163,7 +173,7 @@ async def push_image(
     """
     if client is None:
         async with open_client() as own:
-            return await push_image(service, text, progress=progress, client=own)
+            return await push_image(service, text, compression=compression, progress=progress, client=own)
     reference = parse_reference(text)
     image = service.library.find_image(str(reference.canonical()))
     if image is None:
@@ -171,18 +181,16 @@ async def push_image(
         raise NotFound(f"there is no image {reference.familiar()}", code="image-not-found", hint=hint)
     with service.library.lease(purpose=f"push of {reference.familiar()}") as lease:
         await offload(lease.pin_graph, image.descriptor)
+        pushed = await offload(compress_image, service.library, lease, image.descriptor, compression)
         if progress is not None:
-            progress.resolved(image.name, image.descriptor, "")
+            progress.resolved(image.name, pushed, "")
         await transfer.push(
-            client,
-            lease.content,
-            reference,
-            image.descriptor,
-            progress=progress,
-            sources=service.library.sources,
+            client, lease.content, reference, pushed, progress=progress, sources=service.library.sources
         )
-        await offload(_remember_sources, service, reference, image.descriptor)
-    return image.descriptor
+        if pushed.digest != image.descriptor.digest:
+            await offload(service.library.set_image, image.name, pushed)
+        await offload(_remember_sources, service, reference, pushed)
+    return pushed
 
 
 async def sign_image(

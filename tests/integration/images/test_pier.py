@@ -236,7 +236,7 @@ def test_frozen_images(loaded: Pier, server: Registry, tmp_path: Path) -> None:
     name = f"{server.address}/box:1"
     loaded("tag", "box", name)
     loaded("push", "-q", name)
-    digest = loaded.document("inspect", "box")[0]["Descriptor"]["digest"]
+    digest = loaded.document("inspect", name)[0]["Descriptor"]["digest"]
     loaded("frozen-image", "-q", str(tmp_path / "frozen"), f"{name}@{digest}")
     found = {path.name for path in (tmp_path / "frozen").rglob("*")}
     assert {"VERSION", "json", "layer.tar", "repositories", "manifest.json"} <= found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -106,3 +106,28 @@ def test_a_pull_that_fails_leaves_no_name(name: str, tmp_path: Path) -> None:
         assert service.library.images() == ()
         assert not list((tmp_path / "store/leases").iterdir())
         assert not list(service.snapshotter.walk())
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_layers_without_compression_get_one(
+    server: Registry, tmp_path: Path, compression: Literal["gzip", "zstd"]
+) -> None:
+    """Once: whoever pushes the same layers again sends what is known; users see the same files."""
+    name, other = f"{server.address}/box:1", f"{server.address}/other:1"
+    text = archive({"file": b"the same again and again " * 10000})
+    layout = write_files(tmp_path / "layout", oci_layout(text, LAYERS[0]))
+    with open_service(tmp_path / "store") as service:
+        (loaded,) = load_images(service, str(layout), name=name)
+        before = service.library.get_image(loaded).descriptor
+        service.library.set_image(other, before)
+        pushed = asyncio.run(push_image(service, name, compression=compression))
+        contents = dict(service.content.digests())
+        assert service.library.get_image(name).descriptor.digest == pushed.digest != before.digest
+        assert asyncio.run(push_image(service, other, compression=compression)).digest == pushed.digest
+        assert dict(service.content.digests()) == contents
+        shown = service.catalogue.open(service.library.get_image(name))
+        assert [layer.media_type.endswith(f"+{compression}") for layer in shown.manifest.layers] == [True] * 2
+        assert shown.manifest.layers[0].size < len(text) / 10
+    with open_service(tmp_path / "pulling") as service:
+        asyncio.run(pull_image(service, name))
+        assert is_whole(service, name)
