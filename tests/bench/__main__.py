@@ -13,12 +13,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.bench.images import PARTS, measure_images
 from tests.bench.measure import Comparison, describe_machine
 from tests.bench.memory import Footprint, Growth, measure_footprints, measure_growth, plot_growth
 from tests.bench.starts import compare_execs, compare_starts
 from tests.bench.workload import Workload
 
-CASES = ("start", "exec", "memory", "growth")
+CASES = ("start", "exec", "memory", "growth", "images")
 
 
 def main() -> int:
@@ -50,6 +51,13 @@ def _run_case(
     if case == "memory":
         footprints = measure_footprints(workload, count=options.idle)
         return [asdict(footprint) for footprint in footprints], _footprint_page(footprints)
+    if case == "images":
+        return measure_images(
+            workload.state_directory("images"),
+            results / "images",
+            rounds=options.image_rounds,
+            parts=tuple(options.parts.split(",")),
+        )
     if case == "growth":
         growth = measure_growth(workload, count=options.containers)
         plot_growth(growth, results / "growth.png")
@@ -86,11 +94,17 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=40, help="samples of each contender")
     parser.add_argument("--idle", type=int, default=50, help="idle containers for the memory case")
     parser.add_argument("--containers", type=int, default=500, help="containers for the growth case")
+    parser.add_argument("--image-rounds", type=int, default=3, help="samples of each in the images case")
+    parser.add_argument("--parts", default=",".join(PARTS), help="of the images case; all by default")
     parser.add_argument("--results", default="bench-results", help="directory of the results")
     options = parser.parse_args()
-    unknown = sorted(set(options.cases) - set(CASES))
-    if unknown:
-        parser.error(f"no case {unknown[0]}; there are {', '.join(CASES)}")
+    for what, chosen, known in (
+        ("case", options.cases, CASES),
+        ("part", options.parts.split(","), PARTS),
+    ):
+        unknown = sorted(set(chosen) - set(known))
+        if unknown:
+            parser.error(f"no {what} {unknown[0]}; there are {', '.join(known)}")
     return options
 
 

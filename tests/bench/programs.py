@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,14 +18,32 @@ _HERE = Path(__file__).parent
 _WITHOUT_UNIFIED = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 
 
+class Run(NamedTuple):
+    """What a program took: time, and of processors and memory with the processes that it waited for.
+
+    Fields:
+        elapsed_us: from its start to the end of the wait.
+        cpu_us: of processors.
+        peak_kb: resident memory of the largest process.
+    """
+
+    elapsed_us: float
+    cpu_us: float
+    peak_kb: int
+
+
 class Launcher:
-    """Runs commands in a process of its own and tells their durations."""
+    """Runs commands in a process of its own and tells what each took."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def run_us(self, command: Sequence[str]) -> float:
-        """Microseconds of one run of ``command``.
+        """Microseconds of one run of ``command``; see ``run``."""
+        return self.run(command).elapsed_us
+
+    def run(self, command: Sequence[str]) -> Run:
+        """What one run of ``command``, of which the first word is a path, took.
 
         Raises:
             RuntimeError: it ended with a status other than 0 (its complaint is on standard error).
@@ -34,10 +52,11 @@ class Launcher:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(list(command)) + "\n")
         self._process.stdin.flush()
-        status, _, elapsed_us = self._process.stdout.readline().partition(" ")
+        status, *figures = self._process.stdout.readline().split() or ["unknown"]
         if status != "0":
-            raise RuntimeError(f"{' '.join(command)} ended with status {status or 'unknown'}")
-        return float(elapsed_us)
+            raise RuntimeError(f"{' '.join(command)} ended with status {status}")
+        elapsed_us, cpu_us, peak_kb = figures
+        return Run(float(elapsed_us), float(cpu_us), int(peak_kb))
 
 
 @contextmanager

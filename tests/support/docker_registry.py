@@ -33,6 +33,13 @@ def free_port() -> int:
 @contextlib.contextmanager
 def docker_registry(directory: Path) -> Iterator[str]:
     """Debian's registry, on a directory; gives its address."""
+    with docker_registry_process(directory) as (port, _):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def docker_registry_process(directory: Path) -> Iterator[tuple[int, int]]:
+    """Debian's registry, on a directory; gives its port and its process id."""
     port = free_port()
     configuration = directory / "registry.yml"
     configuration.write_text(DOCKER_REGISTRY.format(root=directory / "registry", port=port))
@@ -41,7 +48,7 @@ def docker_registry(directory: Path) -> Iterator[str]:
     ) as process:
         try:
             _await_listening(port, process)
-            yield f"127.0.0.1:{port}"
+            yield port, process.pid
         finally:
             process.terminate()
 
