@@ -1,9 +1,8 @@
-"""A directory of changes to a layer, an image of busybox and that, and off to a registry, as a command.
+"""A directory of changes becomes a layer upon an image, and goes to a registry, all by one command.
 
-    python images_commit.py STORE UPPER_DIRECTORY COMPRESSION NAME
+    python images_commit.py STORE BASE UPPER_DIRECTORY COMPRESSION NAME
 
-STORE has an image of busybox.  What `docker commit` and `docker push` do together; NAME "" leaves the image
-here, as `docker commit` alone does.
+STORE has the image BASE; NAME is of the new image.  What `docker commit` and `docker push` do together.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
     from pierhead.images.compression import Written
 
 _WRITTEN: dict[str, Written] = {"gzip": "gzip", "zstd": "zstd", "none": "none"}
-BASE = "localhost/bench/busybox:1"
 
 
-def main(store: str, upper: str, compression: str, name: str) -> None:
-    """The image is made, and pushed if it has a name."""
+def main(store: str, base_name: str, upper: str, compression: str, name: str) -> None:
+    """The image is made, and pushed."""
     with ImageService(store) as service:
-        base = service.catalogue.open(service.catalogue.get(BASE), host_platform())
+        base = service.catalogue.open(service.catalogue.get(base_name), host_platform())
         assert base.config is not None
         with service.library.lease(purpose="commit") as lease:
             lease.pin_graph(base.descriptor)
@@ -37,9 +35,8 @@ def main(store: str, upper: str, compression: str, name: str) -> None:
             config = base.config.replace(rootfs=base.config.rootfs.replace(diff_ids=diff_ids))
             layers = (*base.manifest.layers, layer.descriptor)
             descriptor = compose_image(lease.content, encode_document(config), layers)
-            service.library.set_image(name or "localhost/bench/committed:1", descriptor)
-        if name:
-            asyncio.run(push_image(service, name))
+            service.library.set_image(name, descriptor)
+        asyncio.run(push_image(service, name))
 
 
 if __name__ == "__main__":

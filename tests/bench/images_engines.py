@@ -28,7 +28,7 @@ class Engine:
 
     Fields:
         words: the command with its fixed words; the first is a path.
-        pulling: words of a pull, before the image's name.
+        pulling, saving, …: first words of these, before names.
         daemon_pid: who does the work, 0 for the command itself.
         store: our directory, which is removed to forget; "" where the command itself has to.
     """
@@ -38,6 +38,8 @@ class Engine:
     words: Sequence[str]
     pulling: Sequence[str] = ("pull", "-q")
     saving: Sequence[str] = ("save",)
+    committing: Sequence[str] = ("commit",)
+    pushing: Sequence[str] = ("push", "-q")
     daemon_pid: int = 0
     store: str = ""
 
@@ -89,8 +91,15 @@ def engines(home: Path) -> Iterator[dict[str, Engine]]:
             home.joinpath("pod").mkdir()  # short: Podman's runroot has at most 50 characters
             words = [podman, f"--root={home}/pod/root", f"--runroot={home}/pod/run"]
             words += [f"--tmpdir={home}/pod/tmp", "--storage-driver=overlay"]
-            pulling = ("pull", "-q", "--tls-verify=false")
-            found["podman"] = Engine("podman", usual, words, pulling=pulling, saving=("save", "-q"))
+            found["podman"] = Engine(
+                "podman",
+                usual,
+                words,
+                pulling=("pull", "-q", "--tls-verify=false"),
+                saving=("save", "-q"),
+                committing=("commit", "-q"),
+                pushing=("push", "-q", "--tls-verify=false"),
+            )
         docker, dockerd = _find_debians("docker"), _find_debians("dockerd")
         if docker and dockerd:
             found["docker"] = stack.enter_context(_docker(home / "docker", usual, docker, dockerd))

@@ -81,6 +81,10 @@ class Inputs:
     def __getitem__(self, name: str) -> Input:
         return self.images[name]
 
+    def all(self) -> list[Input]:
+        """Every image."""
+        return list(self.images.values())
+
 
 def make_inputs(directory: Path, scratch: Path) -> Inputs:
     """The images are in a store below the directory; what an earlier run has made is taken as it is.

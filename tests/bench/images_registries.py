@@ -76,7 +76,7 @@ def _contest(name: str, costs: Mapping[str, list[Cost]]) -> Contest:
 def _curl(*words: str) -> list[str]:
     curl = find_program("curl")
     assert curl is not None, "curl is not installed"
-    return [curl, "--silent", "--show-error", "--fail", *words]
+    return [curl, "--no-progress-meter", "--fail", *words]
 
 
 def _downloading(usual: Launcher, server: Registry, digest: str) -> Callable[[], Cost]:
