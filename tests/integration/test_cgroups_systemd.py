@@ -59,7 +59,7 @@ def test_without_systemd_the_error_says_where_it_was_sought(tmp_path: Path) -> N
     """And that cgroups by file system do without."""
     environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
     with pytest.raises(
-        Unavailable, match=rf"user manager of systemd does not answer \({tmp_path}/bus: No such"
+        Unavailable, match=rf"user manager of systemd does not answer \({tmp_path}/bus: no such"
     ) as caught:
         Systemd.connect(user=True, environ=environ)
     assert "cgroupfs" in caught.value.hint
