@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     directory: Path = request.getfixturevalue("tmp_path")
     before = observe((directory,))
+    gc.freeze()  # thousands of tests pile up what need not be looked through for garbage each time
     yield
     if request.node.stash.get(_failed, False):
         return
