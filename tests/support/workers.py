@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+_PATIENCE_S = 30.0
+
+
+def exec_to_the_end(root: str, name: str) -> None:
+    """A process has joined and has ended; nobody else could take its status, without which a pid namespace
+    does not end.
+    """
+    process = load(root, name).exec(ProcessSpec(args=SLEEP, env=ENV), stdio=Stdio.null())
+    process.wait(_PATIENCE_S)
+    process.close()
+
+
 VERBS: dict[str, Callable[[str, str, str], object]] = {
     "create": lambda root, name, rootfs: create(
         root, name, Config(rootfs=rootfs, process=ProcessSpec(args=SLEEP, env=ENV)), stdio=Stdio.null()
@@ -33,9 +45,7 @@ VERBS: dict[str, Callable[[str, str, str], object]] = {
     "delete by force": lambda root, name, _: load(root, name).delete(force=True),
     "pause": lambda root, name, _: load(root, name).pause(),
     "resume": lambda root, name, _: load(root, name).resume(),
-    "exec": lambda root, name, _: (
-        load(root, name).exec(ProcessSpec(args=SLEEP, env=ENV), stdio=Stdio.null()).close()
-    ),
+    "exec": lambda root, name, _: exec_to_the_end(root, name),
     "limit processes": lambda root, name, _: load(root, name).update(Resources(pids=Pids(limit=77))),
     "limit memory": lambda root, name, _: load(root, name).update(Resources(memory=Memory(limit=77 << 20))),
 }

@@ -560,7 +560,9 @@ class Container:
         while not self.init.ends_within(pause):
             if pause > _DEATH_S:
                 raise OperationFailed(
-                    f"container {self.id}: process {self._known.init_pid} does not die", code="undead"
+                    f"container {self.id}: process {self._known.init_pid} does not die",
+                    code="undead",
+                    hint="a process that joined it may have ended without its parent asking for its status",
                 )
             collect_children()
             pause *= 4
