@@ -149,7 +149,8 @@ def _children() -> Iterator[str]:
             for pid in Path(f"/proc/self/task/{task}/children").read_text().split():
                 with suppress(OSError):
                     stat = Path(f"/proc/{pid}/stat").read_text()
-                    yield f"process {pid} {stat[stat.index('(') : stat.rindex(')') + 3]}"
+                    name, state = stat[stat.index("(") : stat.rindex(")") + 1], stat[stat.rindex(")") + 2]
+                    yield f"process {pid} {name}{' that nobody has reaped' if state == 'Z' else ''}"
 
 
 def _helpers(directories: tuple[Path, ...]) -> Iterator[str]:
