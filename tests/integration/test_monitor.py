@@ -170,7 +170,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_costs_lines_and_says_how_many(small_disk: Path, monitor: Monitor) -> None:
     """The program goes on, only whole lines are in the log, the first one after a gap counts the lost."""
     text = (
-        'for i in range(2000): out(b"line %04d\\n" % i)\nsys.stdin.readline(); out(b"after\\n"); sys.exit(5)'
+        'for i in range(2000): out(b"line %04d\\n" % i); i or time.sleep(0.3)  # the first one has room\n'
+        'sys.stdin.readline(); out(b"after\\n"); sys.exit(5)'
     )
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 16384)
