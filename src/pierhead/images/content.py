@@ -152,32 +152,26 @@ class ContentStore:
         A context manager: leaving it without commit keeps the part for the next one.  Ask ``find_size`` again
         inside: whoever had it may have finished.
         """
-        check_digest(digest)
-        self.announce(digest)
-        name = digest.replace(":", "-")
-        lock_fd = self._lock(f"{self._ingest}/{name}.lock")
-        try:
-            part_fd = os.open(f"{self._ingest}/{name}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except BaseException:
-            os.close(lock_fd)
-            raise
-        return Ingest(self, f"{self._ingest}/{name}.part", part_fd, digest=digest, lock_fd=lock_fd)
+        return self._open_ingest(digest, wait=True)
 
     def find_ingest(self, digest: str) -> Ingest | None:
         """As ``ingest``, without waiting: None while anybody else has it."""
-        check_digest(digest)
-        self.announce(digest)
-        name = digest.replace(":", "-")
         try:
-            lock_fd = self._lock(f"{self._ingest}/{name}.lock", wait=False)
+            return self._open_ingest(digest, wait=False)
         except BlockingIOError:
             return None
+
+    def _open_ingest(self, digest: str, *, wait: bool) -> Ingest:
+        check_digest(digest)
+        self.announce(digest)
+        part = f"{self._ingest}/{digest.replace(':', '-')}.part"
+        lock_fd = self._lock(_lock_of(part), wait=wait)
         try:
-            part_fd = os.open(f"{self._ingest}/{name}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            part_fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except BaseException:
             os.close(lock_fd)
             raise
-        return Ingest(self, f"{self._ingest}/{name}.part", part_fd, digest=digest, lock_fd=lock_fd)
+        return Ingest(self, part, part_fd, digest=digest, lock_fd=lock_fd)
 
     def ingest_new(self, algorithm: str = DEFAULT_ALGORITHM) -> Ingest:
         """A place to write a content whose digest is known at its end.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 
-from pierhead.errors import InvalidInput, OperationFailed
+from pierhead.errors import InvalidInput
 from pierhead.images.archive.frozen import FrozenImage, write_frozen
 from pierhead.images.archive.load import load, load_archive
 from pierhead.images.archive.rootfs import RootfsImage, import_rootfs
-from pierhead.images.archive.save import NamedImage, new_file, plan_save, save_to_fd, save_to_path
+from pierhead.images.archive.save import NamedImage, appender, new_file, plan_save, save_to_fd, save_to_path
 from pierhead.images.diff import write_tree
 from pierhead.images.platforms import find_rank, host_platform
 from pierhead.images.pulling import open_client, pull_image
@@ -18,11 +18,10 @@ from pierhead.images.roots import open_root
 from pierhead.images.snapshots import open_mounts
 from pierhead.images.times import format_time
 from pierhead.images.unpacking import unpack_image
-from pierhead.linux.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pierhead.images.archive.loaded import LoadedImage
     from pierhead.images.library import Lease
@@ -259,21 +258,9 @@ def export_image(
         directory = f"/proc/self/fd/{directory_fd}"
         try:
             if isinstance(target, int):
-                write_tree(_appender(target), directory)
+                write_tree(appender(target), directory)
             else:
                 with new_file(target) as fd:
-                    write_tree(_appender(fd), directory)
+                    write_tree(appender(fd), directory)
         finally:
             os.close(directory_fd)
-
-
-def _appender(fd: int) -> Callable[[bytes | memoryview], None]:
-    def append(data: bytes | memoryview) -> None:
-        try:
-            write_all(fd, data)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            message = f"cannot write the archive: {reason}"
-            raise OperationFailed(message, errno=error.errno or 0, code="cannot-write") from error
-
-    return append

@@ -11,6 +11,7 @@ import contextlib
 import os
 
 from pierhead.errors import NotFound
+from pierhead.images.library.collection import exists_in, reader
 from pierhead.images.platforms import host_platform
 from pierhead.images.recompress import compress_image
 from pierhead.images.reference import parse_reference
@@ -23,13 +24,12 @@ from pierhead.images.remote.tasks import offload, parallel
 from pierhead.images.trust import check_image, push_signature
 from pierhead.images.unpacking import UnpackArrivals
 from pierhead.images.unpackprogress import UnpackProgress
-from pierhead.images.walk import children
-from pierhead.oci.image import DOCUMENT_BYTES_MAX
+from pierhead.images.walk import walk
 from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
@@ -226,16 +226,10 @@ async def sign_image(
 
 def _remember_sources(service: ImageService, reference: Reference, descriptor: Descriptor) -> None:
     """Contents that are in the repository can be mounted from it, when they are pushed to another."""
-    service.library.record_sources(_contents(service, descriptor), reference.name)
-
-
-def _contents(service: ImageService, root: Descriptor) -> Iterator[str]:
-    try:
-        raw = service.content.read(root.digest, limit_bytes=DOCUMENT_BYTES_MAX)
-    except NotFound:
-        return
-    for child in children(raw, root.media_type):
-        if child.kind in ("index", "manifest"):
-            yield from _contents(service, child.descriptor)
-        elif service.content.find_size(child.descriptor.digest) is not None:
-            yield child.descriptor.digest
+    read, exists = reader(service.content), exists_in(service.content)
+    contents = (
+        step.child.descriptor.digest
+        for step in walk(descriptor, read, exists)
+        if step.present and step.child.kind not in ("index", "manifest")
+    )
+    service.library.record_sources(contents, reference.name)

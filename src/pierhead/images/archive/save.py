@@ -295,6 +295,11 @@ def save_to_fd(plan: SavePlan, content: ContentStore, fd: int) -> None:
         OperationFailed: it takes no more.
         InvalidInput: a content is damaged.
     """
+    save_archive(plan, content, appender(fd))
+
+
+def appender(fd: int) -> Callable[[bytes | memoryview], None]:
+    """What writes an archive's pieces to a descriptor; it raises OperationFailed where that takes no more."""
 
     def append(data: bytes | memoryview) -> None:
         try:
@@ -302,7 +307,7 @@ def save_to_fd(plan: SavePlan, content: ContentStore, fd: int) -> None:
         except OSError as error:
             raise _cannot_write("the archive", error) from error
 
-    save_archive(plan, content, append)
+    return append
 
 
 def save_to_path(plan: SavePlan, content: ContentStore, path: str | os.PathLike[str]) -> None:
