@@ -17,6 +17,7 @@ from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.platforms import find_rank, format_platform, host_platform
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
 from pierhead.oci.image import (
+    CONFIG_TYPES,
     DOCUMENT_BYTES_MAX,
     MANIFEST_TYPES,
     Descriptor,
@@ -165,9 +166,10 @@ class Catalogue:
             NotFound: nothing of it for that platform is here.
         """
         wanted = platform or host_platform()
-        best = self._nearest(image, wanted)
+        here = self._here(image)
+        best = _nearest(here, wanted)
         if best is None:
-            there = ", ".join(sorted(filter(None, map(_platform_text, self._here(image))))) or "nothing"
+            there = ", ".join(sorted(filter(None, map(_platform_text, here)))) or "nothing"
             raise NotFound(
                 f"of the image {image.name} there is nothing for {format_platform(wanted)} here",
                 code="platform-not-found",
@@ -177,23 +179,11 @@ class Catalogue:
 
     def find(self, image: Image, platform: Platform) -> PlatformImage | None:
         """The image's documents for a platform, if that is here; None as well for what is no image."""
-        best = self._nearest(image, platform)
+        best = _nearest(self._here(image), platform)
         return self._read(best.descriptor) if best is not None and _is_manifest(best) else None
 
-    def _here(self, image: Image) -> Iterator[Presence]:
-        return (each for each in self._library.presences(image.descriptor) if each.state == "whole")
-
-    def _nearest(self, image: Image, wanted: Platform) -> Presence | None:
-        best, best_rank = None, -1
-        for presence in self._here(image):
-            platform = presence.platform
-            if platform is None or not platform.architecture:
-                rank: int | None = 1 << 16
-            else:
-                rank = find_rank(wanted, platform)
-            if rank is not None and (best is None or rank < best_rank):
-                best, best_rank = presence, rank
-        return best
+    def _here(self, image: Image) -> list[Presence]:
+        return [each for each in self._library.presences(image.descriptor) if each.state == "whole"]
 
     def _read(self, descriptor: Descriptor) -> PlatformImage:
         if descriptor.media_type not in MANIFEST_TYPES:
@@ -201,7 +191,7 @@ class Catalogue:
             raise InvalidInput(message, code="unknown-manifest", hint="pull the image again")
         manifest = decode_manifest(self._document(descriptor.digest))
         config = None
-        if manifest.config.media_type.endswith(("image.config.v1+json", "container.image.v1+json")):
+        if manifest.config.media_type in CONFIG_TYPES:
             config = decode_config(self._document(manifest.config.digest))
         return PlatformImage(descriptor=descriptor, manifest=manifest, config=config)
 
@@ -221,8 +211,8 @@ class Catalogue:
 
     def summarise(self, image: Image) -> Summary:
         """What a list of images says of one."""
-        here = list(self._here(image))
-        nearest = self._nearest(image, host_platform()) or next(iter(here), None)
+        here = self._here(image)
+        nearest = _nearest(here, host_platform()) or next(iter(here), None)
         shown = self._read(nearest.descriptor) if nearest is not None and _is_manifest(nearest) else None
         return Summary(
             name=image.name,
@@ -251,6 +241,19 @@ class Catalogue:
     def familiar(self, name: str) -> str:
         """A library's name as people write it."""
         return parse_reference(name).familiar()
+
+
+def _nearest(here: list[Presence], wanted: Platform) -> Presence | None:
+    best, best_rank = None, -1
+    for presence in here:
+        platform = presence.platform
+        if platform is None or not platform.architecture:
+            rank: int | None = 1 << 16
+        else:
+            rank = find_rank(wanted, platform)
+        if rank is not None and (best is None or rank < best_rank):
+            best, best_rank = presence, rank
+    return best
 
 
 def _looks_like_id(text: str) -> bool:

@@ -23,7 +23,7 @@ from pierhead.images.snapshots import open_mounts
 from pierhead.images.unpackprogress import UnpackProgress
 from pierhead.images.unpackworker import start_unpack
 from pierhead.images.walk import chain_ids
-from pierhead.oci.image import DOCUMENT_BYTES_MAX, decode_config
+from pierhead.oci.image import CONFIG_TYPES, DOCUMENT_BYTES_MAX, decode_config
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -239,7 +239,7 @@ class UnpackArrivals(Arrivals):
         if self._digest:
             return
         self._digest = descriptor.digest
-        if not manifest.config.media_type.endswith(("image.config.v1+json", "container.image.v1+json")):
+        if manifest.config.media_type not in CONFIG_TYPES:
             return  # an artifact has no files
         raw = self._service.content.read(manifest.config.digest, limit_bytes=DOCUMENT_BYTES_MAX)
         diff_ids = decode_config(raw).rootfs.diff_ids

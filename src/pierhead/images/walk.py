@@ -21,8 +21,7 @@ from pierhead import jsontext
 from pierhead.digests import check_digest, compute_digest
 from pierhead.errors import InvalidInput
 from pierhead.oci.image import (
-    CONFIG,
-    DOCKER_CONFIG,
+    CONFIG_TYPES,
     DOCKER_LAYER_GZIP,
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -244,7 +243,7 @@ def _presence(root: Descriptor, read: Read, exists: Exists) -> Presence:
 
 
 def _platform_of(config: Descriptor, read: Read) -> Platform | None:
-    if config.media_type not in (CONFIG, DOCKER_CONFIG):
+    if config.media_type not in CONFIG_TYPES:
         return None
     raw = read(config.digest)
     return decode_config(raw).platform if raw is not None else None

@@ -46,6 +46,7 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 
 MANIFEST_TYPES = frozenset((MANIFEST, DOCKER_MANIFEST))
 INDEX_TYPES = frozenset((INDEX, DOCKER_INDEX))
+CONFIG_TYPES = frozenset((CONFIG, DOCKER_CONFIG))
 SCHEMA1_TYPES = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")

@@ -25,13 +25,13 @@ from pierhead.images.archive.dockersave import MANIFEST_FILE, SavedImage
 from pierhead.images.archive.files import blob_name
 from pierhead.images.archive.ocilayout import FULL_NAME, INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION
 from pierhead.images.library.collection import exists_in, reader
-from pierhead.images.library.marking import CONFIG_TYPES
 from pierhead.images.tarlayer.entry import Entry
 from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.walk import children, find_presences, is_distributed, kind_of, walk
 from pierhead.linux.files import remove_if_there, replace_file, write_all
 from pierhead.oci.document import encode
 from pierhead.oci.image import (
+    CONFIG_TYPES,
     INDEX,
     REF_NAME,
     Descriptor,

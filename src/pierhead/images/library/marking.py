@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pierhead.errors import Conflict, InvalidInput
 from pierhead.images.walk import chain_ids, walk
-from pierhead.oci.image import CONFIG, DOCKER_CONFIG, Descriptor, decode_config
+from pierhead.oci.image import CONFIG_TYPES, Descriptor, decode_config
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pierhead.images.walk import Exists, Kind, Read
-
-CONFIG_TYPES = (CONFIG, DOCKER_CONFIG)
 
 
 class Owner(Value):

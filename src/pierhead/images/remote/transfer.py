@@ -18,8 +18,7 @@ from pierhead.images.remote.progress import Arrivals, Progress
 from pierhead.images.remote.tasks import offload, parallel
 from pierhead.images.remote.upload import Uploads
 from pierhead.oci.image import (
-    CONFIG,
-    DOCKER_CONFIG,
+    CONFIG_TYPES,
     DOCUMENT_BYTES_MAX,
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -50,7 +49,6 @@ _MANIFESTS_AT_ONCE = 8
 _DOCUMENTS_BYTES_MAX = 16 << 20
 """Of all manifests of one pull: they are in memory until its end."""
 _CONFIG_BYTES_MAX = 16 << 20
-_CONFIG_TYPES = frozenset((CONFIG, DOCKER_CONFIG))
 
 
 class Pulled(Value):
@@ -240,7 +238,7 @@ class _Pull:
 
     async def _check_platform(self, manifest: Manifest) -> None:
         """An image that no index speaks for is for one of the platforms that are wanted."""
-        if self._platforms is None or manifest.config.media_type not in _CONFIG_TYPES:
+        if self._platforms is None or manifest.config.media_type not in CONFIG_TYPES:
             return
         digest = manifest.config.digest
         raw = await offload(lambda: self._store.read(digest, limit_bytes=_CONFIG_BYTES_MAX))
