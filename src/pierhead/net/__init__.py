@@ -1,0 +1,1 @@
+"""Networks of containers: addresses, links, rules of the firewall, published ports."""
