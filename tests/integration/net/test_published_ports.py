@@ -1,0 +1,75 @@
+"""Published ports on the real kernel: who reaches a container by them, and under which address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pierhead.net import EndpointRequest, NetworkService, NetworkSettings, parse_port_wishes
+from tests.support.networks import Machine, container, machine, neighbour
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = requires("root")
+
+
+@pytest.fixture
+def host() -> Iterator[Machine]:
+    """The machine with the engine."""
+    with machine() as made:
+        yield made
+
+
+@pytest.fixture
+def outside(host: Machine) -> Iterator[Machine]:
+    """Another machine on a cable."""
+    with neighbour(host) as made:
+        yield made
+
+
+@pytest.fixture
+def service(host: Machine, tmp_path: Path) -> Iterator[NetworkService]:
+    """The service on ``host``."""
+    made = NetworkService(str(tmp_path / "network"), NetworkSettings())
+    assert host.call(made.ensure) == ()
+    yield made
+    made.close()
+
+
+def publish(host_ip: str = "", *, protocol: str = "tcp") -> EndpointRequest:
+    """Port 80 at port 8080."""
+    return EndpointRequest(ports=parse_port_wishes({f"80/{protocol}": [(host_ip, "8080")]}))
+
+
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+def test_reached_from_everywhere(
+    host: Machine, outside: Machine, service: NetworkService, *, udp: bool
+) -> None:
+    """A published port is reached from outside under the client's own address, from the machine itself by
+    each of its addresses, by other containers, and by the container itself.
+    """
+    request = publish(protocol="udp" if udp else "tcp")
+    web = service.attach("web", request)
+    other = service.attach("other", EndpointRequest())
+    with (
+        container(host, web) as web_machine,
+        container(host, other) as other_machine,
+        web_machine.listening(80, udp=udp) as listener,
+    ):
+        assert outside.reaches("192.0.2.1", 8080, listener) == "192.0.2.2"
+        assert host.reaches("127.0.0.1", 8080, listener) == "172.17.0.1"
+        assert host.reaches("127.9.9.9", 8080, listener) == "172.17.0.1"
+        assert host.reaches("192.0.2.1", 8080, listener) == "192.0.2.1"
+        assert host.reaches("172.17.0.1", 8080, listener) == "172.17.0.1"
+        for each in (other_machine, web_machine):
+            assert each.reaches("172.17.0.1", 8080, listener) == "172.17.0.1"
+            assert each.reaches("192.0.2.1", 8080, listener) == "172.17.0.1"
+        assert host.reaches("172.17.0.2", 80, listener) == "172.17.0.1"
+        assert other_machine.reaches("172.17.0.2", 80, listener) == "172.17.0.3"
+        service.detach("web")
+        assert outside.reaches("192.0.2.1", 8080, listener) == ""
+        assert host.reaches("127.0.0.1", 8080, listener) == ""
