@@ -55,7 +55,7 @@ class Machine:
         """The value of a setting below /proc/sys/net."""
         return self.call(_read, f"/proc/sys/net/{sysctl}")
 
-    def socket(self, *, udp: bool = False, ipv6: bool = False) -> socket.socket:
+    def open_socket(self, *, udp: bool = False, ipv6: bool = False) -> socket.socket:
         """A socket of this machine's."""
         family = socket.AF_INET6 if ipv6 else socket.AF_INET
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
@@ -66,7 +66,7 @@ class Machine:
     @contextlib.contextmanager
     def listening(self, port: int, *, udp: bool = False, ipv6: bool = False) -> Iterator[socket.socket]:
         """A socket that listens at a port of all addresses."""
-        with self.socket(udp=udp, ipv6=ipv6) as listener:
+        with self.open_socket(udp=udp, ipv6=ipv6) as listener:
             listener.bind(("::" if ipv6 else "0.0.0.0", port))
             if not udp:
                 listener.listen()
@@ -78,7 +78,7 @@ class Machine:
         An answer is sent back, and must arrive.
         """
         udp = listener.type == socket.SOCK_DGRAM
-        with self.socket(udp=udp, ipv6=":" in host) as client:
+        with self.open_socket(udp=udp, ipv6=":" in host) as client:
             client.settimeout(_SILENCE_S)
             try:
                 client.connect((host, port))

@@ -27,6 +27,7 @@ from pierhead.linux.netlink_codec import (
     decode_attributes,
     encode_attribute,
 )
+from pierhead.linux.nfnetlink import Request
 from pierhead.values import Value
 
 NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 1, 2, 10
@@ -142,15 +143,6 @@ class ChainFound(Value):
     hook: int | None
     priority: int
     policy: int | None
-
-
-class Request(Value):
-    """A message of a batch: ``what`` says in words what it does, for its failure."""
-
-    kind: int
-    flags: int
-    body: bytes
-    what: str
 
 
 # Register values
@@ -384,9 +376,14 @@ def encode_query(family: int, table: str = "", set_name: str = "", chain: str = 
     return body
 
 
-def batch_mark(*, begin: bool) -> tuple[int, bytes]:
-    """Kind and body of the message that begins or ends a batch."""
-    return NFNL_MSG_BATCH_BEGIN if begin else NFNL_MSG_BATCH_END, _NFGENMSG.pack(0, 0, _SUBSYSTEM >> 8)
+def batch_mark(*, begin: bool) -> Request:
+    """The message that begins or ends a batch."""
+    return Request(
+        kind=NFNL_MSG_BATCH_BEGIN if begin else NFNL_MSG_BATCH_END,
+        flags=0,
+        body=_NFGENMSG.pack(0, 0, _SUBSYSTEM >> 8),
+        what="change the firewall's rules",
+    )
 
 
 def _element_lists(table: str, elements: tuple[Element, ...]) -> list[tuple[str, bytes]]:

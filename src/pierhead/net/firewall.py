@@ -23,8 +23,8 @@ from pierhead.net.rules import network_elements, plan_table, port_elements
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pierhead.linux.nfnetlink import Request
     from pierhead.linux.nftables import NftablesSocket
-    from pierhead.linux.nftables_codec import Request
     from pierhead.net.model import Endpoint, Network
 
 _NOT_AS_IT_WAS = (ENOENT, EEXIST)

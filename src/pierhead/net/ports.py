@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT
+from itertools import chain
 from socket import (
     AF_INET,
     AF_INET6,
@@ -119,7 +120,7 @@ class PortReservations:
         if wish.first_port:
             return range(wish.first_port, (wish.last_port or wish.first_port) + 1)
         start = self._next if self._next <= LAST_FREE_PORT else FIRST_FREE_PORT
-        return (*range(start, LAST_FREE_PORT + 1), *range(FIRST_FREE_PORT, start))
+        return chain(range(start, LAST_FREE_PORT + 1), range(FIRST_FREE_PORT, start))
 
     def _hold(self, port: PublishedPort, owner: str) -> None:
         other = self._owner(port)

@@ -37,7 +37,6 @@ from pierhead.linux.nftables_codec import (
     Element,
     Expression,
     NamedSet,
-    Request,
     Rule,
     add_chain,
     add_elements,
@@ -63,6 +62,8 @@ from pierhead.net.model import PROTOCOLS, Endpoint, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pierhead.linux.nfnetlink import Request
 
 COMMENT = "made by pierhead; changes by hand are lost"
 

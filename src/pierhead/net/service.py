@@ -24,10 +24,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pierhead.errors import Conflict, InvalidInput, PierheadError, Unavailable
+from pierhead.linux.conntrack import ConntrackSocket
 from pierhead.linux.netlink import NetlinkSocket
 from pierhead.linux.nftables import NftablesSocket
 from pierhead.net.claim import claim_bridge
 from pierhead.net.firewall import Firewall
+from pierhead.net.flows import end_flows, redirect_flows
 from pierhead.net.ipam import Pool, choose_subnet, first_address, mac_of, parse_subnet
 from pierhead.net.links import addresses_of, ensure_bridge, ensure_forwarding, find_bridge, in_use
 from pierhead.net.model import Endpoint, EndpointRequest, Network, NetworkSettings, PublishedPort
@@ -50,6 +52,7 @@ class _Ground:
         with ExitStack() as stack:
             self.netlink = stack.enter_context(NetlinkSocket.open())
             self.nftables = stack.enter_context(NftablesSocket.open())
+            self.conntrack = stack.enter_context(ConntrackSocket.open())
             self.claim = stack.enter_context(claim_bridge(settings.bridge))
             self.files = StateFiles(state_dir)
             stack.callback(self.files.close)
@@ -174,6 +177,7 @@ class NetworkService:
                     ground.firewall.replace((network,), (*self._endpoints.values(), endpoint))
                 undo.pop_all()
             self._endpoints[container_id] = endpoint
+            redirect_flows(ground.conntrack, ground.netlink, endpoint)
             return endpoint
 
     def detach(self, container_id: str) -> None:
@@ -326,6 +330,7 @@ class NetworkService:
         others = [each for each in self._endpoints.values() if each is not endpoint]
         if endpoint.ports and not ground.firewall.withdraw(endpoint):
             ground.firewall.replace(self.networks(), others)
+        end_flows(ground.conntrack, endpoint)
         ground.files.forget_endpoint(endpoint.container_id)
         ground.ports.give_back(endpoint.ports)
         del self._endpoints[endpoint.container_id]

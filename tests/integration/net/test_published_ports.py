@@ -73,3 +73,23 @@ def test_reached_from_everywhere(
         service.detach("web")
         assert outside.reaches("192.0.2.1", 8080, listener) == ""
         assert host.reaches("127.0.0.1", 8080, listener) == ""
+
+
+def test_udp_goes_to_the_container_that_is_there(
+    host: Machine, outside: Machine, service: NetworkService
+) -> None:
+    """A client that sends datagrams all the time reaches a container that starts meanwhile, and the next one
+    when that has ended.
+    """
+    request = publish(protocol="udp")
+    with outside.open_socket(udp=True) as client:
+        client.bind(("192.0.2.2", 5000))
+        client.sendto(b"nobody", ("192.0.2.1", 8080))
+        for name, address in (("first", "172.17.0.2/16"), ("second", "172.17.0.3/16")):
+            endpoint = service.attach(name, request)
+            assert endpoint.address == address
+            with container(host, endpoint) as guest, guest.listening(80, udp=True) as listener:
+                client.sendto(name.encode(), ("192.0.2.1", 8080))
+                assert listener.recvfrom(100) == (name.encode(), ("192.0.2.2", 5000))
+                service.detach(name)
+                client.sendto(b"nobody", ("192.0.2.1", 8080))
