@@ -12,18 +12,20 @@ import ctypes
 import os
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from pierhead.linux.netlink_codec import LinkOptions
+from pierhead.net import NetworkService, NetworkSettings
 from pierhead.runtime.config import Network as Interface
 from pierhead.runtime.network import attach_networks
 from tests.support.netns import Namespace, private_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from pierhead.net import Endpoint
+    from pierhead.net import Endpoint, EndpointRequest
 
 _T = TypeVar("_T")
 _CLONE_NEWNET = 0x40000000
@@ -133,11 +135,15 @@ def neighbour(host: Machine, number: int = 2, link: str = "eth0") -> Iterator[Ma
         fd = other.netlink.namespace_fd()
         host.netlink.create_veth(LinkOptions(name=link), LinkOptions(name="eth0", namespace_fd=fd))
         os.close(fd)
-        for each, name, last in ((host, link, 1), (other, "eth0", number)):
+        ends = ((host, link, 1), (other, "eth0", number))
+        for each, name, _ in ends:
+            each.netlink.change_link(each.netlink.get_link(name), LinkOptions(up=True))
+        for each, name, last in ends:
             end = each.netlink.get_link(name)
             each.netlink.add_address(end, f"192.0.2.{last}/24")
             each.netlink.add_address(end, f"2001:db8::{last}/64")
-            each.netlink.change_link(end, LinkOptions(up=True))
+            while each.run("ip", "-6", "address", "show", "tentative", "scope", "global"):
+                time.sleep(0.01)  # a work queue of the kernel makes it usable
         yield other
 
 
@@ -160,6 +166,34 @@ def container(host: Machine, endpoint: Endpoint) -> Iterator[Machine]:
     with machine() as guest:
         attach_networks((interface,), host=host.netlink, guest=guest.netlink).close()
         yield guest
+
+
+class ServiceOn(NetworkService):
+    """The network service of a machine: each verb is called there."""
+
+    def __init__(self, host: Machine, state_dir: str, settings: NetworkSettings | None = None) -> None:
+        super().__init__(state_dir, settings or NetworkSettings())
+        self._host = host
+
+    def ensure(self) -> tuple[str, ...]:
+        """See there."""
+        return self._host.call(super().ensure)
+
+    def restore(self, alive_ids: Iterable[str]) -> tuple[str, ...]:
+        """See there."""
+        return self._host.call(super().restore, alive_ids)
+
+    def attach(self, container_id: str, request: EndpointRequest) -> Endpoint:
+        """See there."""
+        return self._host.call(super().attach, container_id, request)
+
+    def detach(self, container_id: str) -> None:
+        """See there."""
+        self._host.call(super().detach, container_id)
+
+    def remove(self) -> None:
+        """See there."""
+        self._host.call(super().remove)
 
 
 def process_in(host: Machine, script: str, *arguments: str) -> list[str]:

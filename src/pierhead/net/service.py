@@ -11,8 +11,7 @@ It reserves addresses, keeps bridge and firewall, publishes ports.  The veth pai
 starts the container; it dies with the container's network namespace.
 
 All of it is in the kernel and in files, so containers keep their network while no service runs.  It works in
-the network namespace of the thread that calls ``ensure``.  Its methods may be called from any thread, one
-after the other has done its work.
+the network namespace of its callers.  They may be of several threads; each change waits for the one before.
 """
 
 from __future__ import annotations

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from pierhead.net import EndpointRequest, NetworkService, NetworkSettings, parse_port_wishes
-from tests.support.networks import Machine, container, machine, neighbour
+from pierhead.net import EndpointRequest, parse_port_wishes
+from tests.support.networks import Machine, ServiceOn, container
 from tests.support.requires import requires
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 pytestmark = requires("root")
-
-
-@pytest.fixture
-def host() -> Iterator[Machine]:
-    """The machine with the engine."""
-    with machine() as made:
-        yield made
-
-
-@pytest.fixture
-def outside(host: Machine) -> Iterator[Machine]:
-    """Another machine on a cable."""
-    with neighbour(host) as made:
-        yield made
-
-
-@pytest.fixture
-def service(host: Machine, tmp_path: Path) -> Iterator[NetworkService]:
-    """The service on ``host``."""
-    made = NetworkService(str(tmp_path / "network"), NetworkSettings())
-    assert host.call(made.ensure) == ()
-    yield made
-    made.close()
 
 
 def publish(host_ip: str = "", *, protocol: str = "tcp") -> EndpointRequest:
@@ -46,9 +17,7 @@ def publish(host_ip: str = "", *, protocol: str = "tcp") -> EndpointRequest:
 
 
 @pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
-def test_reached_from_everywhere(
-    host: Machine, outside: Machine, service: NetworkService, *, udp: bool
-) -> None:
+def test_reached_from_everywhere(host: Machine, outside: Machine, service: ServiceOn, *, udp: bool) -> None:
     """A published port is reached from outside under the client's own address, from the machine itself by
     each of its addresses, by other containers, and by the container itself.
     """
@@ -75,9 +44,7 @@ def test_reached_from_everywhere(
         assert host.reaches("127.0.0.1", 8080, listener) == ""
 
 
-def test_udp_goes_to_the_container_that_is_there(
-    host: Machine, outside: Machine, service: NetworkService
-) -> None:
+def test_udp_goes_to_the_container_that_is_there(host: Machine, outside: Machine, service: ServiceOn) -> None:
     """A client that sends datagrams all the time reaches a container that starts meanwhile, and the next one
     when that has ended.
     """
