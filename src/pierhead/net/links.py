@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pierhead.net.model import Network
 
 _SYSCTLS = "/proc/sys/net"
+_LINK_LOCAL = "fe80::1/64"
+"""Of a bridge with IPv6: neighbours are asked for from a link-local address (ndisc_send_ns), and the
+kernel's own is there some seconds after the first container: too late for its first packets.
+"""
 
 
 def in_use(netlink: NetlinkSocket) -> tuple[str, ...]:
@@ -84,6 +88,8 @@ def ensure_bridge(netlink: NetlinkSocket, network: Network) -> None:
             )
         if wanted not in has:
             _add_address(netlink, bridge, wanted)
+    if network.ipv6_gateway and _LINK_LOCAL not in {each.address for each in netlink.addresses(bridge)}:
+        _add_address(netlink, bridge, _LINK_LOCAL)
     set_sysctl(f"ipv6/conf/{network.bridge}/accept_ra", "0", where_there=True)
     set_sysctl(f"ipv4/conf/{network.bridge}/route_localnet", "1")
     if not bridge.up:

@@ -93,15 +93,14 @@ class NetworkService:
             OperationFailed: the kernel refuses.
         """
         with self._lock:
-            warnings: tuple[str, ...] = ()
-            if self._ground is None:
-                self._ground = _Ground(self._state_dir, self._settings)
-                try:
-                    warnings = self._load(self._ground)
-                except BaseException:
-                    self._close()
-                    raise
-            return warnings + self._ensure(self._ground)
+            if self._ground is not None:
+                return self._ensure(self._ground)
+            self._ground = _Ground(self._state_dir, self._settings)
+            try:
+                return self._load(self._ground) + self._ensure(self._ground)
+            except BaseException:
+                self._close()
+                raise
 
     def restore(self, alive_ids: Iterable[str]) -> tuple[str, ...]:
         """Endpoints of containers that are gone are released, ports of the others are held again.
