@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CLONE_NEWNET = 0x40000000
 _PATIENCE_S = 10.0  # for what must arrive
-_SILENCE_S = 0.4  # for what must not
+_SILENCE_S = 1.3  # for what must not: a first packet that was lost is sent again after a second
 
 
 class Machine:

@@ -72,7 +72,7 @@ _LOCAL = b"\x02\0\0\0"  # RTN_LOCAL, in the host's order
 _ESTABLISHED, _RELATED = 0x2, 0x4  # NF_CT_STATE_BIT of nf_conntrack_common.h
 _DNAT = 0x20  # IPS_DST_NAT
 _IPV4_SOURCE, _IPV4_DESTINATION, _IPV6_SOURCE, _IPV6_DESTINATION = 12, 16, 8, 24
-_PART_2, _PART_3, _PART_5, _PART_6 = 9, 10, 12, 13  # NFT_REG32: register 1 is 8 to 11 in parts of four bytes
+_PART_2, _PART_3, _PART_5, _PART_6 = 9, 10, 2, 13  # NFT_REG32: register 1 is 8 to 11, register 2 12 to 15
 
 SETS = (
     NamedSet(name="bridges", key=(IFNAME,)),

@@ -31,7 +31,7 @@ from pierhead.net.firewall import Firewall
 from pierhead.net.flows import end_flows, redirect_flows
 from pierhead.net.ipam import Pool, choose_subnet, first_address, mac_of, parse_subnet
 from pierhead.net.links import addresses_of, ensure_bridge, ensure_forwarding, find_bridge, in_use
-from pierhead.net.model import Endpoint, EndpointRequest, Network, NetworkSettings, PublishedPort
+from pierhead.net.model import EVERYWHERE, Endpoint, EndpointRequest, Network, NetworkSettings, PublishedPort
 from pierhead.net.otherfirewalls import leave_other_firewalls, pass_other_firewalls
 from pierhead.net.ports import PortReservations
 from pierhead.net.statefiles import StateFiles
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pierhead.net.model import PortWish
-
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - as docker does
 
 
 class _Ground:
@@ -320,8 +318,8 @@ class NetworkService:
                 f"network {network.name} has no IPv6 subnet",
                 hint="publish it at an IPv4 address, or give the network an IPv6 subnet in the settings",
             )
-        if host == _EVERYWHERE and not wish.host_ip and network.ipv6_subnet:
-            return host, "::"
+        if host == EVERYWHERE[0] and not wish.host_ip and network.ipv6_subnet:
+            return EVERYWHERE
         return (host,)
 
     def _release(self, ground: _Ground, endpoint: Endpoint) -> None:
