@@ -31,11 +31,14 @@ async def read_written(write: Callable[[int], object]) -> AsyncIterator[bytes]:
     """
     reading_fd, writing_fd = _pipe()
 
-    def run() -> None:
+    def run() -> Exception | None:
         try:
             write(writing_fd)
+        except Exception as error:  # noqa: BLE001 - raised in its place
+            return error
         finally:
             os.close(writing_fd)
+        return None
 
     async with parallel() as group:
         task = group.create_task(offload(run))
@@ -44,7 +47,9 @@ async def read_written(write: Callable[[int], object]) -> AsyncIterator[bytes]:
                 yield block
         finally:
             os.close(reading_fd)
-        await task
+        error = await task
+    if error is not None:
+        raise error
 
 
 async def feed(blocks: AsyncIterator[bytes], read: Callable[[int], T]) -> T:
