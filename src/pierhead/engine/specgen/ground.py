@@ -36,7 +36,6 @@ class Machine(Value):
         oom_score_least: lowest oom_score_adj that can be set (proc(5)).
         capabilities: those that the engine can hand on.
         apparmor, selinux: whether the kernel enforces it.
-        userns_remap: whether the engine maps users.
         arch: as uname(2) has it.
         kernel: major and minor version.
     """
