@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _HEALTHS = ("starting", "healthy", "unhealthy", "none")
+_SHOWN = ("running", "paused", "restarting")
+_SHORT_MIN = 4
 _WANT_ALL = ("status", "exited")
 _PRUNE = ("until", "label", "label!")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def choose(records: Iterable[Record], filters: Filters, find: Find, *, stopped: bool, limit: int) -> list[Record]:
+def choose(
+    records: Iterable[Record], filters: Filters, find: Find, *, stopped: bool, limit: int
+) -> list[Record]:
     """The containers that a list shows, newest first.
 
     Args:
@@ -45,7 +49,9 @@ def choose(records: Iterable[Record], filters: Filters, find: Find, *, stopped: 
     """
     check_filters(filters)
     stopped = stopped or limit > 0 or any(filters.get(name) for name in _WANT_ALL)
-    found = [record for record in records if stopped or record.state.status in ("running", "paused", "restarting")]
+    found = [
+        record for record in records if stopped or record.state.status in ("running", "paused", "restarting")
+    ]
     for name, values in filters.items():
         if name == "before" and values:
             bound = min(find(value).created_ns for value in values)
@@ -102,7 +108,9 @@ def _is_descendant(record: Record, values: Sequence[str]) -> bool:
     names = (record.image, record.image.removesuffix(":latest"), record.image_id)
     short = record.image_id.removeprefix("sha256:")
     return any(
-        value in names or value.removesuffix(":latest") in names or (len(value) >= 4 and short.startswith(value))
+        value in names
+        or value.removesuffix(":latest") in names
+        or (len(value) >= _SHORT_MIN and short.startswith(value))
         for value in values
     )
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pierhead.engine.roster import Roster
     from pierhead.engine.settings import Paths
     from pierhead.engine.supervise import Supervisor
-    from pierhead.engine.waiting import Outcome, Waiting
+    from pierhead.engine.waiting import Outcome
 
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class ContainerDesk:
     """What there is to know of containers, and what changes them without touching their processes."""
 
-    def __init__(  # noqa: PLR0913 - the parts of an engine that know something of containers
+    def __init__(
         self,
         roster: Roster,
         jobs: Jobs,
@@ -48,7 +48,6 @@ class ContainerDesk:
         planner: Planner,
         supervisor: Supervisor,
         maker: Maker,
-        waiting: Waiting,
         paths: Paths,
         exec_ids: ExecIds,
     ) -> None:
@@ -58,21 +57,18 @@ class ContainerDesk:
         self._planner = planner
         self._supervisor = supervisor
         self._maker = maker
-        self._waiting = waiting
         self._paths = paths
         self._exec_ids = exec_ids
 
     # Looking
 
-    async def list(self, *, stopped: bool, limit: int, size: bool, filters: Filters) -> list[Document]:
+    async def summaries(self, *, stopped: bool, limit: int, size: bool, filters: Filters) -> list[Document]:
         """See ``GET /containers/json``.
 
         Raises:
             InvalidInput: a filter is unknown, or cannot have a value.
         """
-        chosen = choosing.choose(
-            self._roster.all(), filters, self._roster.get, stopped=stopped, limit=limit
-        )
+        chosen = choosing.choose(self._roster.all(), filters, self._roster.get, stopped=stopped, limit=limit)
         now_ns = self._roster.now_ns()
         if not size:
             return [summary(record, now_ns) for record in chosen]
@@ -84,7 +80,9 @@ class ContainerDesk:
     async def inspect(self, reference: str, *, size: bool) -> Document:
         """See ``GET /containers/{id}/json``."""
         record = self._roster.get(reference)
-        document = inspection(record, self._paths, self._roots.describe(record.root), self._exec_ids(record.id))
+        document = inspection(
+            record, self._paths, self._roots.describe(record.root), self._exec_ids(record.id)
+        )
         if size:
             sizes = await self._jobs.thread(self._roots.sizes, record.root)
             document["SizeRw"], document["SizeRootFs"] = sizes
@@ -179,9 +177,7 @@ class ContainerDesk:
             await self._jobs.thread(container.init.resize, rows, columns)
         except Conflict:
             raise lifecycle.not_running(record) from None
-        event = container_event(
-            record, "resize", self._roster.now_ns(), height=str(rows), width=str(columns)
-        )
+        event = container_event(record, "resize", self._roster.now_ns(), height=str(rows), width=str(columns))
         self._roster.tell(event)
 
     # Waiting and watching
@@ -192,7 +188,7 @@ class ContainerDesk:
         Raises:
             InvalidInput: there is no such condition.
         """
-        return _waited(self._waiting.expect(self._roster.get(reference), condition))
+        return _waited(self._supervisor.waiting.expect(self._roster.get(reference), condition))
 
     async def attach(self, reference: str, query: AttachQuery) -> MonitorAttachment:
         """A connection with its streams; where it does not run yet, from its first byte on.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from pierhead.engine.documents import EndpointSettings
 from pierhead.engine.moments import describe_span, format_moment
+from pierhead.engine.specgen.processes import program_of
 from pierhead.oci.document import encode
 
 TYPE_CHECKING = False
@@ -48,13 +47,11 @@ def summary(record: Record, now_ns: int, sizes: tuple[int, int] | None = None) -
         now_ns: Unix time.
         sizes: bytes of its own files, and of all that it sees.
     """
-    health = record.state.health
     document: Document = {
         "Id": record.id,
         "Names": [f"/{record.name}"],
         "Image": record.image,
         "ImageID": record.image_id,
-        "ImageManifestDescriptor": None,
         "Command": _command(record),
         "Created": record.created_ns // 1_000_000_000,
         "Ports": list(_ports(record)),
@@ -64,28 +61,15 @@ def summary(record: Record, now_ns: int, sizes: tuple[int, int] | None = None) -
         "HostConfig": {"NetworkMode": record.network_mode, "Annotations": record.host.annotations},
         "NetworkSettings": {"Networks": networks(record)},
         "Mounts": [encode(mount) for mount in record.mounts],
-        "Health": {
-            "Status": health.status if health else "none",
-            "FailingStreak": health.failing_streak if health else 0,
-        },
     }
     if sizes is not None:
         document["SizeRw"], document["SizeRootFs"] = sizes
     return document
 
 
-def _words(words: tuple[str, ...] | str | None) -> tuple[str, ...]:
-    return tuple(shlex.split(words)) if isinstance(words, str) else words or ()
-
-
-def command_of(record: Record) -> tuple[str, ...]:
-    """Entrypoint and command, as they are run."""
-    return (*_words(record.config.entrypoint), *_words(record.config.cmd))
-
-
 def _command(record: Record) -> str:
     """As Docker shows it: words with a blank in single quotes."""
-    return " ".join(f"'{word}'" if " " in word else word for word in command_of(record))
+    return " ".join(f"'{word}'" if " " in word else word for word in program_of(record.config))
 
 
 def _ports(record: Record) -> Iterable[Document]:
@@ -117,7 +101,7 @@ def inspection(record: Record, paths: Paths, graph: Document, exec_ids: Iterable
         graph: ``GraphDriver``.
         exec_ids: its further processes.
     """
-    words = command_of(record)
+    words = program_of(record.config)
     directory = paths.container(record.id)
     logged = record.host.log_config.type in ("", "json-file", "local")
     return {
@@ -135,7 +119,6 @@ def inspection(record: Record, paths: Paths, graph: Document, exec_ids: Iterable
         "RestartCount": record.restart_count,
         "Driver": graph["Name"],
         "Platform": "linux",
-        "ImageManifestDescriptor": None,
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
@@ -172,7 +155,7 @@ def state_document(record: Record) -> Document:
 def _network_settings(record: Record) -> Document:
     endpoint = record.endpoint or EndpointSettings()
     alive = record.state.status in ("running", "paused")
-    ports: Document = {port: None for port in record.config.exposed_ports} if alive else {}
+    ports: Document = dict.fromkeys(record.config.exposed_ports) if alive else {}
     ports |= {port: [encode(binding) for binding in bindings] for port, bindings in record.ports.items()}
     return {
         "Bridge": "",

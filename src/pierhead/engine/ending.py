@@ -10,7 +10,7 @@ import contextlib
 
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
-from pierhead.engine.launching import parse_signal
+from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.errors import Conflict, NotModified, OperationFailed
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pierhead.engine.roster import Roster
     from pierhead.engine.settings import Settings
     from pierhead.engine.supervise import Supervisor
-    from pierhead.engine.waiting import Waiting
+    from pierhead.engine.waiting import Outcome
 
 _SIGKILL = 9
 _DEATH_S = 10.0
@@ -30,13 +30,10 @@ _DEATH_S = 10.0
 class Ender:
     """Ends containers and holds them still."""
 
-    def __init__(
-        self, roster: Roster, jobs: Jobs, supervisor: Supervisor, waiting: Waiting, settings: Settings
-    ) -> None:
+    def __init__(self, roster: Roster, jobs: Jobs, supervisor: Supervisor, settings: Settings) -> None:
         self._roster = roster
         self._jobs = jobs
         self._supervisor = supervisor
-        self._waiting = waiting
         self._settings = settings
 
     # Ends
@@ -57,7 +54,7 @@ class Ender:
         await self._jobs.finish(self._stop(record, timeout_s, signal))
 
     async def _stop(self, record: Record, timeout_s: int | None, signal: str) -> None:
-        number = parse_signal(signal or record.config.stop_signal)
+        number = parse_signal(signal or record.config.stop_signal or "TERM")
         if timeout_s is None:
             own = record.config.stop_timeout
             timeout_s = own if own is not None else self._settings.stop_timeout_s
@@ -69,7 +66,7 @@ class Ender:
     async def _end(self, record: Record, signal: int, timeout_s: float | None) -> None:
         """Its first process has ended, within the time or by SIGKILL."""
         self._mark_by_hand(record.id)
-        ended = self._waiting.expect(record, "next-exit")
+        ended = self._supervisor.waiting.expect(record, "next-exit")
         if not lifecycle.is_alive(self._roster.find(record.id) or record):
             ended.cancel()
             return
@@ -119,7 +116,7 @@ class Ender:
             Conflict: it does not run.
         """
         record = self._roster.get(reference)
-        number = parse_signal(signal, "SIGKILL")
+        number = parse_signal(signal or "KILL")
         if record.state.status == "restarting" and number == _SIGKILL:
             self._supervisor.give_up_retry(record)
             return
@@ -129,7 +126,7 @@ class Ender:
         container = self._supervisor.find(record.id)
         if container is None or not lifecycle.is_alive(record):
             raise refused
-        if number in (_SIGKILL, parse_signal(record.config.stop_signal)):
+        if number in (_SIGKILL, parse_signal(record.config.stop_signal or "TERM")):
             self._mark_by_hand(record.id)
         try:
             await self._jobs.finish(self._jobs.thread(container.kill, number))
@@ -196,7 +193,7 @@ class Ender:
         self._roster.observe(record.replace(state=lifecycle.after(record, step)), event)
 
 
-async def _ends(ended: asyncio.Future[object], timeout_s: float | None) -> bool:
+async def _ends(ended: asyncio.Future[Outcome], timeout_s: float | None) -> bool:
     """Whether it ends within the time."""
     done, _ = await asyncio.wait((ended,), timeout=timeout_s)
     return bool(done)

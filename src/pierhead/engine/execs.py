@@ -1,7 +1,7 @@
 """Further processes of containers that run: made, started, connected with, looked at.
 
-They are children of the engine and end with their container.  Their streams are the engine's own, so nothing of
-what they write is lost, and one that is attached ends with its client's connection if it cares for its streams.
+They are children of the engine and end with their container.  Their streams are the engine's own, so nothing
+of what they write is lost, and one that is attached sees its streams end with its client's connection.
 Nothing of them is written down: an engine that comes back knows none.
 """
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pierhead.engine.roster import Roster
     from pierhead.engine.streams import Attachment
     from pierhead.engine.supervise import Supervisor
-    from pierhead.oci.runtime import Box
     from pierhead.runtime import Container, Process
 
     Document = dict[str, Any]
@@ -146,7 +145,7 @@ class Execs:
                 raise
             reason = f"OCI runtime exec failed: {error.message}"
             return FailedAttachment(reason, terminal=made.config.tty)
-        return made.attachment
+        return None if detach else made.attachment
 
     async def _launch(self, record: Record, container: Container, made: Exec, *, detach: bool) -> None:
         config = made.config.replace(console_size=made.size)
@@ -157,8 +156,10 @@ class Execs:
                 lambda: container.exec(spec, stdio=streams.stdio, console=streams.console)
             )
             made.pid = made.process.pid
-            if not detach:
+            if not detach or config.tty:
                 made.attachment = streams.attachment()
+            if detach and made.attachment is not None:
+                self._jobs.begin_passing(_drain(made.attachment))
         finally:
             streams.close()
         self._watch(record, made, made.process)
@@ -239,6 +240,15 @@ class Execs:
         """The container is gone."""
         for each in self._by_container.pop(container_id, ()):
             self._execs.pop(each.id, None)
+
+
+async def _drain(attachment: OwnAttachment) -> None:
+    """Nobody sees what a detached process writes to its terminal, and it need not wait for anybody."""
+    try:
+        async for _ in attachment.output():
+            pass
+    finally:
+        await attachment.close()
 
 
 class _Streams:

@@ -37,12 +37,17 @@ class Jobs:
         await self._group.__aenter__()
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """What was begun is done; what only waits for something is given up."""
         for task in self._passing:
             task.cancel()
         try:
-            await self._group.__aexit__(*error)
+            await self._group.__aexit__(kind, error, traceback)
         finally:
             self._threads.shutdown(wait=False)
 
@@ -88,5 +93,5 @@ async def _note_failure(work: Coroutine[Any, Any, object]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         try:
             await work
-        except Exception:
+        except Exception:  # noqa: BLE001 - nobody else would hear of it
             _log.exception("a task of the engine failed")

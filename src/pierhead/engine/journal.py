@@ -1,7 +1,7 @@
 """Events as they are read: those of the past from the store, then those that come.
 
-Whoever follows keeps nothing but a number: the journal itself is the queue.  So a slow reader costs no memory,
-and loses only what has left the journal since it last looked.
+Whoever follows keeps nothing but a number: the journal itself is the queue.  So a slow reader costs no
+memory, and loses only what has left the journal since it last looked.
 """
 
 from __future__ import annotations

@@ -1,15 +1,13 @@
-"""From a record to a container of the runtime library, and back.  Everything here blocks: it runs in threads."""
+"""From a record to a container of the runtime library, and back.  Blocks; it runs in threads."""
 
 from __future__ import annotations
 
 import os
 
-from pierhead.engine.lifecycle import not_running
-from pierhead.errors import InvalidInput, NotFound, PierheadError, Unsupported
-from pierhead.linux.files import remove_if_there
+from pierhead.engine.specgen.logwords import parse_size
+from pierhead.errors import NotFound, PierheadError, Unsupported
 from pierhead.runtime import Stdio, create, load, run
 from pierhead.runtime.exitrecord import read_exit_record
-from pierhead.runtime.process import check_signal
 from pierhead.runtime.state import EXIT_RECORD
 from pierhead.values import Value
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 UNKNOWN_EXIT_CODE = 255
 """Of a container whose end nobody has seen: the machine went down with it, or its monitor was killed."""
 _RECORD_WAIT_S = 10.0
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _FILE_DRIVERS = ("", "json-file", "local")
 
 
@@ -53,9 +50,7 @@ class Launcher:
         config = self._planner.plan(record, place)
         begin = create if gated else run
         self._remove_ended(record.id)
-        return begin(
-            self._paths.runtime_root, record.id, config, stdio=self.stdio(record), supervise=True
-        )
+        return begin(self._paths.runtime_root, record.id, config, stdio=self.stdio(record), supervise=True)
 
     def _remove_ended(self, container_id: str) -> None:
         """What an earlier run has left, whose engine was killed while it cleaned up."""
@@ -66,12 +61,14 @@ class Launcher:
     def stdio(self, record: Record) -> Stdio:
         """Streams that the monitor keeps, and the log that it writes."""
         log = record.host.log_config
+        size = log.config.get("max-size", "-1")
         path = "" if log.type == "none" else self._paths.log(record.id)
         if log.type not in (*_FILE_DRIVERS, "none"):
-            raise Unsupported(f"the log driver {log.type} is not supported", code="no-such-log-driver")
+            message = f"the log driver {log.type} is not supported"
+            raise Unsupported(message, code="no-such-log-driver", hint="choose json-file, local or none")
         return Stdio.kept(
             path,
-            log_bytes=parse_log_size(log.config.get("max-size", "")),
+            log_bytes=0 if size == "-1" else parse_size(size),
             log_files=int(log.config.get("max-file", "1")),
             stdin=record.config.open_stdin,
         )
@@ -104,49 +101,3 @@ class Launcher:
             container.delete(force=True)
         except NotFound:
             container.close()
-
-
-def parse_signal(text: str, default: str = "SIGTERM") -> int:
-    """The number of a signal by its name, with or without SIG, or by its number.
-
-    Raises:
-        InvalidInput: there is no such signal.
-    """
-    import signal
-
-    text = text or default
-    if text.isdecimal():
-        number = int(text)
-        check_signal(number)
-        if number:
-            return number
-    name = text.upper()
-    name = name if name.startswith("SIG") else f"SIG{name}"
-    if name.startswith(("SIGRTMIN+", "SIGRTMAX-")):
-        first, last = int(signal.SIGRTMIN), int(signal.SIGRTMAX)
-        offset = name[9:]
-        if offset.isdecimal():
-            number = first + int(offset) if name[5:8] == "MIN" else last - int(offset)
-            if first <= number <= last:
-                return number
-    found = getattr(signal.Signals, name, None) if name.startswith("SIG") else None
-    if found is None:
-        raise InvalidInput(f"Invalid signal: {text}", code="bad-signal", hint="kill -l lists those there are")
-    return int(found)
-
-
-def parse_log_size(text: str) -> int:
-    """Bytes of ``10m``; 0 for no limit.
-
-    Raises:
-        InvalidInput: it is no size.
-    """
-    if not text or text == "-1":
-        return 0
-    number = text.rstrip("bBkKmMgGtT")
-    unit = text[len(number) :].lower().removesuffix("b") if len(number) < len(text) else ""
-    try:
-        return int(float(number) * _UNITS[unit])
-    except (ValueError, KeyError):
-        message = f"the log option max-size cannot be {text!r}"
-        raise InvalidInput(message, code="bad-log-option", hint="write it as 10m") from None

@@ -1,8 +1,7 @@
-"""Containers come to be, and go: what of them lies on disk, and their record, with a death of the engine at any
-moment in mind.
+"""Containers come to be, and go: their files and their record, with a death of the engine in mind.
 
-    create   files first, then the record: files without a record are nobody's, and go at the next start
-    remove   the status ``removing`` first, then the files, then the record: the next start goes on with it
+create   files first, then the record: files without a record are nobody's, and go at the next start
+remove   the status ``removing`` first, then the files, then the record: the next start goes on with it
 """
 
 from __future__ import annotations
@@ -13,14 +12,15 @@ import os
 import shutil
 
 from pierhead.engine import lifecycle
-from pierhead.engine.describing import command_of
 from pierhead.engine.happenings import container_event
 from pierhead.engine.naming import SHORT_LENGTH, no_such_container
 from pierhead.engine.record import Record
-from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError
+from pierhead.errors import PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
     from pierhead.engine.ending import Ender
     from pierhead.engine.jobs import Jobs
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pierhead.engine.roster import Roster
     from pierhead.engine.settings import Paths
     from pierhead.engine.supervise import Supervisor
-    from pierhead.engine.waiting import Waiting
 
 _ID_BYTES = 32
 _log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Maker:
     """Makes containers and removes them."""
 
-    def __init__(  # noqa: PLR0913 - what a container is made of
+    def __init__(
         self,
         roster: Roster,
         jobs: Jobs,
@@ -48,7 +47,6 @@ class Maker:
         places: Places,
         supervisor: Supervisor,
         ender: Ender,
-        waiting: Waiting,
         paths: Paths,
     ) -> None:
         self._roster = roster
@@ -58,8 +56,9 @@ class Maker:
         self._places = places
         self._supervisor = supervisor
         self._ender = ender
-        self._waiting = waiting
         self._paths = paths
+        self.on_removal: list[Callable[[str], None]] = []
+        """Called with the id of each container that is gone."""
 
     # Coming to be
 
@@ -81,7 +80,12 @@ class Maker:
         return await self._jobs.finish(self._create(name, config, host, networking, platform))
 
     async def _create(
-        self, name: str, config: ContainerConfig, host: HostConfig, networking: NetworkingConfig, platform: str
+        self,
+        name: str,
+        config: ContainerConfig,
+        host: HostConfig,
+        networking: NetworkingConfig,
+        platform: str,
     ) -> Record:
         name = self._roster.reserve(name)
         try:
@@ -99,8 +103,6 @@ class Maker:
                 networking=networking,
                 warnings=warnings,
             )
-            if not command_of(record):
-                raise InvalidInput("no command specified", code="no-command", hint="give the container one")
             return await self._lay_down(record, origin)
         finally:
             self._roster.release(name)
@@ -163,7 +165,9 @@ class Maker:
             self._roster.observe(record.replace(state=state))
             raise
         self._roster.drop(record, container_event(record, "destroy", self._roster.now_ns()))
-        self._waiting.gone(record)
+        self._supervisor.waiting.gone(record)
+        for tell in self.on_removal:
+            tell(record.id)
 
     def _need(self, container_id: str) -> Record:
         record = self._roster.find(container_id)

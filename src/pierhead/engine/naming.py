@@ -21,21 +21,22 @@ _LETTERS = _FIRST | frozenset("_.-")
 _NAME_MAX = 255
 _TRIES = 64
 
-_MANNERS = (
-    "able airy amber azure bold brave breezy bright brisk calm candid clear clever cosy crisp curious daring"
-    " deft dreamy eager early easy fair fearless fine fleet fond frank fresh gentle glad golden graceful grand"
-    " happy hardy hearty honest humble jolly jovial keen kind lively loyal lucid lucky mellow merry mighty mild"
-    " modest neat nimble noble patient plucky polite proud prudent quick quiet ready serene shiny silent silver"
-    " sleek smart snug spry steady still sunny swift tidy tranquil trusty upbeat vivid warm wise witty zesty"
-).split()
-_SHIPS = (
-    "anchor barge bark beacon berth boat bollard bowline breakwater brig buoy canoe capstan caravel cargo catamaran"
-    " clipper coaster compass corvette crane cutter dhow dinghy dock dory ferry fjord frigate galleon galley"
-    " gangway gondola harbour hawser helm hull jetty junk kayak keel ketch launch lighter lighthouse lugger mast"
-    " mole mooring oar outrigger packet pier pilot pinnace pontoon port prow punt quay raft rigging rudder"
-    " sail sampan schooner scow sextant skiff sloop spar steamer tender tide tiller trawler tug wharf wherry"
-    " windlass yacht yawl"
-).split()
+_MANNERS = """
+able airy amber azure bold brave breezy bright brisk calm candid clear clever cosy crisp
+curious daring deft dreamy eager early easy fair fearless fine fleet fond frank fresh gentle
+glad golden graceful grand happy hardy hearty honest humble jolly jovial keen kind lively loyal
+lucid lucky mellow merry mighty mild modest neat nimble noble patient plucky polite proud
+prudent quick quiet ready serene shiny silent silver sleek smart snug spry steady still sunny
+swift tidy tranquil trusty upbeat vivid warm wise witty zesty
+"""
+_SHIPS = """
+anchor barge bark beacon berth boat bollard bowline breakwater brig buoy canoe capstan caravel
+cargo catamaran clipper coaster compass corvette crane cutter dhow dinghy dock dory ferry fjord
+frigate galleon galley gangway gondola harbour hawser helm hull jetty junk kayak keel ketch
+launch lighter lighthouse lugger mast mole mooring oar outrigger packet pier pilot pinnace
+pontoon port prow punt quay raft rigging rudder sail sampan schooner scow sextant skiff sloop
+spar steamer tender tide tiller trawler tug wharf wherry windlass yacht yawl
+"""
 
 
 def check_name(name: str) -> None:
@@ -54,7 +55,7 @@ def choose_name(taken: Container[str], dice: random.Random | None = None) -> str
     """A name that nobody has: a manner and something of a harbour; with a number where many are taken."""
     dice = dice or random.SystemRandom()
     for tries in range(_TRIES):
-        name = f"{dice.choice(_MANNERS)}_{dice.choice(_SHIPS)}"
+        name = f"{dice.choice(_MANNERS.split())}_{dice.choice(_SHIPS.split())}"
         if tries > _TRIES // 2:
             name += str(dice.randrange(10_000))
         if name not in taken:
@@ -90,7 +91,9 @@ def resolve(reference: str, ids: Iterable[str], names: Mapping[str, str]) -> str
 
 def no_such_container(reference: str) -> NotFound:
     """The error for a reference that means nothing; clients know these words."""
-    return NotFound(f"No such container: {reference}", code="container-not-found", hint="pier ps --all lists them")
+    return NotFound(
+        f"No such container: {reference}", code="container-not-found", hint="pier ps --all lists them"
+    )
 
 
 def name_taken(name: str, container_id: str) -> Conflict:

@@ -1,7 +1,7 @@
 """Roots of containers: a snapshot upon an image's layers, or a view of the running machine.
 
-A container's snapshot has the key ``container-ID``, which no lease stands for: it stays until the container is
-removed, and keeps the layers below it.
+A container's snapshot has the key ``container-ID``, which no lease stands for: it stays until the container
+is removed, and keeps the layers below it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Roots:
         """Over a store of images."""
         self.service = service
         self._jobs = jobs
+        self._described: dict[str, dict[str, object]] = {}
 
     async def find(self, image: str, platform: str) -> Origin:
         """What the name means.
@@ -115,6 +116,7 @@ class Roots:
 
     def remove(self, key: str) -> None:
         """The container's files are gone."""
+        self._described.pop(key, None)
         if key:
             with contextlib.suppress(NotFound):
                 self.service.snapshotter.remove(key)
@@ -146,7 +148,12 @@ class Roots:
         return own, total
 
     def describe(self, key: str) -> dict[str, object]:
-        """``GraphDriver`` of an inspection."""
+        """``GraphDriver`` of an inspection; looked up once for each container."""
+        if key not in self._described:
+            self._described[key] = self._describe(key)
+        return self._described[key]
+
+    def _describe(self, key: str) -> dict[str, object]:
         name = self.service.snapshotter.name
         data: dict[str, str] = {}
         if key:

@@ -28,9 +28,7 @@ _log = logging.getLogger(__name__)
 class Roster:
     """All containers."""
 
-    def __init__(
-        self, store: Store, journal: Journal, *, clock_ns: Callable[[], int] = time.time_ns
-    ) -> None:
+    def __init__(self, store: Store, journal: Journal, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         """Holds what the store has."""
         self._store = store
         self._journal = journal

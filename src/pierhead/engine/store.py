@@ -87,7 +87,10 @@ class Store:
             _migrate(self._connection, path)
         except sqlite3.DatabaseError as error:
             raise _explained(path, error) from error
-        [self._last_event] = self._connection.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+        self._last_event: int
+        [self._last_event] = self._connection.execute(
+            "SELECT coalesce(max(sequence), 0) FROM events"
+        ).fetchone()
         self._oldest_kept = self._last_event
 
     def __enter__(self) -> "Self":
@@ -123,7 +126,12 @@ class Store:
             yield known.replace(**{name: getattr(seen, name) for name in _Seen.fields})
 
     def write(
-        self, *, put: Record | None = None, was: Record | None = None, drop: str = "", events: "Sequence[Event]" = ()
+        self,
+        *,
+        put: Record | None = None,
+        was: Record | None = None,
+        drop: str = "",
+        events: "Sequence[Event]" = (),
     ) -> tuple[Event, ...]:
         """The change and its events are there, or neither; returns the events with their numbers.
 
@@ -156,7 +164,9 @@ class Store:
         return told
 
     def _put(self, record: Record, was: Record | None) -> None:
-        seen = jsontext.format_compact(encode(_Seen(**{name: getattr(record, name) for name in _Seen.fields})))
+        seen = jsontext.format_compact(
+            encode(_Seen(**{name: getattr(record, name) for name in _Seen.fields}))
+        )
         if was is not None and _asked(was) == _asked(record):
             self._connection.execute("UPDATE containers SET state = ? WHERE id = ?", (seen, record.id))
             return

@@ -1,4 +1,4 @@
-"""Streams of processes as the API is given them: from a monitor's socket, or from pipes or a terminal of ours.
+"""Streams of processes as the API is given them: from a monitor, or from pipes or a terminal of ours.
 
 A container's streams are its monitor's, which outlives the engine; those of a further process (exec) are the
 engine's own, since nobody could be connected with it any more once the engine is gone.
@@ -108,7 +108,7 @@ class Attachment(Protocol):
 
 
 class MonitorAttachment:
-    """A connection with a container's monitor, made when the container starts.  See ``api.ports.Attachment``."""
+    """A connection with a container's monitor, made when the container starts."""
 
     def __init__(self, query: AttachQuery, *, terminal: bool, closes_input: bool) -> None:
         """Args:
@@ -211,7 +211,7 @@ class MonitorAttachment:
 
 
 class OwnAttachment:
-    """The streams of a further process, which are ours: pipes, or a terminal.  See ``api.ports.Attachment``."""
+    """The streams of a further process, which are ours: pipes, or a terminal."""
 
     def __init__(self, outputs: dict[str, int], input_fd: int, *, terminal: bool) -> None:
         """Takes the descriptors over.

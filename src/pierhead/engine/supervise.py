@@ -4,8 +4,8 @@
     end        exit record, state and event ``die``, then those who wait, then cleaning up
     and then   the restart policy's delay, or removal (``--rm``), or nothing
 
-Containers outlive the engine.  One that comes back asks the runtime for each, and goes on: what ended meanwhile
-ends now, with the exit record's time.
+Containers outlive the engine.  One that comes back asks the runtime for each, and goes on: what ended
+meanwhile ends now, with the exit record's time.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 
 from pierhead.engine import lifecycle, restart
 from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
-from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed, PierheadError
+from pierhead.engine.waiting import Waiting
+from pierhead.errors import Conflict, NotFound, PierheadError
 from pierhead.runtime.attach import AttachClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from typing import Protocol
 
     from pierhead.engine.jobs import Jobs
     from pierhead.engine.launching import Launcher
-    from pierhead.engine.planning import Place
-    from pierhead.engine.record import Record, State
+    from pierhead.engine.places import Places
+    from pierhead.engine.record import Record
     from pierhead.engine.roster import Roster
     from pierhead.engine.streams import MonitorAttachment
-    from pierhead.engine.waiting import Waiting
     from pierhead.runtime import Container
 
     class Companion(Protocol):
@@ -45,15 +44,6 @@ if TYPE_CHECKING:
         async def end(self, record: Record) -> None:
             """It has ended, and its processes are still to be cleaned up."""
 
-    class Places(Protocol):
-        """Who reserves what a container needs of its surroundings: its network, its volumes."""
-
-        async def take(self, record: Record) -> tuple[Record, Place]:
-            """All is there; the record tells of it."""
-
-        async def leave(self, record: Record) -> Record:
-            """All is given back; the record tells of nothing any more."""
-
 
 _log = logging.getLogger(__name__)
 _NOT_FOUND, _NOT_EXECUTABLE, _OTHER = 127, 126, 128
@@ -62,20 +52,18 @@ _NOT_FOUND, _NOT_EXECUTABLE, _OTHER = 127, 126, 128
 class Supervisor:
     """Containers that run, by their ids."""
 
-    def __init__(
-        self, roster: Roster, jobs: Jobs, launcher: Launcher, waiting: Waiting, places: Places
-    ) -> None:
+    def __init__(self, roster: Roster, jobs: Jobs, launcher: Launcher, places: Places) -> None:
         """Nothing runs yet; ``restore`` finds what does."""
         self._roster = roster
         self._jobs = jobs
         self._launcher = launcher
-        self._waiting = waiting
+        self.waiting = Waiting()
         self._places = places
         self._running: dict[str, Container] = {}
         self._expected: dict[str, list[MonitorAttachment]] = {}
         self._retries: dict[str, asyncio.Task[None]] = {}
         self._delays: dict[str, float] = {}
-        self._kept: set[str] = set()
+        self._kept: list[str] = []
         self.companions: list[Companion] = []
         self.remove: Callable[[str], Awaitable[None]] | None = None
         """Removes a container that is to be gone at its end."""
@@ -96,6 +84,21 @@ class Supervisor:
         return found
 
     # The start
+
+    async def start_by_hand(self, reference: str) -> None:
+        """Somebody wants the container to run, and it does.
+
+        Raises:
+            NotModified: it runs already.
+            PierheadError: it cannot be started; its record says why.
+        """
+        record = self._roster.get(reference)
+        lifecycle.check_start(record)
+        await self._jobs.finish(self._start_by_hand(record))
+
+    async def _start_by_hand(self, record: Record) -> None:
+        async with self._roster.lock(record.id):
+            await self.start(record.id)
 
     async def start(self, container_id: str, *, retry: bool = False) -> None:
         """The container runs.  The caller holds its lock.
@@ -162,7 +165,7 @@ class Supervisor:
             state = state.replace(status="exited", finished_ns=self._roster.now_ns())
         record = self._roster.observe(record.replace(state=state))
         if retry:
-            self._waiting.ended(record)
+            self.waiting.ended(record)
 
     async def _begin_companions(self, container_id: str, container: Container) -> None:
         for each in self.companions:
@@ -215,7 +218,7 @@ class Supervisor:
             if self._running.pop(container_id, None) is None:
                 return
             record = self._note_end(container_id, ending)
-            self._waiting.ended(record)
+            self.waiting.ended(record)
             await self._clean_up(container_id, container)
         if record.state.status == "restarting":
             self._retry_later(record)
@@ -285,21 +288,21 @@ class Supervisor:
         self.cancel_retry(record.id)
         state = lifecycle.after(record, "give-up").replace(stopped_by_hand=True)
         record = self._roster.put(record.replace(state=state))
-        self._waiting.ended(record)
+        self.waiting.ended(record)
 
     @contextlib.contextmanager
-    def keeping(self, container_id: str):  # type: ignore[no-untyped-def]
+    def keeping(self, container_id: str) -> Iterator[None]:
         """Its end inside does not remove the container."""
-        self._kept.add(container_id)
+        self._kept.append(container_id)
         try:
             yield
         finally:
-            self._kept.discard(container_id)
+            self._kept.remove(container_id)
 
     # Coming back
 
     async def restore(self) -> None:
-        """Containers that run are watched, those that ended meanwhile have ended; then policies start some."""
+        """Containers that run are watched; those that ended meanwhile have ended."""
         records = self._roster.all()
         async with asyncio.TaskGroup() as group:
             for record in records:
@@ -311,7 +314,7 @@ class Supervisor:
             if container is None:
                 if lifecycle.is_alive(record):
                     ending = Ending(exit_code=UNKNOWN_EXIT_CODE)
-                    self._waiting.ended(self._note_end(record.id, ending))
+                    self.waiting.ended(self._note_end(record.id, ending))
                     self._roster.observe(await self._places.leave(self._need(record.id)))
                 return
             status = await self._jobs.thread(lambda: container.status)

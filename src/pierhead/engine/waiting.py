@@ -1,8 +1,8 @@
 """Who waits for the end of a container: ``POST /containers/{id}/wait``, and the engine's own ``stop``.
 
-    not-running   until it does not run; at once where it does not
-    next-exit     until it ends the next time
-    removed       until it is gone
+not-running   until it does not run; at once where it does not
+next-exit     until it ends the next time
+removed       until it is gone
 """
 
 from __future__ import annotations
