@@ -70,6 +70,7 @@ class Jobs:
         task = self._group.create_task(_note_failure(work))
         self._passing.add(task)
         task.add_done_callback(self._passing.discard)
+        task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
         return task
 
 
