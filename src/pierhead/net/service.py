@@ -22,11 +22,12 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from pierhead.errors import Conflict, InvalidInput, PierheadError, Unavailable
+from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError, Unavailable
 from pierhead.linux.conntrack import ConntrackSocket
 from pierhead.linux.netlink import NetlinkSocket
 from pierhead.linux.nftables import NftablesSocket
 from pierhead.net.claim import claim_bridge
+from pierhead.net.explain import Explanation, Kernel, explain, observe
 from pierhead.net.firewall import Firewall
 from pierhead.net.flows import end_flows, redirect_flows
 from pierhead.net.ipam import Pool, choose_subnet, first_address, mac_of, parse_subnet
@@ -194,6 +195,30 @@ class NetworkService:
     def networks(self) -> tuple[Network, ...]:
         """The networks that there are."""
         return (self._network,) if self._network else ()
+
+    def explain(self, container_id: str) -> tuple[Explanation, ...]:
+        """For each published port of the container, the way of a packet to it and what stands in the way.
+
+        Raises:
+            NotFound: the container has no endpoint: it does not run, or publishes nothing here.
+        """
+        with self._lock:
+            ground, network = self._get_ground(), self._get_network()
+            endpoint = self._endpoints.get(container_id)
+            if endpoint is None:
+                raise NotFound(
+                    f"container {container_id[:12]} has no place in network {network.name}",
+                    code="endpoint-not-found",
+                    hint="it does not run, or has another network",
+                )
+            kernel = Kernel(netlink=ground.netlink, nftables=ground.nftables, firewall=ground.firewall)
+            return tuple(
+                explain(
+                    endpoint,
+                    observe(endpoint, port, network, kernel=kernel, held=ground.ports.is_held(port)),
+                )
+                for port in endpoint.ports
+            )
 
     # Parts
 
