@@ -103,10 +103,20 @@ def _add_address(netlink: NetlinkSocket, bridge: Link, address: str) -> None:
             raise
 
 
+def forwards(*, ipv6: bool) -> bool:
+    """Whether packets go through this machine."""
+    return read_sysctl("ipv6/conf/all/forwarding" if ipv6 else "ipv4/ip_forward") == "1"
+
+
+def edges(netlink: NetlinkSocket) -> tuple[str, ...]:
+    """The links of this machine that lead out of it or into it: all but its loopback."""
+    return tuple(link.name for link in netlink.links() if link.name != "lo")
+
+
 def ensure_forwarding(*, ipv6: bool) -> None:
     """Packets go through this machine."""
     set_sysctl("ipv4/ip_forward", "1")
-    if ipv6 and read_sysctl("ipv6/conf/all/forwarding") == "0":
+    if ipv6 and not forwards(ipv6=True):
         for link in os.listdir(f"{_SYSCTLS}/ipv6/conf"):
             if link != "all" and read_sysctl(f"ipv6/conf/{link}/accept_ra") == "1":
                 set_sysctl(f"ipv6/conf/{link}/accept_ra", "2")

@@ -64,6 +64,8 @@ class Network(Value):
         mtu, masquerade, inter_container: see ``NetworkSettings``.
         internal: whether nothing leads out of it or into it.
         created_ns: Unix time.
+        edges4, edges6: links of the machine between which it forwarded no packets of IPv4 or IPv6 before this
+            network, and does not because of it.
     """
 
     json_case = "snake"
@@ -80,6 +82,8 @@ class Network(Value):
     inter_container: bool = True
     internal: bool = False
     created_ns: int = 0
+    edges4: tuple[str, ...] = ()
+    edges6: tuple[str, ...] = ()
 
 
 class PortWish(Value):

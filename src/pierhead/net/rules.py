@@ -8,7 +8,8 @@ is one small message, and a packet meets the same few look-ups with one containe
     output (nat)    to an address of this machine → published
     published       (address, protocol, port) or else (protocol, port) → (address, port) of a container
     forward         answers pass; then published ports; then neighbours by their bridge's rule;
-                    nobody else reaches a container; internal networks reach nobody
+                    nobody else reaches a container; internal networks reach nobody;
+                    a machine that was no router before is none now
     postrouting     a container's address is exchanged for the machine's on the way out;
       (nat)         so is the source where the answer would not find the way back: the machine's own
                     loopback addresses, and containers that use published ports
@@ -77,6 +78,8 @@ _PART_2, _PART_3, _PART_5, _PART_6 = 9, 10, 2, 13  # NFT_REG32: register 1 is 8 
 SETS = (
     NamedSet(name="bridges", key=(IFNAME,)),
     NamedSet(name="internal", key=(IFNAME,)),
+    NamedSet(name="edges4", key=(IFNAME,)),
+    NamedSet(name="edges6", key=(IFNAME,)),
     NamedSet(name="neighbours", key=(IFNAME, IFNAME), verdicts=True),
     NamedSet(name="containers4", key=(IPV4_ADDR,), intervals=True),
     NamedSet(name="containers6", key=(IPV6_ADDR,), intervals=True),
@@ -133,6 +136,8 @@ def network_elements(network: Network) -> tuple[Element, ...]:
         elements.append(Element(set_name="internal", key=link))
     for subnet, version in ((network.subnet, 4), (network.ipv6_subnet, 6)):
         if subnet:
+            edges = network.edges4 if version == 4 else network.edges6
+            elements += [Element(set_name=f"edges{version}", key=interface_name(edge)) for edge in edges]
             elements += _interval(f"containers{version}", subnet)
             if network.masquerade and not network.internal:
                 elements += _interval(f"masqueraded{version}", subnet)
@@ -282,6 +287,22 @@ def _forward() -> tuple[Rule, ...]:
             chain="forward",
             expressions=(*from_internal, counter(), verdict("drop")),
             why="out of an internal network",
+        ),
+        *(
+            Rule(
+                chain="forward",
+                expressions=(
+                    *family,
+                    meta("iifname"),
+                    lookup(edges),
+                    meta("oifname"),
+                    lookup(edges),
+                    counter(),
+                    verdict("drop"),
+                ),
+                why="forwarding is on for containers: this machine is no router",
+            )
+            for family, edges in ((_is_ipv4(), "edges4"), (_is_ipv6(), "edges6"))
         ),
     )
 

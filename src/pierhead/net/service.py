@@ -31,7 +31,15 @@ from pierhead.net.explain import Explanation, Kernel, explain, observe
 from pierhead.net.firewall import Firewall
 from pierhead.net.flows import end_flows, redirect_flows
 from pierhead.net.ipam import Pool, choose_subnet, first_address, mac_of, parse_subnet
-from pierhead.net.links import addresses_of, ensure_bridge, ensure_forwarding, find_bridge, in_use
+from pierhead.net.links import (
+    addresses_of,
+    edges,
+    ensure_bridge,
+    ensure_forwarding,
+    find_bridge,
+    forwards,
+    in_use,
+)
 from pierhead.net.model import EVERYWHERE, Endpoint, EndpointRequest, Network, NetworkSettings, PublishedPort
 from pierhead.net.otherfirewalls import leave_other_firewalls, pass_other_firewalls
 from pierhead.net.ports import PortReservations
@@ -276,18 +284,32 @@ class NetworkService:
             masquerade=settings.masquerade,
             inter_container=settings.inter_container,
             created_ns=remembered.created_ns if remembered else time.time_ns(),
+            edges4=remembered.edges4 if remembered else (),
+            edges6=remembered.edges6 if remembered else (),
         )
         Pool(network.subnet, (network.gateway,))  # the gateway lies within
         return network
 
     def _ensure(self, ground: _Ground) -> tuple[str, ...]:
-        network = self._get_network()
+        network = self._remain_no_router(ground, self._get_network())
         ensure_bridge(ground.netlink, network)
         ensure_forwarding(ipv6=bool(network.ipv6_subnet))
         ground.firewall.replace((network,), self._endpoints.values())
         warnings = pass_other_firewalls(ground.nftables, network)
         ground.firewall.changed()  # what we have changed elsewhere is known
         return warnings
+
+    def _remain_no_router(self, ground: _Ground, network: Network) -> Network:
+        """Where forwarding is not yet on, the present links are remembered: between them it will not be."""
+        others = tuple(name for name in edges(ground.netlink) if name != network.bridge)
+        if not forwards(ipv6=False):
+            network = network.replace(edges4=others)
+        if network.ipv6_subnet and not forwards(ipv6=True):
+            network = network.replace(edges6=others)
+        if network is not self._network:
+            ground.files.save_network(network)
+            self._network = network
+        return network
 
     def _repair(self, ground: _Ground, network: Network) -> None:
         """Somebody has changed rules: ours are there, and pass those of others."""
