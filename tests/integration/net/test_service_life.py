@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,8 @@ from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pierhead.net import Endpoint
 
 pytestmark = requires("root", "nft")
 
@@ -128,6 +131,42 @@ def test_two_engines(host: Machine, outside: Machine, service: ServiceOn, tmp_pa
     assert host.netlink.find_link("pier1") is None
     assert host.run("nft", "list", "tables") == "table inet pierhead\n"
     assert service.endpoints() == (one,)
+
+
+def test_claim_of_a_stranger(host: Machine, tmp_path: Path) -> None:
+    """A user who binds the name of a bridge's claim keeps no engine from it."""
+    script = (
+        "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); "
+        r"s.bind('\0pierhead/network/pier0'); s.listen(); print('bound', flush=True); sys.stdin.read()"
+    )
+    command = process_in(host, script)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == b"bound\n"
+        service = ServiceOn(host, str(tmp_path / "network"))
+        assert service.ensure() == ()
+        service.close()
+        stranger.kill()
+
+
+def test_many_at_once(service: ServiceOn) -> None:
+    """Containers that start and end at once, from many threads, have their own addresses and ports."""
+
+    def live(name: str) -> list[Endpoint]:
+        found = []
+        for _ in range(10):
+            found.append(service.attach(name, published("")))
+            mine = {each.address for each in service.endpoints()}
+            assert len(mine) == len(service.endpoints())
+            service.detach(name)
+        found.append(service.attach(name, published("")))
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        lives = list(threads.map(live, [f"c{number}" for number in range(16)]))
+    last = [life[-1] for life in lives]
+    assert len({each.address for each in last}) == len({each.ports[0].host_port for each in last}) == 16
+    assert {each.container_id for each in service.endpoints()} == {each.container_id for each in last}
 
 
 def test_flushed_rules_come_back(host: Machine, outside: Machine, service: ServiceOn) -> None:

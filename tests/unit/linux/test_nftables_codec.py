@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pierhead.errors import InvalidInput
+from pierhead.errors import InvalidInput, OperationFailed
 from pierhead.linux.nftables_codec import (
     IFNAME,
     INET_PROTO,
@@ -76,6 +76,14 @@ def test_elements() -> None:
     (removal,) = delete_elements(NFPROTO_INET, "pierhead", (PORT,))
     assert (removal.body, removal.kind) == (request.body, request.kind + 2)
     assert decode_elements("ports4", request.body) == (PORT,)
+
+
+def test_cut_short() -> None:
+    """A list of elements that ends too soon is an error, and no endless loop."""
+    (request,) = add_elements(NFPROTO_INET, "pierhead", (PORT,))
+    broken = request.body.replace(bytes.fromhex("24000180"), bytes.fromhex("00000180"))
+    with pytest.raises(OperationFailed, match="cut short"):
+        decode_elements("ports4", broken)
 
 
 def test_verdict_element() -> None:
