@@ -7,7 +7,7 @@ import gc
 import os
 
 from pierhead.cli.figures import parse_size
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.runtime import default_root
 from pierhead.cli.verbs_launch import EXPLAIN, with_own_size
@@ -331,7 +331,7 @@ VERBS = {
                 choices=("missing", "always", "never"),
             ),
             Flag(name="platform", value="OS/ARCH[/VARIANT]", about="which of the image's platforms"),
-            Flag(name="quiet", short="q", kind="switch", about="say nothing of a pull"),
+            quiet_flag("say nothing of a pull"),
             EXPLAIN,
         ),
         examples=(

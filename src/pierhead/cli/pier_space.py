@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pierhead.cli.figures import format_columns, format_size
 from pierhead.cli.flags import Flag, Verb
-from pierhead.cli.store import open_service
+from pierhead.cli.store import FORMAT, open_service
 from pierhead.digests import short_digest
 from pierhead.images.reference import parse_reference
 from pierhead.jsontext import format_compact
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from pierhead.images.library import Inventory, Item, Usage
 
 _KINDS = {"content": "Contents", "layer": "Unpacked layers", "part": "Unfinished downloads"}
-_FORMAT = Flag(
-    name="format", value="FORMAT", about="of the output", default="table", choices=("table", "json")
-)
 
 
 # df
@@ -110,7 +107,7 @@ VERBS = {
         "counts for each as shared. Removing an image frees its unique size.",
         flags=(
             Flag(name="verbose", short="v", kind="switch", about="list every content, layer and part"),
-            _FORMAT,
+            FORMAT,
         ),
         perform=_df,
     ),

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.output import STDERR
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import open_service
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pierhead.images.pulling import PulledImage
     from pierhead.oci.image import Platform
 
-_QUIET = Flag(name="quiet", short="q", kind="switch", about="print the image's name only")
+_QUIET = quiet_flag("print the image's name only")
 _PASSWORD_BYTES_MAX = 65536
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 POLICY = "PIER_POLICY"
 """The variable that names another file of rules than the machine's."""
 
+FORMAT = Flag(
+    name="format", value="FORMAT", about="of the output", default="table", choices=("table", "json")
+)
 PLATFORM = Flag(
     name="platform",
     value="OS/ARCH[/VARIANT]",
