@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 
+from pierhead.cli.asking import ask_secret
 from pierhead.cli.figures import format_size, parse_size
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.errors import NotFound
@@ -170,9 +171,8 @@ def _htpasswd(call: Call) -> int:
 
     path, user = call.arguments
     if sys.stdin.isatty():
-        from getpass import getpass
-
-        password = getpass(f"Password of {user}: ")
+        hint = "or write one to standard input"
+        password = ask_secret(f"Password of {user}: ", "a password", hint=hint)
     else:
         password = sys.stdin.read(_PASSWORD_BYTES_MAX).rstrip("\r\n")
     if not password:
