@@ -83,6 +83,7 @@ def _settings(call: Call) -> Settings:
         token_realm=options.text("token-realm"),
         upstreams=tuple(_upstream(text) for text in options.all("upstream")),
         upstream_credentials=options.text("upstream-credentials"),
+        upstream_ca=options.text("upstream-ca"),
         copies_bytes_most=_size(call, "copies-size"),
         copies_age_s=_number(call, "copies-age", 0),
         read_only=options.switch("read-only"),
@@ -215,6 +216,7 @@ VERBS = {
                 value="FILE",
                 about="names and passwords for them, in the form of docker's config.json",
             ),
+            Flag(name="upstream-ca", value="FILE", about="further authorities that vouch for them, in PEM"),
             *_COPIES,
             Flag(name="read-only", kind="switch", about="take nothing from clients"),
             Flag(

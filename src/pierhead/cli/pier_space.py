@@ -118,6 +118,7 @@ VERBS = {
         "somebody is working with stays.",
         flags=(
             Flag(name="all", short="a", kind="switch", about="remove all images as well"),
+            Flag(name="force", short="f", kind="switch", about="do not ask, which never happens anyway"),
             Flag(name="dry-run", kind="switch", about="only say what would be removed, and why"),
         ),
         perform=_prune,

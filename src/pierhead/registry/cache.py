@@ -8,6 +8,7 @@ want the same blob at the same time share one download.  What is evicted (``evic
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pierhead.registry.settings import Settings, Upstream
     from pierhead.registry.storage import Storage
 
+_log = logging.getLogger(__name__)
+
 _CHECKED_MOST = 10_000
 
 
@@ -51,8 +54,8 @@ def find_upstream(upstreams: tuple[Upstream, ...], name: str) -> tuple[Upstream,
     return found, rest
 
 
-def parse_upstream(url: str) -> Endpoint:
-    """How the server of the URL is spoken to.
+def parse_upstream(url: str, ca_path: str = "") -> Endpoint:
+    """How the server of the URL is spoken to; ``ca_path`` has further authorities that vouch for it.
 
     Raises:
         InvalidInput: it is none.
@@ -65,7 +68,9 @@ def parse_upstream(url: str) -> Endpoint:
     if prefix and not is_name(prefix):
         raise InvalidInput(f"{url[:200]!r}: {prefix!r} is no name for repositories", code="invalid-settings")
     address = parts.netloc
-    return Endpoint(registry=address, address=address, schemes=(parts.scheme,), prefix=prefix)
+    return Endpoint(
+        registry=address, address=address, schemes=(parts.scheme,), prefix=prefix, ca_path=ca_path
+    )
 
 
 class Cache:
@@ -93,7 +98,7 @@ class Cache:
         """Set when more came from an upstream; whoever waits for it clears it."""
         self._clients = {}
         for each in settings.upstreams:
-            endpoint = parse_upstream(each.url)
+            endpoint = parse_upstream(each.url, settings.upstream_ca)
             self._clients[each] = (
                 Client(connection, Hosts({endpoint.registry: (endpoint,)})),
                 endpoint.registry,
@@ -274,5 +279,6 @@ class Cache:
 
 def _upstream_failed(error: PierheadError) -> Fault:
     """Its trouble is not the client's mistake."""
+    _log.warning("an upstream failed: %s", error.message)
     status = error.status if error.status in (429, 503, 504) else 502
     return Fault("UNKNOWN", error.message, status=status, hint=error.hint)

@@ -115,6 +115,11 @@ async def _open_cache(stack: AsyncExitStack, storage: Storage, settings: Setting
     from pierhead.images.remote.credentials import CredentialFile
     from pierhead.registry.cache import Cache
 
+    if settings.upstream_ca:
+        try:
+            await asyncio.to_thread(ssl.create_default_context, cafile=settings.upstream_ca)
+        except OSError as error:
+            raise _cannot_read(settings.upstream_ca, error) from error
     path = settings.upstream_credentials
     find = CredentialFile(path, environment=os.environ).find if path else None
     # Short: a client waits, and what is here already is better than an answer that comes late.

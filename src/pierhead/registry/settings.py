@@ -41,6 +41,7 @@ class Settings(Value):
         copies_bytes_most: of what came from upstreams so much is kept, the least recently used goes first;
             0 is without limit.
         copies_age_s: what came from them goes when nobody has asked for it for so long; 0 is never.
+        upstream_ca: file of authorities, in PEM, that vouch for upstreams beside those of the machine.
         upstream_fresh_s: what a tag means is asked of an upstream again after this time.
         read_only: nothing is taken from clients.
         collect_every_s: garbage is collected so often; 0 is never.
@@ -69,6 +70,7 @@ class Settings(Value):
     token_key: str = ""
     upstreams: tuple[Upstream, ...] = ()
     upstream_credentials: str = ""
+    upstream_ca: str = ""
     copies_bytes_most: int = 0
     copies_age_s: int = 0
     upstream_fresh_s: float = 60.0
