@@ -7,9 +7,9 @@ import os
 import sys
 
 from pierhead.cli.asking import ask_secret
-from pierhead.cli.figures import format_size, parse_size
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.errors import NotFound
+from pierhead.figures import format_size, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

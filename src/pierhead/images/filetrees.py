@@ -17,11 +17,14 @@ from pierhead.images.snapshots import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from pierhead.images.snapshots import Owners
 
-_BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are
+Found = tuple[int, str, os.stat_result]
+"""A directory's descriptor, a path in the tree, and what is there."""
+
+BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _COPY_BYTES = 1 << 30
@@ -42,33 +45,42 @@ def count_tree(directory_fd: int) -> Usage:
     about = os.fstat(directory_fd)
     blocks, inodes = about.st_blocks, 1
     seen: set[tuple[int, int]] = set()
-    for about in _walk(directory_fd):
+    for _, _, about in walk_tree(directory_fd):
         if about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode):
             if (about.st_dev, about.st_ino) in seen:
                 continue
             seen.add((about.st_dev, about.st_ino))
         blocks += about.st_blocks
         inodes += 1
-    return Usage(size_bytes=blocks * _BLOCK_BYTES, inodes=inodes)
+    return Usage(size_bytes=blocks * BLOCK_BYTES, inodes=inodes)
 
 
-def _walk(directory_fd: int) -> Generator[os.stat_result, None, None]:
-    """What is below a directory, without what vanishes meanwhile."""
+def walk_tree(directory_fd: int) -> Iterator[Found]:
+    """What is below a directory, without what vanishes meanwhile.
+
+    Yields:
+        The descriptor of the directory that has it, until the next one; its path from the top, which is for
+        words and never opened; and what stat(2) says.
+    """
     current = os.open(".", _DIRECTORY, dir_fd=directory_fd)
     above: list[tuple[os.stat_result, list[str]]] = []  # directories, each with what is left to enter
+    path: list[str] = []
     try:
-        left = yield from _look_into(current)
+        left = yield from _look_into(current, "")
         while left or above:
             if left:
-                entered = _enter(current, left.pop())
+                name = left.pop()
+                entered = _enter(current, name)
                 if entered < 0:
                     continue
                 above.append((os.fstat(current), left))
+                path.append(name)
                 os.close(current)
                 current = entered
-                left = yield from _look_into(current)
+                left = yield from _look_into(current, "/".join(path) + "/")
             else:
                 expected, left = above.pop()
+                path.pop()
                 parent = os.open("..", _DIRECTORY, dir_fd=current)
                 os.close(current)
                 current = parent
@@ -78,7 +90,7 @@ def _walk(directory_fd: int) -> Generator[os.stat_result, None, None]:
         os.close(current)
 
 
-def _look_into(directory_fd: int) -> Generator[os.stat_result, None, list[str]]:
+def _look_into(directory_fd: int, prefix: str) -> Generator[Found, None, list[str]]:
     """What the directory holds; returns the names of directories among it."""
     directories = []
     with os.scandir(directory_fd) as entries:
@@ -89,7 +101,7 @@ def _look_into(directory_fd: int) -> Generator[os.stat_result, None, list[str]]:
                 continue
             if stat.S_ISDIR(about.st_mode):
                 directories.append(entry.name)
-            yield about
+            yield directory_fd, prefix + entry.name, about
     return directories
 
 
