@@ -15,7 +15,7 @@ import re
 
 from pierhead.errors import InvalidInput, PierheadError, Unavailable
 from pierhead.images.remote.connection import FAILURES, Request, retryable
-from pierhead.images.remote.progress import Progress
+from pierhead.images.remote.progress import Arrivals, Progress
 from pierhead.images.remote.refusals import describe_endpoint, failure
 from pierhead.images.remote.tasks import offload, parallel
 from pierhead.values import Value
@@ -69,6 +69,7 @@ class Downloads:
         *,
         settings: DownloadSettings | None = None,
         progress: Progress | None = None,
+        arrivals: Arrivals | None = None,
         pin: Callable[[str], object] | None = None,
     ) -> None:
         """``pin`` is called with a digest before anybody asks whether the content is there."""
@@ -76,6 +77,7 @@ class Downloads:
         self.repository = repository
         self.settings = settings or DownloadSettings()
         self.progress = progress or Progress()
+        self.arrivals = arrivals or Arrivals()
         self._pin = pin or (lambda _: None)
         self._contents = asyncio.Semaphore(self.settings.layers_at_once)
         self.places = asyncio.Semaphore(self.settings.ranges_at_once)
@@ -170,6 +172,8 @@ class _Download:
         if ingest.size > content.size:
             await offload(ingest.rewind)
         kept_bytes = ingest.size
+        self._downloads.arrivals.begun(content, ingest.open_reader)
+        self._downloads.arrivals.grown(content, ingest.size)
         sources = self._sources()
         while True:
             givers = await self._fill(sources)
@@ -177,6 +181,7 @@ class _Download:
             try:
                 await offload(lambda: ingest.commit(size=content.size))
             except InvalidInput as error:
+                self._downloads.arrivals.grown(content, ingest.size)
                 if error.code != "wrong-digest" or not (kept_bytes or givers):
                     raise
                 reason = "what was here from before is not part of it"
@@ -287,6 +292,7 @@ class _Download:
             raise error
         self._rewound = True
         await offload(self._ingest.rewind)
+        self._downloads.arrivals.grown(self._content, 0)
         raise Unavailable(error.message, code="registry-unavailable")
 
     async def _append(self, source: _Source, response: ClientResponse, *, skip: int, left: int) -> None:
@@ -306,6 +312,7 @@ class _Download:
     async def _write(self, block: bytearray) -> None:
         if block:
             await offload(self._ingest.append, memoryview(block))
+            self._downloads.arrivals.grown(self._content, self._ingest.size)
             self._downloads.progress.downloading(self._content, self._ingest.size)
 
     # Ranges side by side
