@@ -1,7 +1,9 @@
 """The one error tree.  A kind decides the exit code and (in the engine) the HTTP status.
 
     PierheadError
+    ├── NotModified    304   the object is already as the operation would make it
     ├── InvalidInput   400   what was given is wrong: a document, a name, an option
+    ├── Unauthorized   401   nobody knows who the caller is
     ├── Forbidden      403   the caller lacks a right that the operation needs
     ├── NotFound       404   the named object does not exist
     ├── Conflict       409   the object's present state does not allow the operation
@@ -36,6 +38,13 @@ class PierheadError(Exception):
         self.hint = hint
 
 
+class NotModified(PierheadError):
+    """The object is already as the operation would make it: who asks may take it for done."""
+
+    status = 304
+    default_code = "not-modified"
+
+
 class InvalidInput(PierheadError):
     """Something that was given is wrong; ``path`` is its JSON path where it came from a document."""
 
@@ -45,6 +54,13 @@ class InvalidInput(PierheadError):
     def __init__(self, message: str, *, code: str = "", hint: str = "", path: str = "") -> None:
         super().__init__(f"{path}: {message}" if path else message, code=code, hint=hint)
         self.path = path
+
+
+class Unauthorized(PierheadError):
+    """Nobody knows who the caller is, or the password is wrong."""
+
+    status = 401
+    default_code = "unauthorized"
 
 
 class Forbidden(PierheadError):

@@ -9,7 +9,8 @@ Strict where Go's encoding/json (with which the other tools read these documents
     unknown field  collected, or InvalidInput, as the caller says
 
 A field's JSON name is the camelCase of its attribute name (the attribute name itself in a class that says
-``json_case = "snake"``), or what the class says in ``json_names``:
+``json_case = "snake"``; the PascalCase, read in any case as Go does, with ``"pascal"``), or what the class
+says in ``json_names``:
 
     class Box(Value):
         json_names = names(width="columns")
@@ -95,7 +96,10 @@ def json_name(cls: type[Value], attribute: str) -> str:
     given: dict[str, str] = getattr(cls, "json_names", {})
     if attribute in given:
         return given[attribute]
-    if "_" not in attribute or getattr(cls, "json_case", "camel") == "snake":
+    case = getattr(cls, "json_case", "camel")
+    if case == "pascal":
+        return "".join([word.capitalize() for word in attribute.split("_")])
+    if "_" not in attribute or case == "snake":
         return attribute
     first, *rest = attribute.split("_")
     return first + "".join([word.capitalize() for word in rest])
@@ -122,7 +126,8 @@ def decode(cls: type[V], obj: object, *, path: str = "$", unknown: list[str] | N
 def encode(value: Value) -> dict[str, Any]:
     """The JSON object of a value; fields equal to their default are left out, as Go's omitempty does.
 
-    What a class names in ``json_always`` is there all the same, for readers that expect it.
+    What a class names in ``json_always`` is there all the same, for readers that expect it; of a class that
+    says ``json_whole`` all fields are, None as null.
 
     ``decode(type(value), encode(value)) == value`` holds for every value whose fields of type ``X | None``
     have None as their default.
@@ -162,6 +167,10 @@ def _reader_of_class(cls: type[Value]) -> Reader:
     return reader
 
 
+def _is_pascal(cls: type[Value]) -> bool:
+    return getattr(cls, "json_case", "camel") == "pascal"
+
+
 def _annotation(cls: type[Value], attribute: str) -> Any:
     for base in cls.__mro__:
         found = base.__dict__.get("__annotations__", {})  # noqa: RUF063 - inspect costs 10 ms
@@ -175,11 +184,12 @@ def _make_class_reader(cls: type[Value]) -> Reader:
     # of names that came up so far: attribute, exact plain type or None, reader of everything else
     table: dict[str, tuple[str, type | None, Reader | None]] = {}
     defaults, count, new = cls.defaults, len(cls.fields), cls.__new__
+    any_case = {name.lower(): name for name in attributes} if _is_pascal(cls) else {}
 
     def prepare(name: str) -> tuple[str, type | None, Reader | None] | None:
-        if name not in attributes:
+        attribute = attributes.get(name) or attributes.get(any_case.get(name.lower(), ""))
+        if attribute is None:
             return None
-        attribute = attributes[name]
         limits: dict[str, tuple[int, int]] = getattr(cls, "json_ranges", {})
         annotation = _annotation(cls, attribute)
         plain = _plain_type(annotation) if attribute not in limits else None
@@ -430,7 +440,8 @@ def _writer_of_class(cls: type[Value]) -> Writer:
 
 
 def _make_class_writer(cls: type[Value]) -> Writer:
-    always: tuple[str, ...] = getattr(cls, "json_always", ())
+    whole: bool = getattr(cls, "json_whole", False)
+    always: tuple[str, ...] = cls.fields if whole else getattr(cls, "json_always", ())
     table: list[tuple[str, str, Any]] = [
         (
             attribute,
@@ -443,10 +454,14 @@ def _make_class_writer(cls: type[Value]) -> Writer:
 
     def write(value: Any) -> dict[str, Any]:
         state = value.__dict__
-        document = {}
+        document: dict[str, Any] = {}
         for attribute, name, default in table:
             item = state[attribute]
-            if item is default or item is None or item == default:
+            if item is None:
+                if whole:
+                    document[name] = None
+                continue
+            if item is default or item == default:
                 continue
             if attribute not in writers:
                 writers[attribute] = _make_writer(_annotation(cls, attribute))

@@ -1,0 +1,1 @@
+"""A small synchronous client of the Docker API, for the command line."""

@@ -1,0 +1,89 @@
+"""Programs of a container: its first one, and further ones by exec.  Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pierhead.engine.specgen.ground import ANY_MACHINE
+from pierhead.engine.specgen.imagemerge import as_list
+from pierhead.engine.specgen.rights import granted_capabilities
+from pierhead.oci.runtime import Box
+from pierhead.runtime.config import DEFAULT_ENV, ProcessSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pierhead.engine.documents import ContainerConfig, ExecConfig
+    from pierhead.engine.record import Record
+    from pierhead.engine.specgen.ground import Machine
+
+INIT_PATH = "/sbin/docker-init"
+"""Where the reaper stands in a container, as with Docker."""
+
+_SHORT_ID = 12
+_UNSIZED: tuple[int, ...] = (0, 0)
+
+
+def short_hostname(record: Record) -> str:
+    """The name that a container gives itself: what was asked for, else the beginning of its id."""
+    return record.config.hostname or record.id[:_SHORT_ID]
+
+
+def program_of(config: ContainerConfig) -> tuple[str, ...]:
+    """Entrypoint and command as one line of words; empty where there is neither."""
+    return (*(as_list(config.entrypoint) or ()), *(as_list(config.cmd) or ()))
+
+
+def plan_first_process(record: Record, hostname: str) -> ProcessSpec:
+    """The process that the container is for; behind the reaper, where it has one."""
+    args = program_of(record.config)
+    if record.host.init:
+        args = (INIT_PATH, "--", *args)
+    return ProcessSpec(
+        args=args,
+        env=_environment(record.config.env, hostname, terminal=record.config.tty),
+        cwd=record.config.working_dir or "/",
+        user=record.config.user or "0",
+        terminal=record.config.tty,
+        console_size=_box(record.host.console_size),
+    )
+
+
+def plan_exec(record: Record, wanted: ExecConfig, *, machine: Machine = ANY_MACHINE) -> ProcessSpec:
+    """A further process of the container, with what it does not say as its first process has it."""
+    env = _environment((*record.config.env, *wanted.env), short_hostname(record), terminal=wanted.tty)
+    privileged = granted_capabilities(record.host.replace(privileged=True), machine)
+    return ProcessSpec(
+        args=wanted.cmd,
+        env=env,
+        cwd=wanted.working_dir or record.config.working_dir or "/",
+        user=wanted.user or record.config.user or "0",
+        terminal=wanted.tty,
+        console_size=_box(wanted.console_size),
+        capabilities=privileged if wanted.privileged else None,
+        apparmor_profile="" if wanted.privileged else None,
+    )
+
+
+def _environment(given: Iterable[str], hostname: str, *, terminal: bool) -> tuple[str, ...]:
+    """PATH, HOSTNAME and TERM, and what was given above them; a name alone takes a variable away.
+
+    Source: Docker's `docker run` reference, "Environment variables".
+    """
+    found = {"PATH": DEFAULT_ENV[0].partition("=")[2], "HOSTNAME": hostname}
+    if terminal:
+        found["TERM"] = "xterm"
+    for entry in given:
+        name, equals, value = entry.partition("=")
+        if equals:
+            found[name] = value
+        else:
+            found.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in found.items())
+
+
+def _box(size: tuple[int, ...]) -> Box | None:
+    """A terminal's size from Docker's ``[height, width]``; None for none."""
+    if len(size) != 2 or size == _UNSIZED:
+        return None
+    return Box(height=size[0], width=size[1])
