@@ -35,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pierhead.images.growing import GrowingFile
     from pierhead.images.tarlayer.entry import Entry
     from pierhead.images.tarlayer.reader import Stream
 
@@ -93,6 +94,7 @@ def unpack_layer(
     whiteouts: Whiteouts,
     owners: bool = True,
     limits: UnpackLimits | None = None,
+    growing: GrowingFile | None = None,
 ) -> Unpacked:
     """The layer is in the directory.
 
@@ -103,6 +105,7 @@ def unpack_layer(
         owners: whether files get their owners, devices are made and security attributes set, which takes
             root; without, everything becomes ours, devices are left out, and nothing is setuid.
         limits: None is the default ones.
+        growing: reads the archive, which is not whole yet; None if it is.
 
     Raises:
         InvalidInput: it is no archive, is damaged, or says what is not allowed; the sentence names the entry.
@@ -111,7 +114,8 @@ def unpack_layer(
         Unsupported: the package that decompresses it is not installed.
     """
     limits = limits or UnpackLimits()
-    reader = open_reader(source_fd, limit_bytes=limits.archive_bytes, ratio_max=limits.ratio)
+    read = growing.read if growing else None
+    reader = open_reader(source_fd, limit_bytes=limits.archive_bytes, ratio_max=limits.ratio, read=read)
     attributes = Attributes(directory_fd, owners=owners)
     hashed = hasher()
 
@@ -124,6 +128,8 @@ def unpack_layer(
         stream: Stream = _Taken(take)
         if stat.S_ISREG(os.fstat(source_fd).st_mode):  # reading anything else may wait for ever
             stream = stack.enter_context(ReadAhead(take))
+            if growing:
+                stack.callback(growing.stop)
         unpacker = _Unpacker(TarReader(stream), directory_fd, whiteouts, attributes, limits)
         stack.callback(unpacker.close)
         unpacker.run()
