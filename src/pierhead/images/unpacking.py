@@ -168,7 +168,13 @@ class Stack:
     async def _run_worker(self, layer: Descriptor, directory_fd: int, whiteouts: Whiteouts) -> Unpacked:
         source_fd = self._service.content.open(layer.digest)
         try:
-            worker = start_unpack(source_fd, directory_fd, whiteouts=whiteouts, owners=os.geteuid() == 0)
+            worker = start_unpack(
+                source_fd,
+                directory_fd,
+                whiteouts=whiteouts,
+                owners=os.geteuid() == 0,
+                digest=layer.digest,  # the store has hashed it when it came
+            )
         finally:
             os.close(source_fd)
         with worker:

@@ -83,13 +83,15 @@ def start_unpack(
     whiteouts: Whiteouts,
     owners: bool = True,
     limits: UnpackLimits | None = None,
+    digest: str = "",
 ) -> UnpackWorker:
     """A process of its own unpacks the layer; arguments are those of ``unpack_layer``.
 
     Raises:
         OperationFailed: it cannot be started.
     """
-    order = {"whiteouts": whiteouts, "owners": owners, "limits": vars(limits or UnpackLimits())}
+    limits = limits or UnpackLimits()
+    order = {"whiteouts": whiteouts, "owners": owners, "limits": vars(limits), "digest": digest}
     pipes: list[int] = []
     try:
         pipes += os.pipe2(os.O_CLOEXEC)
@@ -119,7 +121,12 @@ def main(arguments: tuple[str, ...]) -> None:
     report: dict[str, Any]
     try:
         unpacked = unpack_layer(
-            _SOURCE_FD, _DIRECTORY_FD, whiteouts=order["whiteouts"], owners=order["owners"], limits=limits
+            _SOURCE_FD,
+            _DIRECTORY_FD,
+            whiteouts=order["whiteouts"],
+            owners=order["owners"],
+            limits=limits,
+            digest=order["digest"],
         )
         report = {"unpacked": vars(unpacked)}
     except PierheadError as error:
