@@ -120,7 +120,7 @@ class Reader:
         self.taken = len(head)
         """Compressed bytes that have been read."""
         self.size = 0
-        """Bytes that have been given, without compression."""
+        """Bytes that have been given or passed over, without compression."""
 
     def read(self, size: int, /) -> bytes:
         """At most so many bytes, and none only at the end.
@@ -152,6 +152,8 @@ class Reader:
                     code="truncated-archive",
                     hint="it was not copied whole",
                 )
+        self.size += size
+        self._check_limit()
 
     def _check_limit(self) -> None:
         if self._limit_bytes and self.size > self._limit_bytes:

@@ -224,6 +224,7 @@ class Stack:
                 directory_fd,
                 whiteouts=whiteouts,
                 owners=os.geteuid() == 0,
+                digest="" if part else layer.digest,  # the store has hashed what is whole
                 growth=part.growth if part else None,
             )
         finally:

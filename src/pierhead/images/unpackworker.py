@@ -86,6 +86,7 @@ def start_unpack(
     whiteouts: Whiteouts,
     owners: bool = True,
     limits: UnpackLimits | None = None,
+    digest: str = "",
     growth: Growth | None = None,
 ) -> UnpackWorker:
     """A process of its own unpacks the layer; arguments are those of ``unpack_layer``.
@@ -99,6 +100,7 @@ def start_unpack(
         "whiteouts": whiteouts,
         "owners": owners,
         "limits": vars(limits or UnpackLimits()),
+        "digest": digest,
         "growing_bytes": growth.size_bytes if growth else None,
     }
     pipes: list[int] = []
@@ -138,6 +140,7 @@ def main(arguments: tuple[str, ...]) -> None:
             whiteouts=order["whiteouts"],
             owners=order["owners"],
             limits=limits,
+            digest=order["digest"],
             growing=growing,
         )
         report = {"unpacked": vars(unpacked)}
