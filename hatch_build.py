@@ -13,7 +13,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HELPER = "src/pierhead/_libexec/pier-init"
 SCRIPT = "scripts/program"
-PROGRAMS = {"pier": "pier", "pier-runtime": "runtime", "nsinit": "nsinit"}
+PROGRAMS = {"pier": "pier", "pierd": "daemon", "pier-runtime": "runtime", "nsinit": "nsinit"}
 """Commands, and the modules of pierhead.cli that are theirs."""
 
 

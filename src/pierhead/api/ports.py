@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pierhead.values import Value
+from pierhead.engine.queries import AttachQuery, LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,34 +35,22 @@ if TYPE_CHECKING:
     """An archive, or what a client sends as one."""
 
 
-class LogQuery(Value):
-    """Which output.
-
-    Fields:
-        stdout, stderr: whether of this stream.
-        follow: whether to go on with what comes.
-        since_ns, until_ns: Unix time; 0 for no bound.
-        tail: how many of the last lines; None for all.
-        timestamps: whether each line begins with its time.
-    """
-
-    stdout: bool = True
-    stderr: bool = True
-    follow: bool = False
-    since_ns: int = 0
-    until_ns: int = 0
-    tail: int | None = None
-    timestamps: bool = False
-
-
-class AttachQuery(Value):
-    """Which streams to be connected with; ``logs`` begins with what was written before."""
-
-    stdin: bool = False
-    stdout: bool = False
-    stderr: bool = False
-    stream: bool = True
-    logs: bool = False
+__all__ = [
+    "AttachQuery",
+    "Attachment",
+    "Backend",
+    "Bytes",
+    "Containers",
+    "Document",
+    "Documents",
+    "Execs",
+    "Filters",
+    "Images",
+    "LogQuery",
+    "Networks",
+    "System",
+    "Volumes",
+]
 
 
 class Attachment(Protocol):

@@ -50,6 +50,13 @@ def program_help(
     return "\n".join(lines) + "\n"
 
 
+def daemon_help(name: str, about: str, text: str, flags: Sequence[Flag], *, colour: bool) -> str:
+    """What ``PROGRAM --help`` prints of a program without verbs."""
+    paint = Painter(colour=colour)
+    lines = [f"{paint.bold(name)}: {about}", "", paint.bold("Usage"), f"  {name} [FLAGS]", ""]
+    return "\n".join([*lines, *_paragraphs(text), paint.bold("Flags"), *_flag_lines(flags, paint)]) + "\n"
+
+
 def verb_help(program: str, verb: Verb, *, colour: bool) -> str:
     """What ``PROGRAM VERB --help`` prints."""
     paint = Painter(colour=colour)

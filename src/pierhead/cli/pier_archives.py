@@ -7,12 +7,12 @@ import gc
 import os
 import time
 
-from pierhead.cli.figures import format_size
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.output import STDIN, STDOUT
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import PLATFORM, open_service, wanted_platform
 from pierhead.errors import NotFound
+from pierhead.figures import format_size
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import parse_reference
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _OUTPUT = Flag(
     name="output", short="o", value="FILE", about="where the archive goes", default="standard output"
 )
-_QUIET = Flag(name="quiet", short="q", kind="switch", about="say nothing beside what was asked for")
+_QUIET = quiet_flag("say nothing beside what was asked for")
 
 
 def _target(call: Call) -> str | int:
@@ -123,7 +123,13 @@ def _export(call: Call) -> int:
     gc.enable()
     target = _target(call)
     with open_service(call) as service:
-        export_image(service, call.arguments[0], target, platform=wanted_platform(call))
+        export_image(
+            service,
+            call.arguments[0],
+            target,
+            platform=wanted_platform(call),
+            sparse=call.options.switch("sparse"),
+        )
     return 0
 
 
@@ -207,7 +213,15 @@ VERBS = {
         least=1,
         most=1,
         about="write an image's root file system as an archive",
-        flags=(_OUTPUT, PLATFORM),
+        flags=(
+            _OUTPUT,
+            PLATFORM,
+            Flag(
+                name="sparse",
+                kind="switch",
+                about="leave out large holes of files, as tar --sparse does; not for what becomes a layer",
+            ),
+        ),
         perform=_export,
     ),
     "frozen-image": Verb(

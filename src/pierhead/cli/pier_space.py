@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pierhead.cli.figures import format_columns, format_size
 from pierhead.cli.flags import Flag, Verb
-from pierhead.cli.store import open_service
+from pierhead.cli.store import FORMAT, open_service
 from pierhead.digests import short_digest
+from pierhead.figures import format_columns, format_size
 from pierhead.images.reference import parse_reference
 from pierhead.jsontext import format_compact
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from pierhead.images.library import Inventory, Item, Usage
 
 _KINDS = {"content": "Contents", "layer": "Unpacked layers", "part": "Unfinished downloads"}
-_FORMAT = Flag(
-    name="format", value="FORMAT", about="of the output", default="table", choices=("table", "json")
-)
 
 
 # df
@@ -47,6 +44,8 @@ def _kind_rows(usage: Usage) -> list[tuple[str, ...]]:
         rows.append(
             (title, str(len(items)), format_size(sum(item.size_bytes for item in items)), format_size(free))
         )
+    if usage.inventory.shared_bytes:
+        rows.append(("Shared by layers", "", f"-{format_size(usage.inventory.shared_bytes)}", ""))
     rows.append(("All", "", format_size(usage.total_bytes), format_size(usage.reclaimable_bytes)))
     return rows
 
@@ -107,10 +106,11 @@ VERBS = {
         name="df",
         about="show what each byte is for",
         text="An image's size is that of its contents and its unpacked layers; what several images have "
-        "counts for each as shared. Removing an image frees its unique size.",
+        "counts for each as shared. Removing an image frees its unique size, less what its layers share with "
+        "others' where PIER_SHARE_FILES lets them.",
         flags=(
             Flag(name="verbose", short="v", kind="switch", about="list every content, layer and part"),
-            _FORMAT,
+            FORMAT,
         ),
         perform=_df,
     ),
@@ -121,6 +121,7 @@ VERBS = {
         "somebody is working with stays.",
         flags=(
             Flag(name="all", short="a", kind="switch", about="remove all images as well"),
+            Flag(name="force", short="f", kind="switch", about="do not ask, which never happens anyway"),
             Flag(name="dry-run", kind="switch", about="only say what would be removed, and why"),
         ),
         perform=_prune,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pierhead.digests import encoded_of
 from pierhead.errors import Conflict, InvalidInput, NotFound
-from pierhead.images.platforms import find_rank, format_platform, host_platform
+from pierhead.images.platforms import find_nearest, format_platform, host_platform
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
 from pierhead.oci.image import (
     CONFIG_TYPES,
@@ -143,12 +143,15 @@ class Catalogue:
         return next(by_digest, None) or self._find_by_id(encoded_of(digest))
 
     def _find_by_id(self, beginning: str) -> Image | None:
+        """Of images with the same configuration the first: they hold the same, however it is compressed."""
         found: dict[str, Image] = {}
+        meant: set[str] = set()
         for image in self._library.images():
             for digest in (image.descriptor.digest, *self._ids(image)):
                 if encoded_of(digest).startswith(beginning):
                     found.setdefault(image.descriptor.digest, image)
-        if len(found) > 1:
+                    meant.add(digest)
+        if len(found) > 1 and len(meant) > 1:
             message = f"{len(found)} images have an id that begins with {beginning}"
             raise Conflict(message, code="ambiguous-id", hint="give more of it")
         return next(iter(found.values()), None)
@@ -244,16 +247,7 @@ class Catalogue:
 
 
 def _nearest(here: list[Presence], wanted: Platform) -> Presence | None:
-    best, best_rank = None, -1
-    for presence in here:
-        platform = presence.platform
-        if platform is None or not platform.architecture:
-            rank: int | None = 1 << 16
-        else:
-            rank = find_rank(wanted, platform)
-        if rank is not None and (best is None or rank < best_rank):
-            best, best_rank = presence, rank
-    return best
+    return find_nearest(here, wanted, lambda presence: presence.platform)
 
 
 def _looks_like_id(text: str) -> bool:

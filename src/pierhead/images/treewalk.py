@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from pierhead.errors import Conflict, InvalidInput, OperationFailed, Unsupported
 from pierhead.images.beneath import Beneath
+from pierhead.images.holes import find_regions
 from pierhead.images.tarlayer.entry import Entry, shown
 from pierhead.images.whiteouts import DEVICE, OPAQUE, OVERLAY_XATTRS, PREFIX
 
@@ -55,22 +56,28 @@ class TreeWalk(NamedTuple):
         upper: whether the tree is an overlay's upper directory, whose marks become whiteouts.
         latest_s: no time is later than this second; None leaves times as they are.
         precise: whether times have nanoseconds, which costs 1 KiB for each entry.
+        sparse: whether holes of files are left out where that saves something; see ``holes``.
     """
 
     add: Add
     upper: bool
     latest_s: int | None
     precise: bool
+    sparse: bool = False
 
-    def run(self, directory_fd: int) -> None:
+    def run(self, directory_fd: int, *, only: bytes = b"") -> None:
         """Every entry below the directory has been added.
+
+        Args:
+            directory_fd: stays the caller's.
+            only: a name in the directory: it and what is below it is all that comes; b"" for everything.
 
         Raises:
             Conflict: something changed while it was read.
             InvalidInput: a name that a layer cannot have.
             Unsupported: overlayfs was told to keep something elsewhere.
         """
-        _Walk(self, directory_fd).run()
+        _Walk(self, directory_fd).run(only)
 
 
 class _Walk:
@@ -82,12 +89,13 @@ class _Walk:
         self._beneath = Beneath(directory_fd, make=_never)
         self._first_names: dict[tuple[int, int], bytes] = {}
 
-    def run(self) -> None:
+    def run(self, only: bytes) -> None:
         """Everything has been added."""
         try:
-            if self._how.upper and _is_opaque(self._root_fd):
+            if self._how.upper and _is_opaque(self._root_fd) and not only:
                 self._how.add(Entry(name=OPAQUE), ())
-            way = [(b"", iter(_names(self._root_fd)))]
+            first = [_name_in(self._root_fd, only)] if only else _names(self._root_fd)
+            way = [(b"", iter(first))]
             while way:
                 path, names = way[-1]
                 below = self._add_up_to_directory(path, names)
@@ -159,10 +167,14 @@ class _Walk:
             return self._entry(path, "hardlink", about, linkname=first)
         attributes = _listxattr(fd)
         if not attributes:
-            return self._entry(path, "file", about)
+            return self._without_holes(self._entry(path, "file", about), fd, about)
         if self._how.upper and not about.st_size and not _WHITEOUT.isdisjoint(attributes):
             return Entry(name=prefix + PREFIX + name)
-        return self._entry(path, "file", about, xattrs=self._xattrs(fd, path))
+        return self._without_holes(self._entry(path, "file", about, xattrs=self._xattrs(fd, path)), fd, about)
+
+    def _without_holes(self, entry: Entry, fd: int, about: os.stat_result) -> Entry:
+        regions = find_regions(fd, about) if self._how.sparse else None
+        return entry if regions is None else entry.replace(sparse=regions)
 
     def _describe_node(self, directory_fd: int, name: bytes, prefix: bytes) -> Entry | None:
         """A symbolic link, device or FIFO; None is a socket."""
@@ -249,6 +261,14 @@ def _names(fd: int) -> list[_Name]:
         return sorted((os.fsencode(each.name), _is_directory(each), _is_file(each)) for each in entries)
 
 
+def _name_in(fd: int, name: bytes) -> _Name:
+    try:
+        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+    except OSError as error:
+        raise _changed(name, error) from error
+    return name, stat.S_ISDIR(mode), stat.S_ISREG(mode)
+
+
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
 
@@ -259,16 +279,17 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def _read(fd: int, entry: Entry) -> Iterator[bytes]:
     """At most as many bytes as the entry has: the file may grow meanwhile, and gets no longer by that."""
-    left = entry.size
-    while left:
-        try:
-            data = os.read(fd, min(left, _READ_BYTES))
-        except OSError as error:
-            raise _changed(entry.name, error) from error
-        if not data:
-            return
-        left -= len(data)
-        yield data
+    for at, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
+        left = length
+        while left:
+            try:
+                data = os.pread(fd, min(left, _READ_BYTES), at + length - left)
+            except OSError as error:
+                raise _changed(entry.name, error) from error
+            if not data:
+                return
+            left -= len(data)
+            yield data
 
 
 def _listxattr(fd: int) -> list[str]:

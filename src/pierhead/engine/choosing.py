@@ -1,0 +1,218 @@
+"""Which containers ``docker ps`` shows and ``docker container prune`` removes, by their filters.  Pure.
+
+Source: the API's description of ``filters`` for ``GET /containers/json`` and ``POST /containers/prune``.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+from pierhead.engine.moments import parse_moment
+from pierhead.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pierhead.engine.record import Record
+
+    Filters = dict[str, list[str]]
+    Find = Callable[[str], Record]
+    Test = Callable[[Record, Sequence[str]], bool]
+
+_STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_HEALTHS = ("starting", "healthy", "unhealthy", "none")
+_SHOWN = ("running", "paused", "restarting")
+_SHORT_MIN = 4
+_WANT_ALL = ("status", "exited")
+_PRUNE = ("until", "label", "label!")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def choose(
+    records: Iterable[Record], filters: Filters, find: Find, *, stopped: bool, limit: int
+) -> list[Record]:
+    """The containers that a list shows, newest first.
+
+    Args:
+        records: all.
+        filters: each must have a value that fits.
+        find: a container by its reference; raises NotFound.
+        stopped: whether those that do not run are shown too.
+        limit: how many, of all; 0 or less for no limit.
+
+    Raises:
+        InvalidInput: a filter is unknown, or a value is none for it.
+        NotFound: ``before`` or ``since`` name nothing.
+    """
+    check_filters(filters)
+    stopped = stopped or limit > 0 or any(filters.get(name) for name in _WANT_ALL)
+    found = [
+        record for record in records if stopped or record.state.status in ("running", "paused", "restarting")
+    ]
+    for name, values in filters.items():
+        if name == "before" and values:
+            bound = min(find(value).created_ns for value in values)
+            found = [record for record in found if record.created_ns < bound]
+        elif name == "since" and values:
+            bound = max(find(value).created_ns for value in values)
+            found = [record for record in found if record.created_ns > bound]
+        elif values:
+            found = [record for record in found if _TESTS[name](record, values)]
+    found.sort(key=lambda record: record.created_ns, reverse=True)
+    return found[:limit] if limit > 0 else found
+
+
+def check_filters(filters: Filters) -> None:
+    """All filters are known, with values that they may have.
+
+    Raises:
+        InvalidInput: one is not.
+    """
+    for name, values in filters.items():
+        if name not in _TESTS and name not in ("before", "since"):
+            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+        for value in values:
+            _check_value(name, value)
+
+
+def _check_value(name: str, value: str) -> None:
+    known = {"status": _STATUSES, "health": _HEALTHS}.get(name)
+    if known is not None and value not in known:
+        message = f"invalid filter '{name}={value}'"
+        raise InvalidInput(message, code="invalid-filter", hint=f"one of {', '.join(known)}")
+    if name == "exited" and not value.lstrip("-").isdecimal():
+        raise InvalidInput(f"invalid filter '{name}={value}'", code="invalid-filter", hint="give a number")
+    if name in ("name", "id"):
+        try:
+            re.compile(value)
+        except re.error as error:
+            message = f"invalid filter '{name}={value}': {error}"
+            raise InvalidInput(message, code="invalid-filter") from None
+
+
+def has_labels(labels: dict[str, str], wanted: Iterable[str]) -> bool:
+    """Whether all of them, ``name`` or ``name=value``, are there."""
+    return all(has_label(labels, each) for each in wanted)
+
+
+def has_label(labels: dict[str, str], wanted: str) -> bool:
+    """Whether this one, ``name`` or ``name=value``, is there."""
+    name, equals, value = wanted.partition("=")
+    return name in labels and (not equals or labels[name] == value)
+
+
+def _is_descendant(record: Record, values: Sequence[str]) -> bool:
+    names = (record.image, record.image.removesuffix(":latest"), record.image_id)
+    short = record.image_id.removeprefix("sha256:")
+    return any(
+        value in names
+        or value.removesuffix(":latest") in names
+        or (len(value) >= _SHORT_MIN and short.startswith(value))
+        for value in values
+    )
+
+
+def _has_volume(record: Record, values: Sequence[str]) -> bool:
+    return any(value in (mount.name, mount.destination) for mount in record.mounts for value in values)
+
+
+def _is_in_network(record: Record, values: Sequence[str]) -> bool:
+    known = {record.network_mode, *record.networking.endpoints_config}
+    known |= {endpoint.network_id for endpoint in record.networking.endpoints_config.values()}
+    if record.endpoint is not None:
+        known.add(record.endpoint.network_id)
+    return any(value in known for value in values)
+
+
+def _ports(values: Sequence[str]) -> set[str]:
+    """``80``, ``80/udp`` and ``8000-8010/tcp`` as ports with protocols."""
+    found = set()
+    for value in values:
+        numbers, _, protocol = value.partition("/")
+        first, _, last = numbers.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise InvalidInput(f"invalid port '{value}'", code="invalid-filter")
+        found |= {f"{port}/{protocol or 'tcp'}" for port in range(int(first), int(last or first) + 1)}
+    return found
+
+
+def _publishes(record: Record, values: Sequence[str]) -> bool:
+    wanted = _ports(values)
+    bound = {
+        f"{binding.host_port}/{port.partition('/')[2]}"
+        for port, bindings in record.ports.items()
+        for binding in bindings
+    }
+    return bool(wanted & (bound | record.ports.keys()))
+
+
+def _exposes(record: Record, values: Sequence[str]) -> bool:
+    return bool(_ports(values) & (record.config.exposed_ports.keys() | record.ports.keys()))
+
+
+def _health(record: Record) -> str:
+    return record.state.health.status if record.state.health is not None else "none"
+
+
+_TESTS: dict[str, Test] = {
+    "id": lambda record, values: any(re.search(value, record.id) for value in values),
+    "name": lambda record, values: any(
+        re.search(value, f"/{record.name}") or re.search(value, record.name) for value in values
+    ),
+    "label": lambda record, values: has_labels(record.config.labels, values),
+    "status": lambda record, values: record.state.status in values,
+    "exited": lambda record, values: (
+        record.state.status == "exited" and str(record.state.exit_code) in values
+    ),
+    "ancestor": _is_descendant,
+    "volume": _has_volume,
+    "network": _is_in_network,
+    "publish": _publishes,
+    "expose": _exposes,
+    "health": lambda record, values: _health(record) in values,
+    "isolation": lambda _, values: "default" in values,
+    "is-task": lambda _, values: any(value.lower() in ("false", "0") for value in values),
+}
+
+
+def choose_for_prune(records: Iterable[Record], filters: Filters, now_ns: int) -> list[Record]:
+    """The containers that do not run, and that the filters name.
+
+    Raises:
+        InvalidInput: a filter is unknown, or no time.
+    """
+    for name in filters:
+        if name not in _PRUNE:
+            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+    until = [parse_until(value, now_ns) for value in filters.get("until", ())]
+    return [
+        record
+        for record in records
+        if record.state.status in ("created", "exited", "dead")
+        and all(record.created_ns < bound for bound in until)
+        and has_labels(record.config.labels, filters.get("label", ()))
+        and not any(has_label(record.config.labels, each) for each in filters.get("label!", ()))
+    ]
+
+
+def parse_until(text: str, now_ns: int) -> int:
+    """Unix time in ns: of a moment, of seconds since 1970, or of a span before now (``1h30m``).
+
+    Raises:
+        InvalidInput: it is none of them.
+    """
+    spans = _SPAN.findall(text)
+    if spans and "".join(number + unit for number, unit in spans) == text:
+        return now_ns - int(sum(float(number) * _UNIT_S[unit] for number, unit in spans) * 1e9)
+    try:
+        seconds, _, fraction = text.partition(".")
+        if seconds.isdecimal():
+            return int(seconds) * 1_000_000_000 + int((fraction + "000000000")[:9])
+        return parse_moment(text if "T" in text else f"{text}T00:00:00Z")
+    except ValueError:
+        message = f"invalid time '{text}'"
+        hint = f"as 10m, 1h30m, {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(now_ns / 1e9))}"
+        raise InvalidInput(message, code="invalid-filter", hint=hint) from None

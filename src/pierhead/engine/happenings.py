@@ -1,0 +1,69 @@
+"""Events of containers, as ``GET /events`` tells them, and which of them a filter lets pass.  Pure."""
+
+from __future__ import annotations
+
+from pierhead.engine.record import Event
+from pierhead.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pierhead.engine.record import Record
+
+    Filters = dict[str, list[str]]
+
+_KINDS = ("container", "image", "volume", "network", "daemon", "plugin")
+_KNOWN = (*_KINDS, "event", "type", "label", "scope")
+
+
+def container_event(record: Record, action: str, time_ns: int, **what: str) -> Event:
+    """Something happened to the container; ``what`` are attributes beyond image, name and labels."""
+    return Event(
+        kind="container",
+        action=action,
+        actor=record.id,
+        attributes={**record.config.labels, "image": record.image, "name": record.name, **what},
+        time_ns=time_ns,
+    )
+
+
+def check_filters(filters: Filters) -> None:
+    """Every filter is one that events have.
+
+    Raises:
+        InvalidInput: one is not.
+    """
+    for name in filters:
+        if name not in _KNOWN:
+            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+
+
+def passes(event: Event, filters: Filters) -> bool:
+    """Whether every filter lets the event pass: one of its values is enough."""
+    return all(_passes(event, name, values) for name, values in filters.items() if values)
+
+
+def _passes(event: Event, name: str, values: Sequence[str]) -> bool:
+    if name == "type":
+        return event.kind in values
+    if name == "event":
+        # ``exec_start: true`` is an ``exec_start``
+        return any(event.action == value or event.action.startswith(f"{value}:") for value in values)
+    if name == "label":
+        return all(_has_label(event.attributes, value) for value in values)
+    if name == "scope":
+        return "local" in values
+    return event.kind == name and any(_is_called(event, value) for value in values)
+
+
+def _has_label(attributes: dict[str, str], wanted: str) -> bool:
+    name, equals, value = wanted.partition("=")
+    return name in attributes and (not equals or attributes[name] == value)
+
+
+def _is_called(event: Event, value: str) -> bool:
+    name = event.attributes.get("name", "")
+    if value in (event.actor, name, f"/{name}") or (len(value) >= 4 and event.actor.startswith(value)):
+        return True
+    return event.kind == "image" and value == event.actor.rpartition(":")[0]

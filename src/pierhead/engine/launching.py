@@ -1,0 +1,103 @@
+"""From a record to a container of the runtime library, and back.  Blocks; it runs in threads."""
+
+from __future__ import annotations
+
+import os
+
+from pierhead.engine.specgen.logwords import parse_size
+from pierhead.errors import NotFound, PierheadError, Unsupported
+from pierhead.runtime import Stdio, create, load, run
+from pierhead.runtime.exitrecord import read_exit_record
+from pierhead.runtime.state import EXIT_RECORD
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.engine.planning import Place, Planner
+    from pierhead.engine.record import Record
+    from pierhead.engine.settings import Paths
+    from pierhead.runtime import Container
+
+UNKNOWN_EXIT_CODE = 255
+"""Of a container whose end nobody has seen: the machine went down with it, or its monitor was killed."""
+_RECORD_WAIT_S = 10.0
+_FILE_DRIVERS = ("", "json-file", "local")
+
+
+class Ending(Value):
+    """How a container's first process ended; ``finished`` is RFC 3339, "" where nobody knows."""
+
+    exit_code: int
+    oom_killed: bool = False
+    finished: str = ""
+
+
+class Launcher:
+    """Makes containers of records, in one directory of the runtime's."""
+
+    def __init__(self, paths: Paths, planner: Planner) -> None:
+        """Args: the planner knows what each is to be."""
+        self._paths = paths
+        self._planner = planner
+
+    def launch(self, record: Record, place: Place, *, gated: bool) -> Container:
+        """The container runs; with ``gated`` it waits at its gate for ``Container.start``.
+
+        Raises:
+            PierheadError: as ``runtime.run``; nothing is left behind.
+        """
+        os.makedirs(os.path.dirname(self._paths.log(record.id)), mode=0o710, exist_ok=True)
+        config = self._planner.plan(record, place)
+        begin = create if gated else run
+        self._remove_ended(record.id)
+        return begin(self._paths.runtime_root, record.id, config, stdio=self.stdio(record), supervise=True)
+
+    def _remove_ended(self, container_id: str) -> None:
+        """What an earlier run has left, whose engine was killed while it cleaned up."""
+        with_state = f"{self._paths.runtime_root}/{container_id}/state.json"
+        if os.path.exists(with_state):
+            self.delete(load(self._paths.runtime_root, container_id))
+
+    def stdio(self, record: Record) -> Stdio:
+        """Streams that the monitor keeps, and the log that it writes."""
+        log = record.host.log_config
+        size = log.config.get("max-size", "-1")
+        path = "" if log.type == "none" else self._paths.log(record.id)
+        if log.type not in (*_FILE_DRIVERS, "none"):
+            message = f"the log driver {log.type} is not supported"
+            raise Unsupported(message, code="no-such-log-driver", hint="choose json-file, local or none")
+        return Stdio.kept(
+            path,
+            log_bytes=0 if size == "-1" else parse_size(size),
+            log_files=int(log.config.get("max-file", "1")),
+            stdin=record.config.open_stdin,
+        )
+
+    def find(self, container_id: str) -> Container | None:
+        """What the runtime has of the container."""
+        try:
+            return load(self._paths.runtime_root, container_id)
+        except NotFound:
+            return None
+
+    def attach_path(self, container_id: str) -> str:
+        """Of the monitor's socket."""
+        return f"{self._paths.runtime_root}/{container_id}/attach"
+
+    def await_ending(self, container: Container) -> Ending:
+        """How the first process, which has ended, did so; the monitor may be about to write that."""
+        try:
+            status = container.init.wait(_RECORD_WAIT_S)
+        except PierheadError:
+            return Ending(exit_code=UNKNOWN_EXIT_CODE)
+        path = f"{self._paths.runtime_root}/{container.id}/{EXIT_RECORD}"
+        record = read_exit_record(path)
+        finished = record.finished if record is not None else ""
+        return Ending(exit_code=status.shell_code, oom_killed=status.oom, finished=finished)
+
+    def delete(self, container: Container) -> None:
+        """Nothing of the container's run is left, nor of its processes."""
+        try:
+            container.delete(force=True)
+        except NotFound:
+            container.close()

@@ -1,0 +1,218 @@
+"""Containers come to be, and go: their files and their record, with a death of the engine in mind.
+
+create   files first, then the record: files without a record are nobody's, and go at the next start
+remove   the status ``removing`` first, then the files, then the record: the next start goes on with it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+
+from pierhead.engine import lifecycle
+from pierhead.engine.happenings import container_event
+from pierhead.engine.naming import SHORT_LENGTH, no_such_container
+from pierhead.engine.record import Record
+from pierhead.errors import PierheadError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
+    from pierhead.engine.ending import Ender
+    from pierhead.engine.jobs import Jobs
+    from pierhead.engine.places import Places
+    from pierhead.engine.planning import Planner
+    from pierhead.engine.roots import Origin, Roots
+    from pierhead.engine.roster import Roster
+    from pierhead.engine.settings import Paths
+    from pierhead.engine.supervise import Supervisor
+
+_ID_BYTES = 32
+_log = logging.getLogger(__name__)
+
+
+class Maker:
+    """Makes containers and removes them."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        jobs: Jobs,
+        roots: Roots,
+        planner: Planner,
+        places: Places,
+        supervisor: Supervisor,
+        ender: Ender,
+        paths: Paths,
+    ) -> None:
+        self._roster = roster
+        self._jobs = jobs
+        self._roots = roots
+        self._planner = planner
+        self._places = places
+        self._supervisor = supervisor
+        self._ender = ender
+        self._paths = paths
+        self.on_removal: list[Callable[[str], None]] = []
+        """Called with the id of each container that is gone."""
+
+    # Coming to be
+
+    async def create(
+        self,
+        name: str,
+        config: ContainerConfig,
+        host: HostConfig,
+        networking: NetworkingConfig,
+        platform: str,
+    ) -> Record:
+        """The container is there, and does not run yet.
+
+        Raises:
+            NotFound: there is no such image.
+            Conflict: the name is taken.
+            InvalidInput: something in the documents cannot be.
+        """
+        return await self._jobs.finish(self._create(name, config, host, networking, platform))
+
+    async def _create(
+        self,
+        name: str,
+        config: ContainerConfig,
+        host: HostConfig,
+        networking: NetworkingConfig,
+        platform: str,
+    ) -> Record:
+        name = self._roster.reserve(name)
+        try:
+            origin = await self._roots.find(config.image, platform)
+            config, host, warnings = self._planner.fill(config, origin.execution, host)
+            container_id = os.urandom(_ID_BYTES).hex()
+            record = Record(
+                id=container_id,
+                name=name,
+                created_ns=self._roster.now_ns(),
+                image=config.image,
+                image_id=origin.image_id,
+                config=config.replace(hostname=config.hostname or container_id[:SHORT_LENGTH]),
+                host=host,
+                networking=networking,
+                warnings=warnings,
+            )
+            return await self._lay_down(record, origin)
+        finally:
+            self._roster.release(name)
+
+    async def _lay_down(self, record: Record, origin: Origin) -> Record:
+        """Its files are there, then its record."""
+        directory = self._paths.container(record.id)
+        try:
+            record = record.replace(root=await self._roots.prepare(record.id, origin))
+            await self._jobs.thread(lambda: os.makedirs(directory, mode=0o710))
+            record = await self._places.decide(record)
+            return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
+        except BaseException:
+            await self._jobs.thread(self._remove_files, record)
+            raise
+
+    def _remove_files(self, record: Record) -> None:
+        self._roots.remove(record.root)
+        remove_files(self._paths, record.id)
+
+    # Going
+
+    async def remove(self, reference: str, *, force: bool, volumes: bool) -> None:
+        """Nothing of the container is left.
+
+        Args:
+            reference: names it.
+            force: it is killed first if it runs.
+            volumes: its nameless volumes go too.
+
+        Raises:
+            Conflict: it runs, or somebody removes it at this moment.
+            OperationFailed: its files cannot be removed; it is dead, and can be removed again.
+        """
+        await self._jobs.finish(self._remove(self._roster.get(reference).id, force=force, volumes=volumes))
+
+    async def _remove(self, container_id: str, *, force: bool, volumes: bool) -> None:
+        with self._supervisor.keeping(container_id):
+            if force:
+                await self._ender.end_now(self._need(container_id))
+            else:
+                lifecycle.check_removal(self._need(container_id))
+            async with self._roster.lock(container_id):
+                record = self._need(container_id)
+                lifecycle.check_removal(record)
+                record = self._roster.put(record.replace(state=lifecycle.after(record, "remove")))
+                await self._finish_removal(record, volumes=volumes)
+
+    async def remove_at_end(self, container_id: str) -> None:
+        """It asked to be removed at its end, with its nameless volumes."""
+        await self._remove(container_id, force=False, volumes=True)
+
+    async def _finish_removal(self, record: Record, *, volumes: bool) -> None:
+        self._supervisor.forget(record.id)
+        try:
+            await self._jobs.thread(self._remove_files, record)
+            await self._places.release(record, volumes=volumes)
+        except (PierheadError, OSError) as error:
+            state = lifecycle.after(record, "fail-removal").replace(error=str(error))
+            self._roster.observe(record.replace(state=state))
+            raise
+        self._roster.drop(record, container_event(record, "destroy", self._roster.now_ns()))
+        self._supervisor.waiting.gone(record)
+        for tell in self.on_removal:
+            tell(record.id)
+
+    def _need(self, container_id: str) -> Record:
+        record = self._roster.find(container_id)
+        if record is None:
+            raise no_such_container(container_id)
+        return record
+
+    # What was left half-way
+
+    async def settle(self) -> None:
+        """What an engine that was killed had begun to remove is gone, and so is what never came to be."""
+        for record in self._roster.all():
+            if record.state.status == "removing":
+                with contextlib.suppress(PierheadError, OSError):
+                    await self._finish_removal(record, volumes=False)
+        records = self._roster.all()
+        roots = frozenset(record.root for record in records)
+        ids = frozenset(record.id for record in records)
+        await self._jobs.thread(self._roots.remove_others, roots)
+        await self._jobs.thread(remove_other_files, self._paths, ids)
+
+
+def remove_files(paths: Paths, container_id: str) -> None:
+    """Directories of the container are gone.
+
+    Raises:
+        OSError: something in them cannot be removed.
+    """
+    for directory in (paths.container(container_id), paths.running(container_id)):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(directory)
+
+
+def remove_other_files(paths: Paths, kept: frozenset[str]) -> None:
+    """Directories of containers that never came to be are gone.
+
+    Args:
+        paths: the engine's.
+        kept: ids of those that there are.
+    """
+    for directory in (f"{paths.data_root}/containers", f"{paths.exec_root}/containers"):
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        for name in names:
+            if name not in kept and len(name) == 2 * _ID_BYTES:
+                try:
+                    remove_files(paths, name)
+                except OSError as error:
+                    _log.warning("what is left of container %s cannot be removed: %s", name, error)

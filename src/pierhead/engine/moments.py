@@ -1,0 +1,54 @@
+"""Moments and spans of time as Docker writes them.  Pure."""
+
+from __future__ import annotations
+
+import calendar
+import time
+
+_NS = 1_000_000_000
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def format_moment(ns: int) -> str:
+    """Unix time as RFC 3339 in UTC, without zeros at the end, as Go writes it; 0 is Go's zero time."""
+    if ns == 0:
+        return NEVER
+    seconds, rest = divmod(ns, _NS)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    fraction = f".{rest:09d}".rstrip("0") if rest else ""
+    return f"{text}{fraction}Z"
+
+
+def parse_moment(text: str) -> int:
+    """Unix time in ns of RFC 3339 text in UTC, as monitors write it."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return seconds * _NS + int((fraction + "000000000")[:9])
+
+
+def describe_span(seconds: float) -> str:
+    """How long something took, as people say it: ``About an hour``, ``3 days``."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{hours // 24 // 365} years"

@@ -1,0 +1,164 @@
+"""What a container is to be for the runtime: a record, and what is known when it starts.
+
+The rules are ``specgen``'s, which is pure; here this machine and the disk are asked, which blocks.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
+from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
+from pierhead.engine.specgen import (
+    Ground,
+    Root,
+    fill_host,
+    merge_image,
+    plan_config,
+    plan_exec,
+    plan_update,
+    root_of_host,
+)
+from pierhead.engine.specgen.processes import short_hostname
+from pierhead.errors import Unsupported
+from pierhead.runtime import Network, RootOverlay, host_rootfs
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.engine.documents import ContainerConfig, ExecConfig, HostConfig, UpdateConfig
+    from pierhead.engine.record import Record
+    from pierhead.engine.roots import Roots
+    from pierhead.engine.settings import Paths, Settings
+    from pierhead.engine.specgen import Machine
+    from pierhead.oci.image import Execution
+    from pierhead.oci.runtime import Resources
+    from pierhead.runtime import Config, ProcessSpec
+
+
+class Place(Value):
+    """Where a container is to run, as it was found when it starts.
+
+    Fields:
+        namespaces: files of namespaces to join, by type.
+        interfaces: of its own network namespace, beside ``lo``.
+        addresses: its own in its network.
+        host_address: of the host, as the container reaches it.
+        shm_path: directory that becomes /dev/shm; empty for one of its own.
+        sources: where mounts come from that are not at their ``MountPoint.source``, by destination.
+        files: directory of /etc/hosts and the others, where they are another container's; empty for its own.
+    """
+
+    namespaces: dict[str, str] = {}  # noqa: RUF012 - never changed
+    interfaces: tuple[Network, ...] = ()
+    addresses: tuple[str, ...] = ()
+    host_address: str = ""
+    shm_path: str = ""
+    sources: dict[str, str] = {}  # noqa: RUF012 - never changed
+    files: str = ""
+
+
+class Planner:
+    """Knows the settings and this machine."""
+
+    def __init__(self, settings: Settings, paths: Paths, roots: Roots) -> None:
+        """Looks at the machine once."""
+        self._settings = settings
+        self._paths = paths
+        self._roots = roots
+        self.machine: Machine = observe_machine()
+
+    def fill(
+        self, config: ContainerConfig, execution: Execution | None, host: HostConfig
+    ) -> tuple[ContainerConfig, HostConfig, tuple[str, ...]]:
+        """What is asked for with all defaults filled in, and warnings.
+
+        Raises:
+            InvalidInput: it contradicts itself, or says what cannot be.
+            Unsupported: it asks for what is not there.
+        """
+        config = merge_image(config, execution)
+        host, warnings = fill_host(config, host, self._settings, machine=self.machine)
+        return config, host, warnings
+
+    def plan(self, record: Record, place: Place) -> Config:
+        """The runtime's configuration; the files in /etc that are the engine's are written.
+
+        Raises:
+            PierheadError: something of it is not there, or cannot be.
+        """
+        if record.host.init:
+            raise Unsupported(
+                "a reaper as the first process is not supported", code="no-init", hint="omit --init"
+            )
+        if record.host.runtime not in ("", "pierhead"):
+            message = f"the runtime {record.host.runtime} is not supported"
+            raise Unsupported(message, code="no-such-runtime")
+        directory = place.files or self._paths.container(record.id)
+        if not place.files:
+            write_etc_files(directory, self._etc_files(record, place))
+        ground = Ground(
+            root=self._root(record),
+            hosts=f"{directory}/{HOSTS}",
+            hostname_file=f"{directory}/{HOSTNAME}",
+            resolv_conf=f"{directory}/{RESOLV_CONF}",
+            hostname=os.uname().nodename
+            if record.network_mode == "host" and not record.config.hostname
+            else "",
+            shm_path=place.shm_path,
+            namespaces=place.namespaces,
+            interfaces=place.interfaces,
+            devices=find_devices(record.host),
+            device_numbers=block_device_numbers(record.host),
+            sources=place.sources,
+            cgroup_path=self._cgroup_path(record),
+            cgroup_manager=self._settings.cgroup_manager,
+            machine=self.machine,
+        )
+        return plan_config(record, ground)
+
+    def _cgroup_path(self, record: Record) -> str:
+        parent = record.host.cgroup_parent or self._settings.cgroup_parent
+        if self._settings.cgroup_manager == "systemd":
+            slice_name = parent if parent.endswith(".slice") else "system.slice"
+            return f"{slice_name}:pierhead:{record.id}"
+        return f"/{parent.strip('/')}/{record.id}"
+
+    def _root(self, record: Record) -> Root:
+        if not record.root:
+            return root_of_host(host_rootfs(hidden=(self._paths.data_root, self._paths.exec_root)))
+        mount = self._roots.mount(record.root)
+        if mount.source:
+            return Root(rootfs=mount.source)
+        rootfs = f"{self._paths.exec_root}/rootfs"
+        os.makedirs(rootfs, mode=0o755, exist_ok=True)
+        overlay = RootOverlay(lower=mount.lower, upper=mount.upper, work=mount.work)
+        return Root(rootfs=rootfs, overlay=overlay)
+
+    def _etc_files(self, record: Record, place: Place) -> EtcFiles:
+        host, settings = record.host, self._settings
+        return EtcFiles(
+            hostname=short_hostname(record),
+            domainname=record.config.domainname,
+            addresses=place.addresses,
+            extra_hosts=host.extra_hosts,
+            host_address=place.host_address,
+            resolver=Resolver(
+                servers=host.dns or settings.dns,
+                search=host.dns_search or settings.dns_search,
+                options=host.dns_options or settings.dns_options,
+            ),
+            host_network=record.network_mode == "host",
+        )
+
+    def plan_exec(self, record: Record, wanted: ExecConfig) -> ProcessSpec:
+        """A further process."""
+        return plan_exec(record, wanted, machine=self.machine)
+
+    def plan_update(self, record: Record, update: UpdateConfig) -> tuple[HostConfig, Resources]:
+        """The container's configuration as it will be, and the limits that change.
+
+        Raises:
+            InvalidInput: they cannot be.
+        """
+        return plan_update(record.host, update, machine=self.machine)

@@ -1,0 +1,294 @@
+"""``engine.db``: containers and the journal of events, in SQLite.
+
+    containers   id, name; record (what was asked for and decided), state (what was seen)
+    events       the last 4,096, numbered without a gap from the first one on
+
+A change and the events that tell of it are one transaction, so neither is ever there without the other.
+Write-ahead log with ``synchronous=NORMAL``: what was committed survives the engine's death at any moment;
+after a power cut the last transactions may be missing, all of them together.  A commit writes to the page
+cache and waits for no disk: ``checkpoint``, which does, is called in a thread.
+
+``user_version`` counts the migrations that were applied.  A migration never changes once it is released.
+Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
+"""
+
+# Annotations are read at run time: no postponed evaluation here.
+import os
+import sqlite3
+import threading
+
+from pierhead import jsontext
+from pierhead.engine.documents import EndpointSettings, PortBinding
+from pierhead.engine.record import Event, Record, State
+from pierhead.errors import Conflict, OperationFailed
+from pierhead.oci.document import decode, empty, encode
+from pierhead.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from sqlite3 import Connection
+    from typing import Self
+
+EVENTS_MAX = 4096
+_EVENTS_SLACK = 256
+"""How many more there may be before the oldest go."""
+_PAGES_BEFORE_CHECKPOINT = 512
+_BUSY_S = 10.0
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE containers (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            record TEXT NOT NULL,
+            state TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE events (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            time_ns INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            action TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            attributes TEXT NOT NULL
+        )""",
+    ),
+)
+
+
+class _Seen(Value):
+    """The fields of a record that change while it lives."""
+
+    json_case = "snake"
+
+    state: State = State()
+    endpoint: EndpointSettings | None = None
+    ports: dict[str, tuple[PortBinding, ...]] = empty()
+    restart_count: int = 0
+
+
+_SEEN_DEFAULTS = {name: Record.defaults[name] for name in _Seen.fields}
+
+
+class Store:
+    """The database, open.  Used by one thread at a time, but for ``checkpoint``."""
+
+    def __init__(self, path: str) -> None:
+        """The database is there and has this version's tables.
+
+        Raises:
+            Conflict: a newer Pierhead made it.
+            OperationFailed: it cannot be opened, or is none.
+        """
+        self.path = path
+        self._checkpointing = threading.Lock()
+        try:
+            self._connection = _connect(path)
+            _migrate(self._connection, path)
+        except sqlite3.DatabaseError as error:
+            raise _explained(path, error) from error
+        self._last_event: int
+        [self._last_event] = self._connection.execute(
+            "SELECT coalesce(max(sequence), 0) FROM events"
+        ).fetchone()
+        self._oldest_kept = self._last_event
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing of it is open any more."""
+        self._connection.close()
+
+    @property
+    def last_event(self) -> int:
+        """Number of the newest event; 0 before the first."""
+        return self._last_event
+
+    # Containers
+
+    def containers(self) -> "Iterator[Record]":
+        """All, in no order.
+
+        Raises:
+            OperationFailed: what stands there cannot be read.
+        """
+        try:
+            rows = self._connection.execute("SELECT record, state FROM containers").fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _explained(self.path, error) from error
+        for record, state in rows:
+            seen = decode(_Seen, jsontext.parse(state, name=self.path))
+            known = decode(Record, jsontext.parse(record, name=self.path))
+            yield known.replace(**{name: getattr(seen, name) for name in _Seen.fields})
+
+    def write(
+        self,
+        *,
+        put: Record | None = None,
+        was: Record | None = None,
+        drop: str = "",
+        events: "Sequence[Event]" = (),
+    ) -> tuple[Event, ...]:
+        """The change and its events are there, or neither; returns the events with their numbers.
+
+        Args:
+            put: a record that is new or has changed.
+            was: the same as it was before, so that only what has changed is written.
+            drop: id of a container that is gone.
+            events: what happened.
+
+        Raises:
+            OperationFailed: the disk is full, or the file is damaged.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                if put is not None:
+                    self._put(put, was)
+                if drop:
+                    self._connection.execute("DELETE FROM containers WHERE id = ?", (drop,))
+                told = tuple(self._tell(events))
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.DatabaseError as error:
+            raise _explained(self.path, error) from error
+        if told:
+            self._last_event = told[-1].sequence
+        return told
+
+    def _put(self, record: Record, was: Record | None) -> None:
+        seen = jsontext.format_compact(
+            encode(_Seen(**{name: getattr(record, name) for name in _Seen.fields}))
+        )
+        if was is not None and _asked(was) == _asked(record):
+            self._connection.execute("UPDATE containers SET state = ? WHERE id = ?", (seen, record.id))
+            return
+        known = jsontext.format_compact(encode(record.replace(**_SEEN_DEFAULTS)))
+        self._connection.execute(
+            "INSERT INTO containers VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+            " SET name = excluded.name, record = excluded.record, state = excluded.state",
+            (record.id, record.name, known, seen),
+        )
+
+    # Events
+
+    def _tell(self, events: "Iterable[Event]") -> "Iterator[Event]":
+        for event in events:
+            row = self._connection.execute(
+                "INSERT INTO events (time_ns, kind, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
+                (
+                    event.time_ns,
+                    event.kind,
+                    event.action,
+                    event.actor,
+                    jsontext.format_compact(event.attributes),
+                ),
+            )
+            number = int(row.lastrowid or 0)
+            if number - self._oldest_kept > _EVENTS_SLACK:
+                self._connection.execute("DELETE FROM events WHERE sequence <= ?", (number - EVENTS_MAX,))
+                self._oldest_kept = number
+            yield event.replace(sequence=number)
+
+    def events_after(self, sequence: int, most: int = 256) -> list[Event]:
+        """The next ones after this number, oldest first."""
+        rows = self._connection.execute(
+            "SELECT sequence, time_ns, kind, action, actor, attributes FROM events"
+            " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            (sequence, most),
+        )
+        return [
+            Event(
+                sequence=number,
+                time_ns=time_ns,
+                kind=kind,
+                action=action,
+                actor=actor,
+                attributes=jsontext.parse(attributes, name=self.path),
+            )
+            for number, time_ns, kind, action, actor, attributes in rows
+        ]
+
+    def find_event(self, since_ns: int) -> int:
+        """Number of the newest event that is older than this; 0 if none is."""
+        [found] = self._connection.execute(
+            "SELECT coalesce(max(sequence), 0) FROM events WHERE time_ns < ?", (since_ns,)
+        ).fetchone()
+        return int(found)
+
+    # The log
+
+    def wants_checkpoint(self) -> bool:
+        """Whether the write-ahead log has grown so long that it should be worked in."""
+        try:
+            return os.stat(f"{self.path}-wal").st_size > _PAGES_BEFORE_CHECKPOINT * 4096
+        except FileNotFoundError:
+            return False
+
+    def checkpoint(self) -> None:
+        """What stands in the write-ahead log stands in the database; waits for the disk, holds up nobody."""
+        if not self._checkpointing.acquire(blocking=False):
+            return
+        try:
+            connection = _connect(self.path)
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError as error:
+            raise _explained(self.path, error) from error
+        finally:
+            self._checkpointing.release()
+
+
+def _asked(record: Record) -> list[object]:
+    """What is not seen but asked for or decided, to be compared quickly: most of it is the same object."""
+    return [getattr(record, name) for name in Record.fields if name not in _SEEN_DEFAULTS]
+
+
+def _connect(path: str) -> "Connection":
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        for setting in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-512"):
+            connection.execute(f"PRAGMA {setting}").close()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: "Connection", path: str) -> None:
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise Conflict(
+            f"the engine's database {path} was made by a newer Pierhead (its version is {version},"
+            f" this Pierhead knows up to {len(MIGRATIONS)})",
+            code="newer-database",
+            hint="use that Pierhead, or another --data-root",
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={number}")
+        connection.execute("COMMIT")
+
+
+def _explained(path: str, error: sqlite3.DatabaseError) -> Exception:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_CONSTRAINT"):
+        return Conflict(f"the engine's database {path} has such a container already", code="name-taken")
+    if name == "SQLITE_FULL":
+        message = f"cannot write to the engine's database {path}: the disk is full"
+        return OperationFailed(message, code="disk-full", hint="make room on that disk")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        message = f"the engine's database {path} is damaged: {error}"
+        return OperationFailed(message, code="damaged-database", hint="move it away; images are not in it")
+    return OperationFailed(f"cannot use the engine's database {path}: {error}", code="database-failed")

@@ -1,0 +1,377 @@
+"""Containers while they run: their start, what comes of it, their end, and what follows from that.
+
+    start      launch in a thread; state and event ``start`` are one transaction; its pidfd is watched
+    end        exit record, state and event ``die``, then those who wait, then cleaning up
+    and then   the restart policy's delay, or removal (``--rm``), or nothing
+
+Containers outlive the engine.  One that comes back asks the runtime for each, and goes on: what ended
+meanwhile ends now, with the exit record's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from pierhead.engine import lifecycle, restart
+from pierhead.engine.happenings import container_event
+from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
+from pierhead.engine.moments import parse_moment
+from pierhead.engine.waiting import Waiting
+from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.runtime.attach import AttachClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from typing import Protocol
+
+    from pierhead.engine.jobs import Jobs
+    from pierhead.engine.launching import Launcher
+    from pierhead.engine.places import Places
+    from pierhead.engine.record import Record
+    from pierhead.engine.roster import Roster
+    from pierhead.engine.streams import MonitorAttachment
+    from pierhead.runtime import Container
+
+    class Companion(Protocol):
+        """Whoever has something to do while a container runs: its health, its log's driver, its processes."""
+
+        async def begin(self, record: Record, container: Container) -> None:
+            """The container runs, perhaps since before the engine did."""
+
+        async def end(self, record: Record) -> None:
+            """It has ended, and its processes are still to be cleaned up."""
+
+
+_log = logging.getLogger(__name__)
+_NOT_FOUND, _NOT_EXECUTABLE, _OTHER = 127, 126, 128
+
+
+class Supervisor:
+    """Containers that run, by their ids."""
+
+    def __init__(self, roster: Roster, jobs: Jobs, launcher: Launcher, places: Places) -> None:
+        """Nothing runs yet; ``restore`` finds what does."""
+        self._roster = roster
+        self._jobs = jobs
+        self._launcher = launcher
+        self.waiting = Waiting()
+        self._places = places
+        self._running: dict[str, Container] = {}
+        self._expected: dict[str, list[MonitorAttachment]] = {}
+        self._retries: dict[str, asyncio.Task[None]] = {}
+        self._delays: dict[str, float] = {}
+        self._kept: list[str] = []
+        self.companions: list[Companion] = []
+        self.remove: Callable[[str], Awaitable[None]] | None = None
+        """Removes a container that is to be gone at its end."""
+
+    def find(self, container_id: str) -> Container | None:
+        """The runtime's container, if it runs as far as is known."""
+        return self._running.get(container_id)
+
+    def get(self, record: Record) -> Container:
+        """The same.
+
+        Raises:
+            Conflict: it does not run.
+        """
+        found = self._running.get(record.id)
+        if found is None:
+            raise lifecycle.not_running(record)
+        return found
+
+    # The start
+
+    async def start_by_hand(self, reference: str) -> None:
+        """Somebody wants the container to run, and it does.
+
+        Raises:
+            NotModified: it runs already.
+            PierheadError: it cannot be started; its record says why.
+        """
+        record = self._roster.get(reference)
+        lifecycle.check_start(record)
+        await self._jobs.finish(self._start_by_hand(record))
+
+    async def _start_by_hand(self, record: Record) -> None:
+        async with self._roster.lock(record.id):
+            await self.start(record.id)
+
+    async def start(self, container_id: str, *, retry: bool = False) -> None:
+        """The container runs.  The caller holds its lock.
+
+        Raises:
+            NotModified: it runs already.
+            PierheadError: it cannot be started; its record says why.
+        """
+        record = self._need(container_id)
+        lifecycle.check_start(record)
+        if not retry:
+            self.cancel_retry(container_id)
+            self._delays.pop(container_id, None)
+        attachments = self._expected.pop(container_id, [])
+        try:
+            container = await self._launch(record, attachments)
+        except PierheadError as error:
+            self._note_failure(container_id, error, retry=retry)
+            raise
+        finally:
+            for each in attachments:
+                each.give_up()
+        self._running[container_id] = container
+        count = record.restart_count + 1 if retry else 0
+        self._note_start(container_id, container, restart_count=count)
+        await self._begin_companions(container_id, container)
+
+    async def _launch(self, record: Record, attachments: list[MonitorAttachment]) -> Container:
+        """Where somebody is to see its output from the first byte on, it waits for them to be connected."""
+        record, place = await self._places.take(record)
+        self._roster.observe(record)
+        try:
+            container = await self._jobs.thread(
+                lambda: self._launcher.launch(record, place, gated=bool(attachments))
+            )
+            if not attachments:
+                return container
+            try:
+                path = self._launcher.attach_path(record.id)
+                for each in attachments:
+                    each.connect(AttachClient(path))
+                await self._jobs.thread(container.start)
+            except BaseException:
+                await self._jobs.thread(self._launcher.delete, container)
+                raise
+        except BaseException:
+            self._roster.observe(await self._places.leave(self._need(record.id)))
+            raise
+        return container
+
+    def _note_start(self, container_id: str, container: Container, *, restart_count: int) -> None:
+        record, now_ns = self._need(container_id), self._roster.now_ns()
+        state = lifecycle.started(record, pid=container.init.pid, now_ns=now_ns)
+        record = record.replace(state=state, restart_count=restart_count)
+        self._roster.observe(record, container_event(record, "start", now_ns))
+        self._watch(container_id, container)
+
+    def _note_failure(self, container_id: str, error: PierheadError, *, retry: bool) -> None:
+        """As Docker notes it: the error, and the code that a shell has for it."""
+        record = self._need(container_id)
+        code = exit_code_of_failure(error.message)
+        state = record.state.replace(error=error.message, exit_code=code)
+        if retry:
+            state = state.replace(status="exited", finished_ns=self._roster.now_ns())
+        record = self._roster.observe(record.replace(state=state))
+        if retry:
+            self.waiting.ended(record)
+
+    async def _begin_companions(self, container_id: str, container: Container) -> None:
+        for each in self.companions:
+            await each.begin(self._need(container_id), container)
+
+    def _need(self, container_id: str) -> Record:
+        record = self._roster.find(container_id)
+        if record is None:
+            raise NotFound(f"No such container: {container_id}", code="container-not-found")
+        return record
+
+    # Those who want to see it
+
+    async def attach(self, record: Record, attachment: MonitorAttachment) -> None:
+        """The attachment is connected, now or when the container starts."""
+        if lifecycle.is_alive(record):
+            try:
+                attachment.connect(AttachClient(self._launcher.attach_path(record.id)))
+            except Conflict:  # it has just ended
+                attachment.give_up()
+            return
+        waiting = [each for each in self._expected.get(record.id, []) if not each.is_closed]
+        self._expected[record.id] = [*waiting, attachment]
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone: nobody waits for its start any more."""
+        self.cancel_retry(container_id)
+        self._delays.pop(container_id, None)
+        for attachment in self._expected.pop(container_id, []):
+            attachment.give_up()
+
+    # The end
+
+    def _watch(self, container_id: str, container: Container) -> None:
+        loop, pidfd = asyncio.get_running_loop(), container.init.pidfd
+        if pidfd < 0:  # it had ended before anybody looked
+            self._jobs.begin(self._conclude(container_id, container))
+            return
+
+        def ended() -> None:
+            loop.remove_reader(pidfd)
+            self._jobs.begin(self._conclude(container_id, container))
+
+        loop.add_reader(pidfd, ended)
+
+    async def _conclude(self, container_id: str, container: Container) -> None:
+        """The first process has ended: so has the container."""
+        ending = await self._jobs.thread(self._launcher.await_ending, container)
+        async with self._roster.lock(container_id):
+            if self._running.pop(container_id, None) is None:
+                return
+            record = self._note_end(container_id, ending)
+            self.waiting.ended(record)
+            await self._clean_up(container_id, container)
+        if record.state.status == "restarting":
+            self._retry_later(record)
+        elif record.host.auto_remove and container_id not in self._kept and self.remove is not None:
+            with contextlib.suppress(NotFound, Conflict):  # somebody else is at it
+                await self.remove(container_id)
+
+    def _note_end(self, container_id: str, ending: Ending) -> Record:
+        record = self._need(container_id)
+        now_ns = parse_moment(ending.finished) if ending.finished else self._roster.now_ns()
+        state = lifecycle.ended(
+            record, exit_code=ending.exit_code, oom_killed=ending.oom_killed, now_ns=now_ns
+        )
+        if restart.wants_restart(record.host.restart_policy, state, record.restart_count):
+            state = lifecycle.after(record.replace(state=state), "retry")
+        ran_s = (state.finished_ns - state.started_ns) / 1e9
+        what = {"exitCode": str(state.exit_code), "execDuration": str(int(ran_s))}
+        record = record.replace(state=state)
+        events = [container_event(record, "die", now_ns, **what)]
+        if ending.oom_killed:
+            events.insert(0, container_event(record, "oom", now_ns))
+        return self._roster.observe(record, *events)
+
+    async def _clean_up(self, container_id: str, container: Container) -> None:
+        """Cgroup, state directory, network: nothing of the run is left; what fails is noted and tried again
+        at the next start.
+        """
+        for companion in self.companions:
+            await companion.end(self._need(container_id))
+        try:
+            await self._jobs.thread(self._launcher.delete, container)
+        except (PierheadError, OSError) as error:
+            _log.warning("container %s: %s", container_id, error)
+        self._roster.observe(await self._places.leave(self._need(container_id)))
+
+    # Starting again
+
+    def _retry_later(self, record: Record) -> None:
+        ran_s = (record.state.finished_ns - record.state.started_ns) / 1e9
+        delay_s = restart.next_delay_s(self._delays.get(record.id, 0.0), ran_s)
+        self._delays[record.id] = delay_s
+        self._retries[record.id] = self._jobs.begin_passing(self._retry(record.id, delay_s))
+
+    async def _retry(self, container_id: str, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        self._retries.pop(container_id, None)
+        await self._jobs.finish(self._start_again(container_id))
+
+    async def _start_again(self, container_id: str) -> None:
+        async with self._roster.lock(container_id):
+            record = self._roster.find(container_id)
+            if record is None or record.state.status != "restarting":
+                return
+            try:
+                await self.start(container_id, retry=True)
+            except PierheadError as error:
+                _log.warning("container %s cannot be started again: %s", container_id, error)
+
+    def cancel_retry(self, container_id: str) -> None:
+        """The container is not started again by its policy."""
+        task = self._retries.pop(container_id, None)
+        if task is not None:
+            task.cancel()
+
+    def give_up_retry(self, record: Record) -> None:
+        """A container that waited for its next start is one that has ended, since somebody wants that."""
+        self.cancel_retry(record.id)
+        state = lifecycle.after(record, "give-up").replace(stopped_by_hand=True)
+        record = self._roster.put(record.replace(state=state))
+        self.waiting.ended(record)
+
+    @contextlib.contextmanager
+    def keeping(self, container_id: str) -> Iterator[None]:
+        """Its end inside does not remove the container."""
+        self._kept.append(container_id)
+        try:
+            yield
+        finally:
+            self._kept.remove(container_id)
+
+    # Coming back
+
+    async def restore(self) -> None:
+        """Containers that run are watched; those that ended meanwhile have ended."""
+        records = self._roster.all()
+        async with asyncio.TaskGroup() as group:
+            for record in records:
+                group.create_task(self._restore(record))
+
+    async def _restore(self, record: Record) -> None:
+        async with self._roster.lock(record.id):
+            container = await self._jobs.thread(self._launcher.find, record.id)
+            if container is None:
+                if lifecycle.is_alive(record):
+                    ending = Ending(exit_code=UNKNOWN_EXIT_CODE)
+                    self.waiting.ended(self._note_end(record.id, ending))
+                    self._roster.observe(await self._places.leave(self._need(record.id)))
+                return
+            status = await self._jobs.thread(lambda: container.status)
+            if status == "created":  # the engine was killed between its creation and its start
+                await self._jobs.thread(self._launcher.delete, container)
+                return
+            self._running[record.id] = container
+            self._adopt(record, container, status)
+            if status != "stopped":
+                await self._begin_companions(record.id, container)
+
+    def _adopt(self, record: Record, container: Container, status: str) -> None:
+        if not lifecycle.is_alive(record):  # its start was not noted any more
+            self._note_start(record.id, container, restart_count=record.restart_count)
+            record = self._need(record.id)
+        else:
+            self._watch(record.id, container)
+        wanted = {"running": "running", "paused": "paused"}.get(status, record.state.status)
+        if wanted != record.state.status:
+            self._roster.observe(record.replace(state=record.state.replace(status=wanted)))
+
+    async def start_at_boot(self) -> None:
+        """Containers run that their policies start when an engine begins."""
+        chosen = [record for record in self._roster.all() if restart.wants_start_at_boot(record)]
+        own = [record for record in chosen if not record.network_mode.startswith("container:")]
+        others = [record for record in chosen if record not in own]
+        for records in (own, others):
+            async with asyncio.TaskGroup() as group:
+                for record in records:
+                    group.create_task(self._start_at_boot(record.id))
+
+    async def _start_at_boot(self, container_id: str) -> None:
+        async with self._roster.lock(container_id):
+            record = self._roster.find(container_id)
+            if record is None or not restart.wants_start_at_boot(record):
+                return
+            try:
+                await self.start(container_id)
+            except PierheadError as error:
+                _log.warning("container %s cannot be started: %s", container_id, error)
+
+    def close(self) -> None:
+        """Nothing is watched any more; what runs goes on."""
+        loop = asyncio.get_running_loop()
+        for container in self._running.values():
+            if container.init.pidfd >= 0:
+                loop.remove_reader(container.init.pidfd)
+            container.close()
+        self._running.clear()
+        for container_id in tuple(self._expected):
+            self.forget(container_id)
+
+
+def exit_code_of_failure(message: str) -> int:
+    """What a shell says of a program that cannot be run; Docker's clients tell by the same words."""
+    if "executable file not found" in message or "no such file or directory" in message:
+        return _NOT_FOUND
+    if "permission denied" in message or "is a directory" in message or "not a directory" in message:
+        return _NOT_EXECUTABLE
+    return _OTHER

@@ -1,0 +1,36 @@
+"""Containers through an engine: made, run, seen, waited for, removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.engines import HOST, Engines, run
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from pierhead.engine.engine import Engine
+
+pytestmark = requires("root", "busybox")
+
+
+def test_run_of_an_image(engines: Engines) -> None:
+    """The image's command runs, its output is seen whole, its exit code is known, nothing is left."""
+
+    async def work(engine: Engine) -> None:
+        assert await run(engine) == (0, {"stdout": "hello\n"})
+        assert await run(engine, "sh", "-c", "echo out; echo err >&2; exit 7") == (
+            7,
+            {"stdout": "out\n", "stderr": "err\n"},
+        )
+
+    engines.run(work)
+
+
+def test_run_of_the_host(engines: Engines) -> None:
+    """The running machine is an image."""
+
+    async def work(engine: Engine) -> None:
+        code, output = await run(engine, "sh", "-c", "id -u; cat /etc/hostname", image=HOST, hostname="box")
+        assert (code, output) == (0, {"stdout": "0\nbox\n"})
+
+    engines.run(work)

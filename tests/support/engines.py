@@ -1,0 +1,115 @@
+"""Engines for tests: in directories of their own, with an image of busybox, on an event loop of the test's.
+
+    def test_something(engines: Engines) -> None:
+        async def work(engine: Engine) -> None:
+            ...
+        engines.run(work)
+
+What a test leaves is removed with the engine's own verbs; so the leak fixture sees what those leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
+from pierhead.engine.engine import Engine
+from pierhead.engine.queries import AttachQuery
+from pierhead.engine.settings import Settings
+from tests.support.pier import Pier
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from pierhead.engine.streams import Attachment
+
+IMAGE = "box"
+HOST = "pierhead/host"
+ALL = AttachQuery(stdin=True, stdout=True, stderr=True)
+OUTPUT = AttachQuery(stdout=True, stderr=True)
+
+
+class Engines:
+    """Engines one after the other over the same directories."""
+
+    def __init__(self, directory: Path, layout: Path) -> None:
+        """Args: layout is of the image."""
+        self.settings = Settings(
+            data_root=str(directory / "data"),
+            exec_root=str(directory / "exec"),
+            cgroup_parent=f"/pierhead-engine-{directory.name}",
+            bridge=None,
+        )
+        Pier(directory / "data")("load", "--quiet", "--input", str(layout), "--name", IMAGE)
+
+    def run(self, work: Callable[[Engine], Awaitable[None]], *, keep: bool = False) -> None:
+        """The work is done with an engine; with ``keep`` its containers are there for the next one."""
+        asyncio.run(self._run(work, keep=keep))
+
+    async def _run(self, work: Callable[[Engine], Awaitable[None]], *, keep: bool) -> None:
+        async with Engine(self.settings) as engine:
+            try:
+                await work(engine)
+            finally:
+                if not keep:
+                    for record in engine.roster.all():
+                        await engine.remove_container(record.id, force=True, volumes=True)
+
+
+async def create(engine: Engine, *words: str, image: str = IMAGE, name: str = "", **wanted: Any) -> str:
+    """A container's id; ``wanted`` are fields of its configuration or of its host's."""
+    host = {key: wanted.pop(key) for key in tuple(wanted) if key in HostConfig.fields}
+    host.setdefault("network_mode", "none")
+    made = await engine.create_container(
+        name,
+        ContainerConfig(image=image, cmd=words or None, **wanted),
+        HostConfig(**host),
+        NetworkingConfig(),
+        "",
+    )
+    return str(made["Id"])
+
+
+async def start(engine: Engine, *words: str, **wanted: Any) -> str:
+    """The id of a container that was just started."""
+    made = await create(engine, *words, **wanted)
+    await engine.start_container(made)
+    return made
+
+
+async def outcome(engine: Engine, reference: str, condition: str = "not-running") -> int:
+    """The exit code, when the condition is met."""
+    waited = await engine.wait_container(reference, condition)
+    async for document in waited:
+        if document is not None:
+            return int(document["StatusCode"])
+    raise AssertionError("the wait ended without an outcome")
+
+
+async def read_all(attachment: Attachment) -> dict[str, str]:
+    """What came, by stream, until the process ended."""
+    found: dict[str, bytes] = {}
+    async for stream, piece in attachment.output():
+        found[stream] = found.get(stream, b"") + piece
+    await attachment.close()
+    return {stream: piece.decode() for stream, piece in found.items()}
+
+
+async def run(engine: Engine, *words: str, **wanted: Any) -> tuple[int, dict[str, str]]:
+    """The exit code of a container, and all that it wrote, seen from its first byte on."""
+    made = await create(engine, *words, **wanted)
+    attachment = await engine.attach_container(made, OUTPUT)
+    await engine.start_container(made)
+    output = await read_all(attachment)
+    code = await outcome(engine, made)
+    await engine.remove_container(made, force=False, volumes=False)
+    return code, output
+
+
+async def state_of(engine: Engine, reference: str) -> dict[str, Any]:
+    """``State`` of the container's inspection."""
+    document = await engine.inspect_container(reference, size=False)
+    state: dict[str, Any] = document["State"]
+    return state
