@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - as docker does
+"""All addresses of the machine, for each version of IP."""
 _PORT_MAX = 65535
 
 
@@ -115,7 +117,7 @@ class PublishedPort(Value):
     @property
     def everywhere(self) -> bool:
         """Whether all addresses of the machine are meant."""
-        return self.host_ip in ("0.0.0.0", "::")  # noqa: S104 - a comparison
+        return self.host_ip in EVERYWHERE
 
     def __str__(self) -> str:
         return f"{format_host(self.host_ip)}:{self.host_port}"
