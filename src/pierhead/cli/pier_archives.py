@@ -7,12 +7,12 @@ import gc
 import os
 import time
 
-from pierhead.cli.figures import format_size
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.cli.output import STDIN, STDOUT
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import PLATFORM, open_service, wanted_platform
 from pierhead.errors import NotFound
+from pierhead.figures import format_size
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import parse_reference
 

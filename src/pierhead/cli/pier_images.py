@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from pierhead.cli.figures import format_age, format_columns, format_size
 from pierhead.cli.flags import Flag, Verb
 from pierhead.cli.store import PLATFORM, open_service, wanted_platform
 from pierhead.digests import short_digest
 from pierhead.errors import NotFound, PierheadError
+from pierhead.figures import format_age, format_columns, format_size
 from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
 from pierhead.jsontext import format_compact, format_indented

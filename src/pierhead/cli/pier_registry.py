@@ -6,9 +6,9 @@ import gc
 import os
 import sys
 
-from pierhead.cli.figures import format_size
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.errors import NotFound
+from pierhead.figures import format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import contextlib
 import gc
 import os
 
-from pierhead.cli.figures import parse_size
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.runtime import default_root
 from pierhead.cli.verbs_launch import EXPLAIN, with_own_size
 from pierhead.errors import InvalidInput, NotFound
+from pierhead.figures import parse_size
 from pierhead.oci.runtime import Cpu, Memory, Pids
 from pierhead.runtime import Config, Mount, ProcessSpec, Stdio, run
 from pierhead.runtime.config import DEFAULT_ENV

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pierhead.cli.figures import format_columns, format_size
 from pierhead.cli.flags import Flag, Verb
 from pierhead.cli.store import open_service
 from pierhead.digests import short_digest
+from pierhead.figures import format_columns, format_size
 from pierhead.images.reference import parse_reference
 from pierhead.jsontext import format_compact
 

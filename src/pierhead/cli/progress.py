@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import time
 
-from pierhead.cli.figures import format_size
 from pierhead.cli.output import STDERR
 from pierhead.digests import short_digest
+from pierhead.figures import format_size
 from pierhead.images.reference import parse_reference
 from pierhead.images.unpackprogress import UnpackProgress
 

@@ -21,11 +21,12 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from pierhead.images.compression import Written
     from pierhead.images.content import ContentStore
+    from pierhead.images.tarlayer.entry import Entry
 
 MEDIA_TYPES: dict[Written, str] = {"none": LAYER, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
 _ZSTD_THREADS = 2
@@ -112,6 +113,7 @@ def write_layer(
     level: int | None = None,
     source_date_epoch: int | None = None,
     precise_times: bool = False,
+    left_out: frozenset[bytes] = frozenset(),
 ) -> Layer:
     """What an overlay's upper directory has is a layer in the store.
 
@@ -122,6 +124,7 @@ def write_layer(
         level: None is the usual one.
         source_date_epoch: seconds; no file is said to be later.
         precise_times: times with nanoseconds, where a file has them.
+        left_out: paths that do not come; what is in a directory among them is among them too.
 
     Raises:
         Conflict: something changed while it was read.
@@ -131,7 +134,12 @@ def write_layer(
     """
     with LayerWriter(store, compression=compression, level=level) as layer:
         writer = TarWriter(layer.append)
-        walk = TreeWalk(writer.add, upper=True, latest_s=source_date_epoch, precise=precise_times)
+
+        def add(entry: Entry, chunks: Iterable[bytes]) -> None:
+            if entry.name not in left_out:
+                writer.add(entry, chunks)
+
+        walk = TreeWalk(add, upper=True, latest_s=source_date_epoch, precise=precise_times)
         _run(walk, upper_directory)
         writer.finish()
         return layer.commit()

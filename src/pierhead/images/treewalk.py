@@ -62,15 +62,19 @@ class TreeWalk(NamedTuple):
     latest_s: int | None
     precise: bool
 
-    def run(self, directory_fd: int) -> None:
+    def run(self, directory_fd: int, *, only: bytes = b"") -> None:
         """Every entry below the directory has been added.
+
+        Args:
+            directory_fd: stays the caller's.
+            only: a name in the directory: it and what is below it is all that comes; b"" for everything.
 
         Raises:
             Conflict: something changed while it was read.
             InvalidInput: a name that a layer cannot have.
             Unsupported: overlayfs was told to keep something elsewhere.
         """
-        _Walk(self, directory_fd).run()
+        _Walk(self, directory_fd).run(only)
 
 
 class _Walk:
@@ -82,12 +86,13 @@ class _Walk:
         self._beneath = Beneath(directory_fd, make=_never)
         self._first_names: dict[tuple[int, int], bytes] = {}
 
-    def run(self) -> None:
+    def run(self, only: bytes) -> None:
         """Everything has been added."""
         try:
-            if self._how.upper and _is_opaque(self._root_fd):
+            if self._how.upper and _is_opaque(self._root_fd) and not only:
                 self._how.add(Entry(name=OPAQUE), ())
-            way = [(b"", iter(_names(self._root_fd)))]
+            first = [_name_in(self._root_fd, only)] if only else _names(self._root_fd)
+            way = [(b"", iter(first))]
             while way:
                 path, names = way[-1]
                 below = self._add_up_to_directory(path, names)
@@ -247,6 +252,14 @@ def _names(fd: int) -> list[_Name]:
     """What is in a directory, sorted."""
     with os.scandir(fd) as entries:
         return sorted((os.fsencode(each.name), _is_directory(each), _is_file(each)) for each in entries)
+
+
+def _name_in(fd: int, name: bytes) -> _Name:
+    try:
+        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+    except OSError as error:
+        raise _changed(name, error) from error
+    return name, stat.S_ISDIR(mode), stat.S_ISREG(mode)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

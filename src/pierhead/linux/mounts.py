@@ -9,14 +9,16 @@ A mount that is only a descriptor is in nobody's mount namespace: it needs no di
 and it is gone when the descriptor is closed, by whatever end of the process.
 
 Python has no binding; system calls go through ctypes, which is imported here and in ``inotify`` only.
-Source: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), mount_setattr(2), syncfs(2), unshare(2); Linux 5.12.
+Source: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), move_mount(2), mount_setattr(2), umount2(2),
+syncfs(2), unshare(2); Linux 5.12.
 """
 
 import ctypes
 import os
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
-MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 0x1, 0x2, 0x4, 0x100000
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 0x1, 0x2, 0x4, 0x8
+MOUNT_ATTR_IDMAP = 0x100000
 AT_RECURSIVE = 0x8000
 CLONE_FS = 0x200
 """Working directory, root directory and umask (unshare(2))."""
@@ -25,8 +27,10 @@ FSCONFIG_STRING_MAX = 255
 """Bytes of one value in fsconfig(2)."""
 
 # The numbers of these calls are the same on every machine (they came after 2019).
-_OPEN_TREE, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 430, 431, 432, 442
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _AT_EMPTY_PATH = 0x1000
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _CLOEXEC = 1  # FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
 _OPEN_TREE_CLONE = 1
 _MESSAGE_BYTES = 4096
@@ -97,6 +101,23 @@ def mount_setattr(fd: int, *, attr_set: int = 0, flags: int = 0, userns_fd: int 
     attributes = _MountAttr(attr_set, 0, 0, max(userns_fd, 0))
     size = ctypes.sizeof(attributes)
     _call(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH | flags, ctypes.byref(attributes), size)
+
+
+def move_mount(fd: int, path: str) -> None:
+    """The mount, which stood nowhere, stands on the path; it stays when the descriptor is closed.
+
+    Args:
+        fd: of the mount, from ``open_tree`` or ``fsmount``.
+        path: of the host; no link is followed at its end.
+    """
+    at_cwd = -100
+    _call(_MOVE_MOUNT, fd, b"", at_cwd, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH, about=path)
+
+
+def detach_mount(path: str) -> None:
+    """The topmost mount on the path stands nowhere, and is gone with its last user (MNT_DETACH)."""
+    if _libc.umount2(os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW) < 0:
+        raise _failure(ctypes.get_errno(), path)
 
 
 def unshare(flags: int) -> None:

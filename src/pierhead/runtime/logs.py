@@ -19,8 +19,10 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Self
+    from collections.abc import Callable, Iterator
+    from typing import Self, TypeVar
+
+    T = TypeVar("T")
 
 _BLOCK_BYTES = 65536
 _LOOKS = 1000
@@ -99,14 +101,42 @@ class LogReader:
 
     def take(self) -> "Iterator[LogEntry]":
         """The entries that have been written by now and were not given before."""
+        return self._through(self._entries)
+
+    def take_lines(self) -> "Iterator[bytes]":
+        """The same as they stand in the files: blocks of whole lines, for who reads many at once."""
+        return self._through(self._blocks)
+
+    def _through(self, read: "Callable[[], Iterator[T]]") -> "Iterator[T]":
         while True:
-            yield from self._entries()
+            yield from read()
             successor = self._open_successor()
             if successor == _NO_FILE:
                 return
             # What was written between the end that we saw and the rename.
-            yield from self._entries()
+            yield from read()
             self._move_to(successor)
+
+    def skip_to_last(self, count: int) -> None:
+        """What is given begins with the last so many lines of what has been written by now.
+
+        Lines that are rotated away meanwhile are not given, and others in their place.
+        """
+        found = _NO_FILE
+        offset = 0
+        for number in self._numbers():
+            fd = self._open(number)
+            if fd < 0:
+                continue
+            if found != _NO_FILE:
+                os.close(found[0])
+            found = fd, number
+            offset, missing = _find_last(fd, count)
+            if not missing:
+                break
+            count = missing
+        self._move_to(found)
+        self._offset = offset
 
     # One file
 
@@ -117,20 +147,30 @@ class LogReader:
         self._offset = 0
 
     def _entries(self) -> "Iterator[LogEntry]":
-        """The offset stays at a whole line's end, for the writer takes half a line back (a full disk)."""
-        size = _BLOCK_BYTES
-        while self._fd >= 0:
-            block = os.pread(self._fd, size, self._offset)
-            lines = block.split(b"\n")
-            if len(lines) == 1:
-                if len(block) < size:
-                    return
-                size *= 2
-            for line in lines[:-1]:
+        """One by one: what is not taken comes another time."""
+        before = self._offset
+        for block in self._blocks():
+            self._offset = before
+            for line in block[:-1].split(b"\n"):
                 self._offset += len(line) + 1
                 entry = parse_entry(line)
                 if entry is not None:
                     yield entry
+            before = self._offset
+
+    def _blocks(self) -> "Iterator[bytes]":
+        """The offset stays at a whole line's end, for the writer takes half a line back (a full disk)."""
+        size = _BLOCK_BYTES
+        while self._fd >= 0:
+            block = os.pread(self._fd, size, self._offset)
+            whole = block.rfind(b"\n") + 1
+            if whole:
+                self._offset += whole
+                yield block[:whole]
+            elif len(block) < size:
+                return
+            else:
+                size *= 2
 
     # The next file
 
@@ -216,6 +256,27 @@ class LogReader:
             return os.open(self._numbered(number), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return -1
+
+
+def _find_last(fd: int, count: int) -> tuple[int, int]:
+    """Where in the file the last so many whole lines begin, and how many of them it has too few of."""
+    at = os.fstat(fd).st_size
+    left = count + 1  # the newline before the first of them
+    whole = False
+    while at and left:
+        begin = max(at - _BLOCK_BYTES, 0)
+        block = os.pread(fd, at - begin, begin)
+        if not whole:  # half a line is no line yet
+            block = block[: block.rfind(b"\n") + 1]
+            whole = bool(block)
+        place = len(block)
+        while left and place >= 0:
+            place = block.rfind(b"\n", 0, place)
+            left -= place >= 0
+        if not left:
+            return begin + place + 1, 0
+        at = begin
+    return 0, max(left - 1, 0)
 
 
 def read_log(

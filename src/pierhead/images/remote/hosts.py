@@ -83,6 +83,10 @@ class Hosts:
         """``tables`` has the endpoints of registries that are not simply where their name says."""
         self._tables = dict(tables or {})
 
+    def with_tables(self, tables: Mapping[str, tuple[Endpoint, ...]]) -> Hosts:
+        """The same, with other endpoints for these registries."""
+        return Hosts({**self._tables, **tables})
+
     def endpoints(self, domain: str) -> tuple[Endpoint, ...]:
         """The servers for a registry in the order in which they are asked, the registry itself last."""
         found = self._tables.get(domain)

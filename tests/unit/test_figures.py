@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pierhead.cli.figures import format_age, format_columns, format_size, parse_size
+from pierhead.figures import format_age, format_columns, format_size, parse_size
 
 HOUR_S, DAY_S = 3600, 86400
 

@@ -1,0 +1,312 @@
+"""An engine, asked by the Docker API.
+
+    engine = Engine(parse_address("unix:///run/pierhead/pierd.sock"))
+    engine.get("/containers/json", all=True)
+    for document in engine.documents("POST", "/images/create", fromImage="busybox"):
+        …
+    with engine.hijack("POST", f"/containers/{container_id}/attach", stream=True, stdout=True) as streams:
+        …
+
+Each request has a connection of its own.  Errors of the engine come back as the errors they were there.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_INET, AF_INET6, AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, getaddrinfo, socket
+
+from pierhead import errors, jsontext
+from pierhead.client.streams import Streams
+from pierhead.client.wire import Answer, encode_chunk, encode_head
+from pierhead.errors import OperationFailed, PierheadError, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Self
+
+    from pierhead.client.address import Address
+
+    Document = dict[str, Any]
+
+API_VERSION = "1.51"
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@,")
+_KINDS = {
+    kind.status: kind
+    for kind in (
+        errors.NotModified,
+        errors.InvalidInput,
+        errors.Unauthorized,
+        errors.Forbidden,
+        errors.NotFound,
+        errors.Conflict,
+        errors.Unsupported,
+        errors.Unavailable,
+        errors.TimedOut,
+    )
+}
+
+
+class Engine:
+    """One engine."""
+
+    def __init__(self, address: Address, *, tls: ssl.SSLContext | None = None) -> None:
+        """Asks nothing yet.
+
+        Args:
+            address: where it listens.
+            tls: how it is spoken to over TCP; None is without TLS.
+        """
+        self.address = address
+        self._tls = tls
+
+    # Requests
+
+    def get(self, path: str, /, **query: Any) -> Any:
+        """What a GET of the path answers."""
+        return self.ask("GET", path, **query)
+
+    def post(self, path: str, body: object = None, /, **query: Any) -> Any:
+        """What a POST to the path answers; None where that is nothing."""
+        return self.ask("POST", path, body, **query)
+
+    def delete(self, path: str, /, **query: Any) -> Any:
+        """What a DELETE of the path answers."""
+        return self.ask("DELETE", path, **query)
+
+    def ask(self, method: str, path: str, body: object = None, /, **query: Any) -> Any:
+        """The document that is the answer; None where there is none.
+
+        Raises:
+            PierheadError: as the engine raised it.
+            Unavailable: nobody answers.
+        """
+        with self.open(method, path, body, **query) as reply:
+            raw = b"".join(reply.body())
+        return jsontext.parse(raw, name="the engine's answer") if raw.strip() else None
+
+    def documents(self, method: str, path: str, body: object = None, /, **query: Any) -> Iterator[Document]:
+        """The documents of which the answer is a stream, as they come.
+
+        Raises:
+            PierheadError, Unavailable: as ``ask``.
+        """
+        with self.open(method, path, body, **query) as reply:
+            yield from split_documents(reply.body())
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        /,
+        *,
+        headers: Document | None = None,
+        **query: Any,
+    ) -> Reply:
+        """The answer, of which the head is read; a context manager.
+
+        Args:
+            method: of HTTP.
+            path: without the version.
+            body: a document; pieces of an archive, where it is an iterable of bytes; None for nothing.
+            headers: further ones.
+            query: members of the query; None and False are left out, documents are written as JSON.
+
+        Raises:
+            PierheadError, Unavailable: as ``ask``.
+        """
+        connection = self._connect()
+        try:
+            return self._send(connection, method, path, body, headers or {}, query)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _send(
+        self,
+        connection: Connection,
+        method: str,
+        path: str,
+        body: object,
+        headers: Document,
+        query: Document,
+    ) -> Reply:
+        raw, pieces = _encode_body(body)
+        given = {"Host": "pierhead", "User-Agent": "pier", **headers}
+        if pieces is not None:
+            given |= {"Transfer-Encoding": "chunked", "Content-Type": "application/x-tar"}
+        elif raw or method == "POST":
+            given |= {"Content-Length": str(len(raw)), "Content-Type": "application/json"}
+        target = f"/v{API_VERSION}{quote(path)}{encode_query(query)}"
+        connection.send(encode_head(method, target, given) + raw)
+        for piece in pieces or ():
+            if piece:
+                connection.send(encode_chunk(piece))
+        if pieces is not None:
+            connection.send(encode_chunk(b""))
+        reply = Reply(connection, Answer(connection.receive, method=method))
+        if reply.status >= 300:
+            raise _error_of(reply)
+        return reply
+
+    def hijack(self, method: str, path: str, body: object = None, /, **query: Any) -> Streams:
+        """The connection, which from now on carries a process's streams; a context manager.
+
+        Raises:
+            PierheadError, Unavailable: as ``ask``.
+        """
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        reply = self.open(method, path, body, headers=upgrade, **query)
+        return Streams(reply.connection.socket, reply.answer)
+
+    def _connect(self) -> Connection:
+        try:
+            return Connection(_open_socket(self.address, self._tls))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Unavailable(
+                f"cannot connect to the engine at {self.address}: {reason}",
+                code="no-engine",
+                hint="is pierd running there?",
+            ) from None
+
+
+class Connection:
+    """A socket; its errors are sentences."""
+
+    def __init__(self, made: socket) -> None:
+        self.socket = made
+
+    def send(self, data: bytes) -> None:
+        """All of it is on its way.  A peer that does not want it may have answered why."""
+        try:
+            self.socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        except OSError as error:
+            raise _broken(error) from None
+
+    def receive(self, size: int) -> bytes:
+        """At most so many bytes; b"" at the end."""
+        try:
+            return self.socket.recv(size)
+        except ConnectionResetError:
+            return b""
+        except OSError as error:
+            raise _broken(error) from None
+
+    def close(self) -> None:
+        """The connection is given up."""
+        self.socket.close()
+
+
+class Reply:
+    """An answer; leaving its block closes the connection."""
+
+    def __init__(self, connection: Connection, answer: Answer) -> None:
+        self.connection = connection
+        self.answer = answer
+        self.status = answer.status
+        self.headers = answer.headers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def body(self) -> Iterator[bytes]:
+        """Pieces of the body as they come."""
+        return self.answer.body()
+
+
+def split_documents(pieces: Iterable[bytes]) -> Iterator[Document]:
+    """Documents that follow one another, each on a line of its own."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield jsontext.parse(line, name="the engine's answer")
+    if rest.strip():
+        yield jsontext.parse(rest, name="the engine's answer")
+
+
+def quote(text: str) -> str:
+    """The text as a URL's path has it."""
+    return "".join(chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in text.encode())
+
+
+def encode_query(query: Document) -> str:
+    """``?all=1&filters=…``; "" for nothing."""
+    members = []
+    for name, value in query.items():
+        if value is None or value is False or value == "":
+            continue
+        values = value if isinstance(value, list) else [value]
+        for each in values:
+            if each is True:
+                text = "1"
+            else:
+                text = jsontext.format_compact(each) if isinstance(each, dict) else str(each)
+            members.append(f"{name}={quote(text)}")
+    return "?" + "&".join(members) if members else ""
+
+
+def _encode_body(body: object) -> tuple[bytes, Iterable[bytes] | None]:
+    if body is None:
+        return b"", None
+    if isinstance(body, dict):
+        return jsontext.format_compact(body).encode(), None
+    return b"", body  # type: ignore[return-value]
+
+
+def _open_socket(address: Address, tls: ssl.SSLContext | None) -> socket:
+    if address.path:
+        made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+        try:
+            made.connect(address.path)
+        except BaseException:
+            made.close()
+            raise
+        return made
+    found = getaddrinfo(address.host, address.port, 0, SOCK_STREAM)
+    failure: OSError = OSError(0, "no address")
+    for family, kind, protocol, _, place in found:
+        if family not in (AF_INET, AF_INET6):
+            continue
+        made = socket(family, kind | SOCK_CLOEXEC, protocol)
+        try:
+            made.connect(place)
+        except OSError as error:
+            made.close()
+            failure = error
+            continue
+        if tls is None:
+            return made
+        import socket as sockets
+
+        return tls.wrap_socket(sockets.socket(fileno=made.detach()), server_hostname=address.host)
+    raise failure
+
+
+def _error_of(reply: Reply) -> PierheadError:
+    """The error that the engine has answered with."""
+    with reply:
+        raw = b"".join(reply.body())
+    try:
+        document = jsontext.parse(raw)
+    except PierheadError:
+        document = {}
+    found = document if isinstance(document, dict) else {}
+    message = str(found.get("message") or f"the engine answered with status {reply.status}")
+    code, hint = str(found.get("code") or ""), str(found.get("hint") or "")
+    kind = _KINDS.get(reply.status)
+    return kind(message, code=code, hint=hint) if kind else OperationFailed(message, code=code, hint=hint)
+
+
+def _broken(error: OSError) -> Unavailable:
+    reason = os.strerror(error.errno or 0).lower()
+    return Unavailable(f"the connection with the engine is broken: {reason}", code="engine-hung-up")

@@ -1,0 +1,139 @@
+"""A container's files, as somebody outside sees them: beneath a descriptor, links lead nowhere else.
+
+    runs      /proc/PID/root of its first process: with its volumes, as it sees them itself
+    stands    its snapshot, mounted nowhere; a path in one of its volumes leads to the volume's directory
+
+Everything here blocks.  Source: moby's "docker cp" has let links out of the container twice (CVE-2018-15664,
+CVE-2019-14271): here every component is opened beneath the one before, and no program of the container runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+
+from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed
+from pierhead.images.snapshots import open_mounts
+from pierhead.linux.files import open_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pierhead.engine.record import Record
+    from pierhead.errors import PierheadError
+    from pierhead.images.snapshots import Mount
+
+ACTIVE = ("running", "paused", "restarting")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def clean(path: str) -> str:
+    """The path from the container's root, without ``.`` and ``..``.
+
+    Raises:
+        InvalidInput: it is empty, or no path at all.
+    """
+    if not path or "\0" in path:
+        raise InvalidInput("Could not find the file in container: no path is given", code="no-path")
+    return posixpath.normpath(posixpath.join("/", path)).replace("//", "/")
+
+
+def layers_of(mount: Mount) -> Mount:
+    """The same files to read only, though somebody else writes: the upper directory is one layer more."""
+    lower = mount.lower or (mount.source,)
+    return mount.replace(source="", lower=(mount.upper, *lower), upper="", work="", readonly=True)
+
+
+class ContainerTrees:
+    """Opens containers' files."""
+
+    def __init__(self, mount: Callable[[str], Mount]) -> None:
+        """``mount`` says how a snapshot comes to be seen; see ``Record.root``."""
+        self._mount = mount
+
+    def mount_of(self, record: Record) -> Mount:
+        """How the container's own files come to be seen.
+
+        Raises:
+            Conflict: it has none: it is a view of this machine.
+        """
+        if not record.root:
+            message = f"container {record.name} is a view of this machine and has no files of its own"
+            raise Conflict(message, code="no-own-files")
+        return self._mount(record.root)
+
+    @contextlib.contextmanager
+    def open(self, record: Record, path: str, *, writable: bool = False) -> Iterator[tuple[int, str]]:
+        """A descriptor of a directory, and the path that the given one is beneath it.
+
+        Args:
+            record: the container.
+            path: in it, as ``clean`` gives it.
+            writable: whether something will be written.
+
+        Raises:
+            Conflict: its files cannot be had.
+        """
+        if record.state.status in ACTIVE and record.state.pid:
+            fd = _open_process_root(record)
+            inner = path
+        else:
+            fd, inner = self._open_standing(record, path, writable=writable)
+        try:
+            yield fd, inner
+        finally:
+            os.close(fd)
+
+    def _open_standing(self, record: Record, path: str, *, writable: bool) -> tuple[int, str]:
+        for point in sorted(record.mounts, key=lambda each: -len(each.destination)):
+            at = point.destination.rstrip("/")
+            if point.type != "tmpfs" and point.source and (path == at or path.startswith(f"{at}/")):
+                return _open_source(point.source, path[len(at) :] or "/", record.name)
+        mount = self.mount_of(record)
+        shown = mount if writable or not mount.upper else layers_of(mount)
+        return open_mounts((shown,)), path
+
+
+def _open_process_root(record: Record) -> int:
+    try:
+        return os.open(f"/proc/{record.state.pid}/root", _DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            message = f"container {record.name} has just ended"
+            raise Conflict(message, code="container-ended", hint="try again") from None
+        reason = (error.strerror or str(error)).lower()
+        raise OperationFailed(
+            f"cannot look into container {record.name}: {reason}", errno=error.errno or 0
+        ) from error
+
+
+def _open_source(source: str, inner: str, name: str) -> tuple[int, str]:
+    """A mount's source: a directory, or a file in the directory that has it."""
+    try:
+        if os.path.isdir(source):
+            return os.open(source, _DIRECTORY), inner
+        return os.open(os.path.dirname(source), _DIRECTORY), f"/{os.path.basename(source)}"
+    except OSError as error:
+        raise _gone(name, source, error) from error
+
+
+def find(root_fd: int, path: str, name: str) -> int:
+    """An O_PATH descriptor of what the path leads to, links followed; ``name`` is the container's.
+
+    Raises:
+        NotFound: there is nothing.
+    """
+    try:
+        return open_in_root(root_fd, path)
+    except OSError as error:
+        raise _gone(name, path, error) from error
+
+
+def _gone(name: str, path: str, error: OSError) -> PierheadError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        return NotFound(f"Could not find the file {path} in container {name}", code="file-not-found")
+    reason = (error.strerror or str(error)).lower()
+    return OperationFailed(f"cannot open {path} in container {name}: {reason}", errno=error.errno or 0)

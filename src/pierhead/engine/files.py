@@ -1,0 +1,206 @@
+"""Files of containers for clients: ``docker cp``, ``docker diff``, ``docker export``."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+
+from pierhead.engine.changes import list_changes
+from pierhead.engine.containertree import clean, find, layers_of
+from pierhead.engine.pipes import first_of, read_written
+from pierhead.images.archive.save import appender
+from pierhead.images.diff import write_tree
+from pierhead.images.remote.tasks import offload
+from pierhead.images.snapshots import open_mounts
+from pierhead.images.tarlayer.writer import TarWriter
+from pierhead.images.treewalk import TreeWalk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from typing import Any
+
+    from pierhead.engine.containertree import ContainerTrees
+    from pierhead.engine.record import Record
+    from pierhead.images.tarlayer.entry import Entry
+
+    Document = dict[str, Any]
+    Bytes = AsyncIterator[bytes]
+
+_GO_MODES = (
+    (stat.S_ISDIR, 1 << 31),
+    (stat.S_ISLNK, 1 << 27),
+    (stat.S_ISBLK, 1 << 26),
+    (stat.S_ISFIFO, 1 << 25),
+    (stat.S_ISSOCK, 1 << 24),
+    (stat.S_ISCHR, (1 << 26) | (1 << 21)),
+)
+_GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
+
+
+class ContainerFiles:
+    """The part of an engine that has to do with containers' files; see ``api.ports.Containers``."""
+
+    def __init__(self, trees: ContainerTrees, find_record: Callable[[str], Record]) -> None:
+        """``find_record`` gives the container that a reference means, and raises NotFound."""
+        self._trees = trees
+        self._find_record = find_record
+
+    async def stat_archive(self, reference: str, path: str) -> Document:
+        """See ``api.ports.Containers``."""
+        record = self._find_record(reference)
+        return await offload(self._stat, record, path)
+
+    def _stat(self, record: Record, path: str) -> Document:
+        with self._trees.open(record, clean(path)) as (root_fd, inner):
+            return _describe(root_fd, inner, record.name, follow=_follows(path), shown=clean(path))
+
+    async def get_archive(self, reference: str, path: str) -> tuple[Document, Bytes]:
+        """See ``api.ports.Containers``."""
+        record = self._find_record(reference)
+        document = await offload(self._stat, record, path)
+
+        def write(fd: int) -> None:
+            with self._trees.open(record, clean(path)) as (root_fd, inner):
+                _write_archive(root_fd, inner, path, record.name, fd)
+
+        return document, await first_of(read_written(write))
+
+    async def container_changes(self, reference: str) -> list[Document]:
+        """See ``api.ports.Containers``."""
+        record = self._find_record(reference)
+        return await offload(lambda: list_changes(self._trees.mount_of(record)))
+
+    async def export_container(self, reference: str) -> Bytes:
+        """See ``api.ports.Containers``."""
+        record = self._find_record(reference)
+        mount = self._trees.mount_of(record)
+
+        def write(fd: int) -> None:
+            root_fd = open_mounts((layers_of(mount) if mount.upper else mount,))
+            try:
+                write_tree(appender(fd), f"/proc/self/fd/{root_fd}")
+            finally:
+                os.close(root_fd)
+
+        return await first_of(read_written(write))
+
+
+def _follows(path: str) -> bool:
+    """Whether a link at the path's end is followed: where the path says that it is a directory."""
+    return path.endswith(("/", "/.")) or clean(path) == "/"
+
+
+def _describe(root_fd: int, inner: str, name: str, *, follow: bool, shown: str) -> Document:
+    parent, last = posixpath.split(inner)
+    directory_fd = find(root_fd, inner if follow or not last else parent, name)
+    try:
+        if follow or not last:
+            about = os.stat(f"/proc/self/fd/{directory_fd}")
+            target = ""
+        else:
+            os.close(find_last(directory_fd, last, inner, name))
+            about = os.stat(last, dir_fd=directory_fd, follow_symlinks=False)
+            link = os.readlink(last, dir_fd=directory_fd) if stat.S_ISLNK(about.st_mode) else ""
+            target = posixpath.normpath(posixpath.join("/", posixpath.dirname(shown), link)) if link else ""
+    finally:
+        os.close(directory_fd)
+    return {
+        "name": posixpath.basename(shown) or "/",
+        "size": about.st_size,
+        "mode": go_mode(about.st_mode),
+        "mtime": _format_mtime(about.st_mtime_ns),
+        "linkTarget": target,
+    }
+
+
+def find_last(directory_fd: int, last: str, path: str, name: str) -> int:
+    """An O_PATH descriptor of a directory's entry, a link as itself.
+
+    Raises:
+        NotFound: there is nothing.
+    """
+    from pierhead.errors import NotFound
+
+    try:
+        return os.open(last, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"Could not find the file {path} in container {name}", code="file-not-found") from None
+
+
+def go_mode(mode: int) -> int:
+    """The mode as Go's os.FileMode has it: kinds and special bits at its top (pkg.go.dev/io/fs#FileMode)."""
+    found = mode & 0o777
+    for is_kind, bit in _GO_MODES:
+        if is_kind(mode):
+            found |= bit
+    for special, bit in _GO_BITS:
+        if mode & special:
+            found |= bit
+    return found
+
+
+def _format_mtime(mtime_ns: int) -> str:
+    from pierhead.images.times import format_time
+
+    return format_time(mtime_ns / 1_000_000_000)
+
+
+def _write_archive(root_fd: int, inner: str, path: str, name: str, fd: int) -> None:
+    """What the path leads to is in the archive, under the path's last name.
+
+    A path that ends in ``/.`` gives what is in the directory, under ``.``.
+    """
+    writer = TarWriter(appender(fd))
+    follow = _follows(path)
+    parent, last = posixpath.split(inner)
+    shown = b"." if path.endswith("/.") or not last else os.fsencode(posixpath.basename(clean(path)))
+    found = find(root_fd, inner if follow or not last else parent, name)
+    try:
+        directory_fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+    try:
+        if follow or not last:
+            _add_directory(writer, directory_fd, shown)
+        else:
+            os.close(find_last(directory_fd, last, inner, name))
+            rename = _renamed(writer, os.fsencode(last), shown)
+            walk = TreeWalk(rename, upper=False, latest_s=None, precise=False)
+            walk.run(directory_fd, only=os.fsencode(last))
+    finally:
+        os.close(directory_fd)
+    writer.finish()
+
+
+def _add_directory(writer: TarWriter, directory_fd: int, shown: bytes) -> None:
+    from pierhead.images.tarlayer.entry import Entry
+
+    about = os.fstat(directory_fd)
+    writer.add(
+        Entry(
+            name=shown,
+            kind="directory",
+            mode=about.st_mode & 0o7777,
+            uid=about.st_uid,
+            gid=about.st_gid,
+            mtime_ns=about.st_mtime_ns // 1_000_000_000 * 1_000_000_000,
+        )
+    )
+
+    def add(entry: Entry, chunks: Iterable[bytes]) -> None:
+        link = shown + b"/" + entry.linkname if entry.kind == "hardlink" else entry.linkname
+        writer.add(entry.replace(name=shown + b"/" + entry.name, linkname=link), chunks)
+
+    TreeWalk(add, upper=False, latest_s=None, precise=False).run(directory_fd)
+
+
+def _renamed(writer: TarWriter, last: bytes, shown: bytes) -> Callable[[Entry, Iterable[bytes]], None]:
+    """Adds entries whose first name is another one."""
+
+    def add(entry: Entry, chunks: Iterable[bytes]) -> None:
+        link = shown + entry.linkname[len(last) :] if entry.kind == "hardlink" else entry.linkname
+        writer.add(entry.replace(name=shown + entry.name[len(last) :], linkname=link), chunks)
+
+    return add

@@ -1,0 +1,310 @@
+"""Images as clients of the Docker API ask for them: the image service in docker's words."""
+
+from __future__ import annotations
+
+import time
+
+from pierhead.engine.imagedocuments import describe_all, history_documents, inspect_document, select
+from pierhead.engine.pipes import feed, first_of, read_written
+from pierhead.engine.registries import hosts_of, open_client
+from pierhead.engine.transfers import Telling, told
+from pierhead.errors import Conflict, InvalidInput, NotFound
+from pierhead.images.changes import apply_changes
+from pierhead.images.exchange import import_image, load_images, save_images
+from pierhead.images.platforms import parse_platform
+from pierhead.images.pulling import pull_image, push_image
+from pierhead.images.reference import parse_reference
+from pierhead.images.remote.tasks import offload
+from pierhead.oci.image import Execution
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from typing import Any
+
+    from pierhead.engine.record import Record
+    from pierhead.engine.settings import Settings
+    from pierhead.engine.transfers import Tell
+    from pierhead.images.library import Image
+    from pierhead.images.service import ImageService
+    from pierhead.oci.image import Platform
+
+    Document = dict[str, Any]
+    Filters = dict[str, list[str]]
+    Documents = AsyncIterator[Document]
+    Publish = Callable[[str, str, dict[str, str]], None]
+
+
+class EngineImages:
+    """The part of an engine that has to do with images; see ``api.ports.Images``."""
+
+    def __init__(
+        self,
+        service: ImageService,
+        settings: Settings,
+        *,
+        records: Callable[[], Iterable[Record]],
+        publish: Publish,
+    ) -> None:
+        """Args:
+        service: keeps the images.
+        settings: name mirrors and insecure registries.
+        records: the containers that there are, each of which uses an image.
+        publish: takes an event's action, the image's id or name, and attributes.
+        """
+        self._service = service
+        self._hosts = hosts_of(settings)
+        self._records = records
+        self._publish = publish
+
+    # What there is
+
+    async def list_images(self, *, intermediate: bool, filters: Filters, manifests: bool) -> list[Document]:
+        """See ``api.ports.Images``; there are no intermediate images here."""
+        del intermediate, manifests
+
+        def run() -> list[Document]:
+            return [each.summary() for each in select(describe_all(self._service), filters)]
+
+        found = await offload(run)
+        users = [record.image_id for record in self._records()]
+        for document in found:
+            document["Containers"] = users.count(document["Id"])
+        return found
+
+    async def inspect_image(self, reference: str, platform: str) -> Document:
+        """See ``api.ports.Images``."""
+        return await offload(
+            lambda: inspect_document(self._service, self.find(reference), _platform(platform))
+        )
+
+    async def image_history(self, reference: str, platform: str) -> list[Document]:
+        """See ``api.ports.Images``."""
+        return await offload(
+            lambda: history_documents(self._service, self.find(reference), _platform(platform))
+        )
+
+    def find(self, reference: str) -> Image:
+        """The image that a client means.
+
+        Raises:
+            NotFound: there is none, in docker's words, by which clients know it.
+        """
+        try:
+            return self._service.catalogue.get(reference)
+        except NotFound:
+            raise NotFound(f"No such image: {reference}", code="image-not-found") from None
+
+    # From and to registries
+
+    async def pull_image(self, reference: str, platform: str, credentials: Document) -> Documents:
+        """See ``api.ports.Images``."""
+        wanted = _platform(platform)
+
+        async def work(tell: Tell) -> None:
+            async with open_client(self._hosts, credentials) as client:
+                pulled = await pull_image(
+                    self._service,
+                    reference,
+                    platforms=(wanted,) if wanted else (),
+                    progress=Telling(tell),
+                    client=client,
+                )
+            familiar = parse_reference(pulled.name).familiar()
+            tell({"status": f"Digest: {pulled.descriptor.digest}"})
+            state = "Downloaded newer image for" if pulled.newer else "Image is up to date for"
+            tell({"status": f"Status: {state} {familiar}"})
+            self._publish("pull", familiar, {"name": parse_reference(pulled.name).familiar_name()})
+
+        return await first_of(told(work))
+
+    async def push_image(self, reference: str, platform: str, credentials: Document) -> Documents:
+        """See ``api.ports.Images``."""
+        if platform:
+            message = "an image is pushed with all the platforms that it has here"
+            raise InvalidInput(message, code="push-platform", hint="leave --platform out")
+        parsed = parse_reference(reference)
+
+        async def work(tell: Tell) -> None:
+            async with open_client(self._hosts, credentials) as client:
+                pushed = await push_image(
+                    self._service, reference, progress=Telling(tell, pushing=True), client=client
+                )
+            tag = parsed.canonical().identifier
+            tell({"status": f"{tag}: digest: {pushed.digest} size: {pushed.size}"})
+            tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": pushed.digest, "Size": pushed.size}})
+            self._publish("push", parsed.familiar(), {"name": parsed.familiar_name()})
+
+        return await first_of(told(work))
+
+    async def distribution(self, reference: str, credentials: Document) -> Document:
+        """See ``api.ports.Images``."""
+        async with open_client(self._hosts, credentials) as client:
+            parsed = parse_reference(reference)
+            resolved = await client.repository(parsed).resolve(parsed.identifier)
+        descriptor = resolved.descriptor
+        return {
+            "Descriptor": {
+                "mediaType": descriptor.media_type,
+                "digest": descriptor.digest,
+                "size": descriptor.size,
+            },
+            "Platforms": [],
+        }
+
+    # From and to archives
+
+    async def save_images(self, references: list[str], platform: str) -> AsyncIterator[bytes]:
+        """See ``api.ports.Images``."""
+        wanted = _platform(platform)
+        for reference in references:
+            await offload(self.find, reference)
+
+        def write(fd: int) -> None:
+            save_images(self._service, references, fd, platforms=(wanted,) if wanted else ())
+
+        return await first_of(read_written(write))
+
+    async def load_images(self, archive: AsyncIterator[bytes], *, quiet: bool, platform: str) -> Documents:
+        """See ``api.ports.Images``."""
+        del quiet, platform  # an archive's images are kept whole
+
+        async def work(tell: Tell) -> None:
+            names = await feed(archive, lambda fd: load_images(self._service, fd))
+            for name in names:
+                familiar = self._service.catalogue.familiar(name)
+                tell({"stream": f"Loaded image: {familiar}\n"})
+                self._publish("load", self.find(name).descriptor.digest, {"name": familiar})
+
+        return await first_of(told(work))
+
+    async def import_image(
+        self,
+        archive: AsyncIterator[bytes],
+        *,
+        repository: str,
+        tag: str,
+        message: str,
+        changes: list[str],
+        platform: str,
+    ) -> Documents:
+        """See ``api.ports.Images``."""
+        execution = apply_changes(Execution(), changes)
+        name = f"{repository}:{tag}" if repository and tag else repository
+
+        def read(fd: int) -> str:
+            descriptor = import_image(
+                self._service,
+                fd,
+                name,
+                platform=_platform(platform),
+                execution=execution,
+                comment=message or "Imported from -",
+                now_s=time.time(),
+            )
+            image = next(
+                each for each in self._service.library.images() if each.descriptor.digest == descriptor.digest
+            )
+            return self._service.catalogue.open(image, _platform(platform)).id
+
+        async def work(tell: Tell) -> None:
+            identity = await feed(archive, read)
+            tell({"status": identity})
+            self._publish("import", identity, {"name": name or identity})
+
+        return await first_of(told(work))
+
+    # Names
+
+    async def tag_image(self, reference: str, repository: str, tag: str) -> None:
+        """See ``api.ports.Images``."""
+        target = f"{repository}:{tag}" if tag else repository
+        image = await offload(self.find, reference)
+        await offload(self._service.tag, image.name, target)
+        self._publish("tag", await offload(self._id_of, image), {"name": target})
+
+    def _id_of(self, image: Image) -> str:
+        try:
+            return self._service.catalogue.open(image).id
+        except NotFound:
+            return image.descriptor.digest
+
+    async def remove_image(self, reference: str, *, force: bool, no_prune: bool) -> list[Document]:
+        """See ``api.ports.Images``."""
+        image = await offload(self.find, reference)
+        identity = await offload(self._id_of, image)
+        names = await offload(self._service.catalogue.names_of, image.descriptor.digest)
+        by_id = not any(reference in _spellings(name) for name in names)
+        if by_id or len(names) == 1:
+            self._refuse_used(reference, identity, force=force)
+        done = await offload(lambda: list(self._service.remove(reference, force=force)))
+        if not no_prune:
+            await offload(self._service.collect)
+        documents: list[Document] = []
+        for line in done:
+            word, _, what = line.partition(": ")
+            what = identity if word == "Deleted" else what
+            documents.append({word: what})
+            self._publish("delete" if word == "Deleted" else "untag", identity, {"name": what})
+        return documents
+
+    def _refuse_used(self, reference: str, identity: str, *, force: bool) -> None:
+        """No container needs the image.
+
+        Raises:
+            Conflict: one does; one that does not run only where nobody insists.
+        """
+        for record in self._records():
+            if record.image_id != identity:
+                continue
+            runs = record.state.status in ("running", "paused", "restarting")
+            if force and not runs:
+                continue
+            kind = "running" if runs else "stopped"
+            must = "cannot be forced" if runs else "must be forced"
+            message = (
+                f"conflict: unable to remove repository reference {reference!r} ({must}) - "
+                f"image is being used by {kind} container {record.id[:12]}"
+            )
+            raise Conflict(message, code="image-in-use", hint=f"remove the container {record.name} first")
+
+    async def prune_images(self, filters: Filters) -> Document:
+        """See ``api.ports.Images``; ``dangling=false`` removes every image that no container uses."""
+        everything = any(value.lower() in ("false", "0") for value in filters.get("dangling", []))
+        rest = {name: values for name, values in filters.items() if name != "dangling"}
+        used = {record.image_id for record in self._records()}
+
+        def run() -> Document:
+            deleted: list[Document] = []
+            if everything:
+                for each in select(describe_all(self._service), rest):
+                    if each.id in used:
+                        continue
+                    for name in each.names:
+                        self._service.library.remove_image(name)
+                        deleted.append({"Untagged": self._service.catalogue.familiar(name)})
+                    deleted.append({"Deleted": each.id})
+            freed = self._service.collect()
+            return {"ImagesDeleted": deleted, "SpaceReclaimed": freed.removed_bytes}
+
+        return await offload(run)
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """How a person may write the library's name."""
+    reference = parse_reference(name)
+    spelt = [str(reference), reference.familiar()]
+    if reference.tag == "latest":
+        spelt += [reference.name, reference.familiar_name()]
+    return tuple(spelt)
+
+
+def _platform(text: str) -> Platform | None:
+    """``linux/amd64``, or the JSON object that newer clients send; None for this machine's."""
+    if text.startswith("{"):
+        from pierhead import jsontext
+
+        document = jsontext.parse(text)
+        parts = [document.get(name) for name in ("os", "architecture", "variant")] if document else []
+        text = "/".join(part for part in parts if isinstance(part, str) and part)
+    return parse_platform(text) if text else None

@@ -1,0 +1,207 @@
+"""Ports of this machine, held for containers: whoever else wants one is told that it is taken.
+
+A port is held by a socket that is bound to it and never listens.  No packet reaches it, because the firewall
+leads them to the container before; but the kernel gives the port to no other program, and we learn at once
+when another program has it.  The sockets close with the daemon, whatever ends it; the firewall's rules do
+not, and the next daemon takes the ports again.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT
+from itertools import chain
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
+from typing import TYPE_CHECKING
+
+from pierhead.errors import Conflict, InvalidInput, OperationFailed
+from pierhead.net.model import PROTOCOLS, PortWish, PublishedPort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+FIRST_FREE_PORT, LAST_FREE_PORT = 49153, 65535
+"""Where ports come from that nobody has chosen, as Docker's do."""
+
+_NO_SUCH_PROTOCOL = (EPROTONOSUPPORT, ESOCKTNOSUPPORT)
+
+
+class PortReservations:
+    """The ports that are held.
+
+    Args:
+        bind: holds one port and returns what to close in the end; raises OSError.
+    """
+
+    def __init__(self, bind: Callable[[str, str, int], socket | None] | None = None) -> None:
+        self._bind = bind or bind_port
+        self._held: dict[tuple[str, str, int], tuple[socket | None, str]] = {}
+        self._next = FIRST_FREE_PORT
+
+    def take(self, wish: PortWish, hosts: Sequence[str], owner: str) -> tuple[PublishedPort, ...]:
+        """The first port that the wish allows and that is free at all these addresses is held.
+
+        Args:
+            wish: what is wanted.
+            hosts: addresses of this machine.
+            owner: for whom: an id of a container.
+
+        Raises:
+            Conflict: none is free.
+            InvalidInput: this machine has no such address.
+        """
+        failure: Conflict | None = None
+        for port in self._candidates(wish):
+            wanted = [
+                PublishedPort(
+                    container_port=wish.container_port, protocol=wish.protocol, host_ip=host, host_port=port
+                )
+                for host in hosts
+            ]
+            try:
+                self.hold(wanted, owner)
+            except Conflict as error:
+                failure = failure or error
+                continue
+            if not wish.first_port:
+                self._next = port + 1
+            return tuple(wanted)
+        if failure is None or wish.first_port == wish.last_port != 0:
+            raise failure or Conflict("no port is free", code="port-allocated")
+        first, last = (
+            (wish.first_port, wish.last_port) if wish.first_port else (FIRST_FREE_PORT, LAST_FREE_PORT)
+        )
+        raise Conflict(
+            f"Bind for {hosts[0]} failed: all ports of {first}-{last}/{wish.protocol} are allocated",
+            code="port-allocated",
+            hint="publish at other ports, or remove a container",
+        )
+
+    def hold(self, ports: Iterable[PublishedPort], owner: str) -> None:
+        """Exactly these ports are held, or none of them."""
+        held: list[PublishedPort] = []
+        try:
+            for port in ports:
+                self._hold(port, owner)
+                held.append(port)
+        except BaseException:
+            self.give_back(held)
+            raise
+
+    def give_back(self, ports: Iterable[PublishedPort]) -> None:
+        """The ports are free for whoever wants them."""
+        for port in ports:
+            holder, _ = self._held.pop(_key(port), (None, ""))
+            if holder is not None:
+                holder.close()
+
+    def is_held(self, port: PublishedPort) -> bool:
+        """Whether the port is held by us."""
+        return _key(port) in self._held
+
+    def close(self) -> None:
+        """All are free."""
+        for holder, _ in self._held.values():
+            if holder is not None:
+                holder.close()
+        self._held.clear()
+
+    def _candidates(self, wish: PortWish) -> Iterable[int]:
+        if wish.first_port:
+            return range(wish.first_port, (wish.last_port or wish.first_port) + 1)
+        start = self._next if self._next <= LAST_FREE_PORT else FIRST_FREE_PORT
+        return chain(range(start, LAST_FREE_PORT + 1), range(FIRST_FREE_PORT, start))
+
+    def _hold(self, port: PublishedPort, owner: str) -> None:
+        other = self._owner(port)
+        if other:
+            raise _taken(port, f"container {other[:12]} has published it")
+        try:
+            holder = self._bind(port.protocol, port.host_ip, port.host_port)
+        except OSError as error:
+            raise _refused(port, error) from error
+        self._held[_key(port)] = (holder, owner)
+
+    def _owner(self, port: PublishedPort) -> str:
+        """Who holds it: asked before the kernel is, which does not know every protocol."""
+        anywhere = "::" if port.is_ipv6 else "0.0.0.0"  # noqa: S104 - a comparison
+        for host in (port.host_ip, anywhere):
+            found = self._held.get((port.protocol, host, port.host_port))
+            if found:
+                return found[1]
+        if not port.everywhere:
+            return ""
+        family = port.is_ipv6
+        for (protocol, host, number), (_, owner) in self._held.items():
+            if (protocol, number, ":" in host) == (port.protocol, port.host_port, family):
+                return owner
+        return ""
+
+
+def bind_port(protocol: str, host: str, port: int) -> socket | None:
+    """A socket that holds the port; None for a protocol that this kernel does not have sockets of.
+
+    Without SO_REUSEADDR nobody else gets the port, not even with it.  But connections of the last minute
+    (TIME_WAIT, tcp(7)) would keep it from us as well; then we bind with SO_REUSEADDR and listen, which the
+    kernel allows to one only.
+    """
+    family = AF_INET6 if ":" in host else AF_INET
+    kind = SOCK_DGRAM if protocol == "udp" else SOCK_STREAM
+    try:
+        holder = socket(family, kind, PROTOCOLS[protocol])
+    except OSError as error:
+        if error.errno in _NO_SUCH_PROTOCOL:
+            return None
+        raise
+    try:
+        if family == AF_INET6:
+            holder.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        try:
+            holder.bind((host, port))
+        except OSError as error:
+            if error.errno != EADDRINUSE or protocol != "tcp":
+                raise
+            holder.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            holder.bind((host, port))
+            holder.listen(0)
+    except BaseException:
+        holder.close()
+        raise
+    return holder
+
+
+def _key(port: PublishedPort) -> tuple[str, str, int]:
+    return port.protocol, port.host_ip, port.host_port
+
+
+def _taken(port: PublishedPort, hint: str) -> Conflict:
+    return Conflict(f"Bind for {port} failed: port is already allocated", code="port-allocated", hint=hint)
+
+
+def _refused(port: PublishedPort, error: OSError) -> Conflict | InvalidInput | OperationFailed:
+    if error.errno == EADDRINUSE:
+        option = {"tcp": "t", "udp": "u"}.get(port.protocol, "S")
+        return _taken(
+            port, f"another program of this machine has it: ss -{option}lnp 'sport = :{port.host_port}'"
+        )
+    if error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT):
+        return InvalidInput(
+            f"cannot publish port {port.container_port}/{port.protocol} at {port}: "
+            f"this machine has no address {port.host_ip}",
+            code="no-such-address",
+        )
+    number = error.errno or 0
+    hint = (
+        "this user may not have ports below net.ipv4.ip_unprivileged_port_start" if number == EACCES else ""
+    )
+    return OperationFailed(f"cannot hold port {port}: {os.strerror(number).lower()}", errno=number, hint=hint)

@@ -1,0 +1,128 @@
+"""The client against a server that answers as it is told to."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pierhead.client.address import Address
+from pierhead.client.engine import Engine
+from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Server:
+    """Answers one request with what it was given, and keeps what was asked."""
+
+    def __init__(self, path: Path) -> None:
+        self.address = Address(path=str(path))
+        self.answer = b""
+        self.asked = b""
+        self.wants = b"\r\n\r\n"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            while self.wants not in self.asked and (data := connection.recv(65536)):
+                self.asked += data
+            connection.sendall(self.answer)
+            while data := connection.recv(65536):
+                self.asked += data
+
+    def close(self) -> None:
+        """It has served its one request."""
+        self._thread.join(30)
+        self._listener.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """One that has to be asked once."""
+    made = Server(tmp_path / "s")
+    yield made
+    made.close()
+
+
+def reply(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
+    """An answer of a length."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def test_a_question(server: Server) -> None:
+    """Path with version, query, and the document that comes back."""
+    server.answer = reply(b'[{"Id": "x"}]')
+    assert Engine(server.address).get("/containers/json", all=True, filters={"status": ["exited"]}) == [
+        {"Id": "x"}
+    ]
+    assert server.asked.startswith(b"GET /v1.51/containers/json?all=1&filters=%7B%22status%22")
+
+
+def test_a_document_is_sent(server: Server) -> None:
+    """As JSON, with its length."""
+    server.answer, server.wants = reply(status="204 No Content"), b"}"
+    assert Engine(server.address).post("/containers/create", {"Image": "box"}, name="web") is None
+    assert b"Content-Length: 15\r\n" in server.asked
+    assert server.asked.endswith(b'{"Image":"box"}')
+
+
+def test_an_archive_is_sent_in_chunks(server: Server) -> None:
+    """Of which nobody knows the length before."""
+    server.answer, server.wants = reply(), b"0\r\n\r\n"
+    with Engine(server.address).open("PUT", "/containers/web/archive", iter([b"abc", b"", b"de"]), path="/"):
+        pass
+    assert server.asked.endswith(b"\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("404 X", NotFound), ("409 X", Conflict), ("500 X", OperationFailed)]
+)
+def test_errors(server: Server, status: str, kind: Any) -> None:
+    """An error of the engine is the same error here, in the engine's words."""
+    server.answer = reply(b'{"message": "No such container: web"}', status)
+    with pytest.raises(kind, match="No such container: web"):
+        Engine(server.address).get("/containers/web/json")
+
+
+def test_a_stream_of_documents(server: Server) -> None:
+    """They come one by one."""
+    server.answer = reply(b'{"status":"a"}\n{"status":"b"}\n')
+    found = [each["status"] for each in Engine(server.address).documents("POST", "/images/create")]
+    assert found == ["a", "b"]
+
+
+def test_streams(server: Server) -> None:
+    """After the upgrade: frames both ways, what came with the head too, and half of it closed."""
+    server.answer = (
+        b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\n"
+        b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n\1\0\0\0\0\0\0\2hi"
+    )
+    with Engine(server.address).hijack("POST", "/containers/web/attach", stream=True) as streams:
+        assert not streams.raw
+        got: list[tuple[str, bytes]] = []
+        while not got:
+            got += streams.read() or []
+        streams.write(b"typed")
+        streams.close_input()
+        assert streams.read() is None
+    assert got == [("stdout", b"hi")]
+    assert server.asked.endswith(b"typed")
+    assert b"Upgrade: tcp\r\n" in server.asked
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    """The error names the place."""
+    with pytest.raises(Unavailable, match=f"unix://{tmp_path}/none"):
+        Engine(Address(path=f"{tmp_path}/none")).get("/_ping")

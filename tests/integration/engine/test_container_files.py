@@ -1,0 +1,220 @@
+"""Files of containers from outside: a real snapshot, standing and seen by a process."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pierhead.engine.commit import CommitRequest, commit
+from pierhead.engine.containertree import ContainerTrees
+from pierhead.engine.documents import ContainerConfig, HostConfig
+from pierhead.engine.files import ContainerFiles
+from pierhead.engine.record import MountPoint, Record, State
+from pierhead.errors import Conflict, NotFound
+from pierhead.images.exchange import import_image
+from pierhead.images.roots import open_root
+from pierhead.images.service import ImageService
+from tests.support.image_archives import archive
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pierhead.images.roots import ImageRoot
+
+pytestmark = requires("root")
+ROOTFS = archive({"etc/passwd": b"root:x:0:0::/:/bin/sh\n", "srv/old": b"old", "srv/gone": b"gone"})
+
+
+class Box:
+    """A container that does not run, and who gives its files."""
+
+    def __init__(self, service: ImageService, root: ImageRoot) -> None:
+        self.service = service
+        self.mount = root.mounts[-1]
+        self.upper = Path(self.mount.upper)
+        self.record = Record(
+            id="c" * 64,
+            name="web",
+            created_ns=1,
+            image="box:1",
+            image_id=root.image.id,
+            config=ContainerConfig(cmd=("sleep", "1"), env=("A=b",)),
+            host=HostConfig(),
+            root="container-c",
+        )
+        self.files = ContainerFiles(ContainerTrees(lambda _: self.mount), lambda _: self.record)
+
+    def stat(self, path: str) -> Any:
+        """What a client hears of the path."""
+        return asyncio.run(self.files.stat_archive("web", path))
+
+    def get(self, path: str) -> dict[str, bytes]:
+        """Names in the archive of the path, with what is in their files."""
+
+        async def read() -> bytes:
+            _, pieces = await self.files.get_archive("web", path)
+            return b"".join([piece async for piece in pieces])
+
+        return contents(asyncio.run(read()))
+
+
+def contents(raw: bytes) -> dict[str, bytes]:
+    """Members of an archive; a link's content is its target."""
+    with tarfile.open(fileobj=io.BytesIO(raw)) as opened:
+        found = {}
+        for member in opened:
+            file = opened.extractfile(member) if member.isfile() else None
+            found[member.name] = file.read() if file else member.linkname.encode()
+        return found
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A container of an image with some files."""
+    with ImageService(tmp_path / "store", policy_path=str(tmp_path / "policy")) as service:
+        source = tmp_path / "rootfs.tar"
+        source.write_bytes(ROOTFS)
+        with source.open("rb") as file:
+            import_image(service, file.fileno(), "box:1", now_s=1)
+        with open_root(service, service.catalogue.get("box:1")) as root:
+            yield Box(service, root)
+
+
+def write(box: Box, path: str, data: bytes = b"new") -> Path:
+    """The container has written a file."""
+    target = box.upper / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return target
+
+
+def test_a_file_and_a_directory(box: Box) -> None:
+    """A file comes under its own name; a directory with what is in it, from the image and the container."""
+    write(box, "srv/new")
+    assert box.get("/srv/old") == {"old": b"old"}
+    assert box.get("/srv") == {"srv": b"", "srv/gone": b"gone", "srv/new": b"new", "srv/old": b"old"}
+    assert set(box.get("/srv/.")) == {".", "./gone", "./new", "./old"}
+    assert "./etc/passwd" in box.get("/")
+
+
+def test_stat(box: Box) -> None:
+    """Kind and bits are Go's; a link says where it leads, in the container."""
+    os.symlink("../etc/passwd", box.upper / "link")
+    found = box.stat("/srv")
+    assert found["name"] == "srv"
+    assert found["mode"] >> 31 == 1
+    link = box.stat("/link")
+    assert (link["linkTarget"], link["mode"] >> 27 & 1) == ("/etc/passwd", 1)
+    assert box.stat("srv/old")["size"] == 3
+    with pytest.raises(NotFound, match="Could not find the file /none in container web"):
+        box.stat("/none")
+
+
+def test_links_lead_nowhere_else(box: Box, tmp_path: Path) -> None:
+    """A link to this machine's files leads to the container's; one that leads up stays in its root."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    os.symlink(tmp_path, box.upper / "out")
+    os.symlink("../" * 40 + str(tmp_path).lstrip("/"), box.upper / "up")
+    for path in ("/out/secret", "/up/secret", f"/srv/../../../..{secret}"):
+        with pytest.raises(NotFound):
+            box.get(path)
+
+
+def test_hard_links_within_a_directory(box: Box) -> None:
+    """Names of one file stay names of one file, under the directory's name."""
+    first = write(box, "data/a", b"one file")
+    os.link(first, box.upper / "data/b")
+    assert box.get("/data") == {"data": b"", "data/a": b"one file", "data/b": b"data/a"}
+
+
+def test_a_volume_of_a_container_that_stands(box: Box, tmp_path: Path) -> None:
+    """A path in a volume leads to the volume."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "kept").write_bytes(b"kept")
+    point = MountPoint(type="volume", source=str(volume), destination="/srv")
+    box.record = box.record.replace(mounts=(point,))
+    assert box.get("/srv/kept") == {"kept": b"kept"}
+    with pytest.raises(NotFound):
+        box.get("/srv/old")
+
+
+def test_a_process_sees_more(box: Box) -> None:
+    """Of a container that runs, the files are those that its first process sees."""
+    with subprocess.Popen(["unshare", "-m", "sleep", "60"]) as process:
+        try:
+            box.record = box.record.replace(state=State(status="running", pid=process.pid))
+            assert set(box.get("/etc/hostname")) == {"hostname"}
+        finally:
+            process.kill()
+
+
+def test_changes(box: Box) -> None:
+    """Added, changed, removed: each with docker's number; places of mounts are no changes."""
+    write(box, "srv/new")
+    write(box, "srv/old", b"other")
+    os.mknod(box.upper / "srv/gone", 0o20000, os.makedev(0, 0))
+    for place in ("proc", "etc"):
+        (box.upper / place).mkdir(exist_ok=True)
+    (box.upper / "etc/hosts").touch()
+    found = {each["Path"]: each["Kind"] for each in asyncio.run(box.files.container_changes("web"))}
+    assert found == {"/etc": 0, "/srv": 0, "/srv/gone": 2, "/srv/new": 1, "/srv/old": 0}
+
+
+def test_export(box: Box) -> None:
+    """All files, as the container sees them, without its volumes; also while it writes."""
+    write(box, "srv/new")
+    os.mknod(box.upper / "srv/gone", 0o20000, os.makedev(0, 0))
+
+    async def read() -> bytes:
+        return b"".join([piece async for piece in await box.files.export_container("web")])
+
+    found = contents(asyncio.run(read()))
+    assert {"srv/new", "srv/old", "etc/passwd"} <= set(found)
+    assert "srv/gone" not in found
+
+
+def test_commit(box: Box) -> None:
+    """The image has the container's files and what it runs, on top of its own image's layers."""
+    write(box, "srv/new")
+    (box.upper / "proc").mkdir()
+    request = CommitRequest(
+        name="box:2", comment="by hand", author="me", changes=("LABEL x=y", 'CMD ["/bin/true"]')
+    )
+    identity = commit(box.service, box.record, box.mount, request)
+    shown = box.service.catalogue.open(box.service.catalogue.get("box:2"))
+    assert shown.id == identity
+    assert shown.config is not None
+    assert shown.config.config is not None
+    assert (shown.config.config.cmd, shown.config.config.env) == (("/bin/true",), ("A=b",))
+    assert shown.config.history[-1].comment == "by hand"
+    assert len(shown.manifest.layers) == 2
+    with open_root(box.service, box.service.catalogue.get("box:2"), readonly=True) as root:
+        newest = Path(root.mounts[-1].lower[0])
+        assert sorted(str(path.relative_to(newest)) for path in newest.rglob("*")) == ["srv", "srv/new"]
+
+
+def test_commit_without_a_name(box: Box) -> None:
+    """The image is there under its digest."""
+    identity = commit(box.service, box.record, box.mount, CommitRequest())
+    assert (
+        box.service.catalogue.open(box.service.catalogue.get(identity.partition(":")[2][:12])).id == identity
+    )
+
+
+def test_what_has_no_files_of_its_own(box: Box) -> None:
+    """A view of this machine can be neither committed nor exported."""
+    box.record = box.record.replace(root="", image_id="")
+    with pytest.raises(Conflict, match="a view of this machine"):
+        asyncio.run(box.files.export_container("web"))
+    with pytest.raises(Conflict, match="a view of this machine"):
+        commit(box.service, box.record, box.mount, CommitRequest())
