@@ -60,6 +60,7 @@ success and 1 is an error.
 |---|---|
 | `/etc/pierhead/registries.toml`, `~/.config/pierhead/registries.toml` | mirrors, certificates, insecure registries |
 | `/etc/pierhead/policy.toml`, or what `PIER_POLICY` names | which images must be signed, and by whom |
+| `PIER_SHARE_FILES` | how layers that are unpacked share equal files: `none` (the default), `reflink`, `hardlink` |
 | `~/.docker/config.json`, or the directory that `DOCKER_CONFIG` names | names and passwords, credential helpers |
 | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | proxies |
 | `PIER_PASSPHRASE` | of the key for `sign` |

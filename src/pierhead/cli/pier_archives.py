@@ -123,7 +123,13 @@ def _export(call: Call) -> int:
     gc.enable()
     target = _target(call)
     with open_service(call) as service:
-        export_image(service, call.arguments[0], target, platform=wanted_platform(call))
+        export_image(
+            service,
+            call.arguments[0],
+            target,
+            platform=wanted_platform(call),
+            sparse=call.options.switch("sparse"),
+        )
     return 0
 
 
@@ -207,7 +213,15 @@ VERBS = {
         least=1,
         most=1,
         about="write an image's root file system as an archive",
-        flags=(_OUTPUT, PLATFORM),
+        flags=(
+            _OUTPUT,
+            PLATFORM,
+            Flag(
+                name="sparse",
+                kind="switch",
+                about="leave out large holes of files, as tar --sparse does; not for what becomes a layer",
+            ),
+        ),
         perform=_export,
     ),
     "frozen-image": Verb(

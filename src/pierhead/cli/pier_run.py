@@ -9,6 +9,7 @@ import os
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.runtime import default_root
+from pierhead.cli.userns import USERNS, find_shift, wanted_ids, with_user_namespace
 from pierhead.cli.verbs_launch import EXPLAIN, with_own_size
 from pierhead.errors import InvalidInput, NotFound
 from pierhead.figures import parse_size
@@ -36,15 +37,20 @@ _HEX_LENGTH = 12
 
 def _run(call: Call) -> int:
     image, command = call.arguments[0], call.arguments[1:]
+    ids = wanted_ids(call)
     if image == HOST:
+        if ids is not None:
+            raise BadUsage("@host has the machine's users: --userns goes with images")
         return _stand_in_for(call, _host_config(call, command))
     from pierhead.images.roots import open_root
 
     gc.enable()
     with _service(call) as service:
         found = _present_image(call, service, image)
-        with open_root(service, found, _platform(call)) as root:
-            return _stand_in_for(call, _image_config(call, root, command))
+        shifted = find_shift(service, ids)
+        with open_root(service, found, _platform(call), shifted=shifted) as root:
+            config = _image_config(call, root, command, mapped=shifted is None)
+            return _stand_in_for(call, with_user_namespace(config, ids, root.scratch))
 
 
 def _service(call: Call) -> ImageService:
@@ -92,7 +98,7 @@ def _host_config(call: Call, command: tuple[str, ...]) -> Config:
     return _common(call, config, _process(call, command, DEFAULT_ENV, cwd="/", user=""))
 
 
-def _image_config(call: Call, root: ImageRoot, command: tuple[str, ...]) -> Config:
+def _image_config(call: Call, root: ImageRoot, command: tuple[str, ...], *, mapped: bool) -> Config:
     from pierhead.oci.image import Execution
 
     config = root.image.config
@@ -104,19 +110,20 @@ def _image_config(call: Call, root: ImageRoot, command: tuple[str, ...]) -> Conf
         else (*DEFAULT_ENV, *execution.env)
     )
     process = _process(call, arguments, env, cwd=execution.working_dir or "/", user=execution.user)
-    base = _with_root(Config(rootfs=f"{root.scratch}/root"), root)
+    base = _with_root(Config(rootfs=f"{root.scratch}/root"), root, mapped=mapped)
     found = _common(call, base, process)
     return found.replace(mounts=(*found.mounts, *_generated_files(call, root.scratch, found.hostname)))
 
 
-def _with_root(config: Config, root: ImageRoot) -> Config:
+def _with_root(config: Config, root: ImageRoot, *, mapped: bool) -> Config:
     from pierhead.runtime.config import RootOverlay
 
     os.makedirs(config.rootfs, exist_ok=True)
     mount = root.mounts[-1]
-    if mount.source:
-        return config.replace(rootfs=mount.source, readonlyfs=mount.readonly)
-    overlay = RootOverlay(lower=mount.lower, upper=mount.upper, work=mount.work)
+    overlay = RootOverlay(lower=mount.lower, upper=mount.upper, work=mount.work, mapped=mapped)
+    if mount.source:  # one directory alone
+        place = {"lower": (mount.source,)} if mount.readonly else {"upper": mount.source}
+        overlay = overlay.replace(**place)
     return config.replace(root_overlay=overlay, readonlyfs=mount.readonly)
 
 
@@ -320,6 +327,7 @@ VERBS = {
                 default="none",
                 choices=("none", "host"),
             ),
+            USERNS,
             Flag(name="memory", short="m", value="SIZE", about="limit of memory, such as 64m"),
             Flag(name="cpus", value="NUMBER", about="limit of processors, such as 0.5"),
             Flag(name="pids-limit", kind="number", value="N", about="limit of processes"),

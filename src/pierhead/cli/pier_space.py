@@ -47,6 +47,8 @@ def _kind_rows(usage: Usage) -> list[tuple[str, ...]]:
         rows.append(
             (title, str(len(items)), format_size(sum(item.size_bytes for item in items)), format_size(free))
         )
+    if usage.inventory.shared_bytes:
+        rows.append(("Shared by layers", "", f"-{format_size(usage.inventory.shared_bytes)}", ""))
     rows.append(("All", "", format_size(usage.total_bytes), format_size(usage.reclaimable_bytes)))
     return rows
 
@@ -107,7 +109,8 @@ VERBS = {
         name="df",
         about="show what each byte is for",
         text="An image's size is that of its contents and its unpacked layers; what several images have "
-        "counts for each as shared. Removing an image frees its unique size.",
+        "counts for each as shared. Removing an image frees its unique size, less what its layers share with "
+        "others' where PIER_SHARE_FILES lets them.",
         flags=(
             Flag(name="verbose", short="v", kind="switch", about="list every content, layer and part"),
             _FORMAT,

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 
 from pierhead.cli.flags import Flag
+from pierhead.errors import InvalidInput
 from pierhead.images.platforms import parse_platform
 from pierhead.images.policy import DEFAULT_PATH
 from pierhead.images.service import ImageService
+from pierhead.images.sharing import SHARINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.cli.call import Call
+    from pierhead.images.sharing import Sharing
     from pierhead.oci.image import Platform
 
 POLICY = "PIER_POLICY"
 """The variable that names another file of rules than the machine's."""
+
+SHARE_FILES = "PIER_SHARE_FILES"
+"""The variable that says how layers share equal files."""
 
 PLATFORM = Flag(
     name="platform",
@@ -26,8 +32,24 @@ PLATFORM = Flag(
 
 
 def open_service(call: Call) -> ImageService:
-    """The service over the call's root; a context manager."""
-    return ImageService(call.root, policy_path=os.environ.get(POLICY, DEFAULT_PATH))
+    """The service over the call's root; a context manager.
+
+    Raises:
+        InvalidInput: a variable has a value that it cannot have.
+        Unsupported: the root's file system cannot share files as the variable says.
+    """
+    return ImageService(
+        call.root, share_files=_chosen_sharing(), policy_path=os.environ.get(POLICY, DEFAULT_PATH)
+    )
+
+
+def _chosen_sharing() -> Sharing:
+    text = os.environ.get(SHARE_FILES) or "none"
+    for sharing in SHARINGS:
+        if sharing == text:
+            return sharing
+    hint = f"it is {', '.join(SHARINGS[:-1])} or {SHARINGS[-1]}"
+    raise InvalidInput(f"{SHARE_FILES} cannot be {text[:80]!r}", code="invalid-sharing", hint=hint)
 
 
 def wanted_platform(call: Call) -> Platform | None:

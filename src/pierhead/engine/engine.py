@@ -10,6 +10,8 @@ It is what ``api.ports.Backend`` describes.  Everything it does is some part's d
     maker         create, remove            ender        stop, kill, restart, pause
     supervisor    start, ends, restarts     desk         lists, inspections, rename, update, wait, attach
     execs         further processes         roots        images, as far as containers need them
+    pictures      images for clients        files        copies, changes, exports of containers' files
+    logs, stats   output, figures           health       whether containers are well
 """
 
 from __future__ import annotations
@@ -18,12 +20,19 @@ import contextlib
 import os
 
 from pierhead.engine.about import info_document, version_document
+from pierhead.engine.commit import CommitRequest, commit
 from pierhead.engine.containers import ContainerDesk
+from pierhead.engine.containertree import ContainerTrees
 from pierhead.engine.ending import Ender
 from pierhead.engine.execs import Execs
+from pierhead.engine.files import ContainerFiles
+from pierhead.engine.healthwatch import HealthWatches
+from pierhead.engine.images import EngineImages
 from pierhead.engine.jobs import Jobs
 from pierhead.engine.journal import Journal
 from pierhead.engine.launching import Launcher
+from pierhead.engine.lifecycle import is_alive
+from pierhead.engine.logs import ContainerLogs
 from pierhead.engine.making import Maker
 from pierhead.engine.places import Places
 from pierhead.engine.planning import Planner
@@ -31,6 +40,7 @@ from pierhead.engine.record import Event
 from pierhead.engine.roots import Roots
 from pierhead.engine.roster import Roster
 from pierhead.engine.settings import Paths
+from pierhead.engine.stats import ContainerStats
 from pierhead.engine.store import Store
 from pierhead.engine.supervise import Supervisor
 from pierhead.errors import Conflict
@@ -49,11 +59,15 @@ if TYPE_CHECKING:
         NetworkingConfig,
         UpdateConfig,
     )
-    from pierhead.engine.queries import AttachQuery
+    from pierhead.engine.queries import AttachQuery, LogQuery
+    from pierhead.engine.record import Record
     from pierhead.engine.settings import Settings
     from pierhead.engine.streams import Attachment
+    from pierhead.runtime.stats import Stats
 
     Document = dict[str, Any]
+    Documents = AsyncIterator[Document]
+    Bytes = AsyncIterator[bytes]
     Filters = dict[str, list[str]]
 
 
@@ -63,8 +77,8 @@ class Engine:
     Attributes:
         settings: how it is set up.
         paths: where it keeps what.
-        jobs, journal, roster, roots, places, supervisor, ender, maker, desk, execs: its parts; see
-            the module.
+        jobs, journal, roster, roots, places, supervisor, ender, maker, desk, execs, pictures, files, logs,
+            stats: its parts; see the module.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -137,6 +151,8 @@ class Engine:
         self.maker.on_removal.append(self.execs.forget)
         self.supervisor.companions.append(self.execs)
         self.supervisor.remove = self.maker.remove_at_end
+        self.supervisor.companions.append(HealthWatches(self.roster, jobs, self.execs))
+        self._add_reading_parts()
         self.desk = ContainerDesk(
             self.roster,
             jobs,
@@ -147,6 +163,25 @@ class Engine:
             self.paths,
             self.execs.ids_of,
         )
+
+    def _add_reading_parts(self) -> None:
+        """What clients see of images, files, output and figures."""
+        self.pictures = EngineImages(
+            self.images,
+            self.settings,
+            records=self.roster.all,
+            publish=lambda action, actor, what: self.publish("image", action, actor, what),
+        )
+        self._trees = ContainerTrees(self.roots.mount)
+        self.files = ContainerFiles(self._trees, self.roster.get)
+        self.logs = ContainerLogs(path=lambda record: self.paths.log(record.id), wait_end=self._wait_end)
+        self.stats = ContainerStats(find_record=self.roster.get, read=self._read_stats)
+
+    async def _wait_end(self, record: Record) -> None:
+        await self.supervisor.waiting.expect(self.roster.get(record.id), "not-running")
+
+    async def _read_stats(self, record: Record) -> Stats:
+        return await self.jobs.thread(self.supervisor.get(record).stats)
 
     # Containers
 
@@ -212,6 +247,61 @@ class Engine:
     async def container_top(self, reference: str, ps_arguments: str) -> Document:
         return await self.desk.top(reference, ps_arguments)
 
+    async def container_logs(
+        self, reference: str, query: LogQuery
+    ) -> tuple[bool, AsyncIterator[tuple[str, bytes]]]:
+        record = self.roster.get(reference)
+        return record.config.tty, await self.logs.read(record, query)
+
+    async def container_stats(self, reference: str, *, stream: bool, one_shot: bool) -> Documents:
+        return await self.stats.container_stats(reference, stream=stream, one_shot=one_shot)
+
+    # Their files
+
+    async def container_changes(self, reference: str) -> list[Document]:
+        return await self.files.container_changes(reference)
+
+    async def export_container(self, reference: str) -> Bytes:
+        return await self.files.export_container(reference)
+
+    async def stat_archive(self, reference: str, path: str) -> Document:
+        return await self.files.stat_archive(reference, path)
+
+    async def get_archive(self, reference: str, path: str) -> tuple[Document, Bytes]:
+        return await self.files.get_archive(reference, path)
+
+    async def commit_container(
+        self,
+        reference: str,
+        *,
+        repository: str,
+        tag: str,
+        comment: str,
+        author: str,
+        pause: bool,
+        changes: list[str],
+        config: ContainerConfig | None,
+    ) -> Document:
+        record = self.roster.get(reference)
+        request = CommitRequest(
+            name=f"{repository}:{tag}" if repository and tag else repository,
+            comment=comment,
+            author=author,
+            changes=tuple(changes),
+            config=config,
+        )
+        pauses = pause and is_alive(record) and record.state.status != "paused"
+        if pauses:
+            await self.ender.pause(record.id)
+        try:
+            mount = self._trees.mount_of(record)
+            identity = await self.jobs.thread(commit, self.images, record, mount, request)
+        finally:
+            if pauses:
+                await self.ender.unpause(record.id)
+        self.publish("container", "commit", record.id, {"name": record.name, "imageID": identity})
+        return {"Id": identity}
+
     # Further processes
 
     async def create_exec(self, reference: str, config: ExecConfig) -> Document:
@@ -227,6 +317,60 @@ class Engine:
 
     async def inspect_exec(self, exec_id: str) -> Document:
         return await self.execs.inspect(exec_id)
+
+    # Images
+
+    async def list_images(self, *, intermediate: bool, filters: Filters, manifests: bool) -> list[Document]:
+        return await self.pictures.list_images(
+            intermediate=intermediate, filters=filters, manifests=manifests
+        )
+
+    async def inspect_image(self, reference: str, platform: str) -> Document:
+        return await self.pictures.inspect_image(reference, platform)
+
+    async def image_history(self, reference: str, platform: str) -> list[Document]:
+        return await self.pictures.image_history(reference, platform)
+
+    async def pull_image(self, reference: str, platform: str, credentials: Document) -> Documents:
+        return await self.pictures.pull_image(reference, platform, credentials)
+
+    async def import_image(
+        self,
+        archive: Bytes,
+        *,
+        repository: str,
+        tag: str,
+        message: str,
+        changes: list[str],
+        platform: str,
+    ) -> Documents:
+        return await self.pictures.import_image(
+            archive, repository=repository, tag=tag, message=message, changes=changes, platform=platform
+        )
+
+    async def push_image(self, reference: str, platform: str, credentials: Document) -> Documents:
+        return await self.pictures.push_image(reference, platform, credentials)
+
+    async def tag_image(self, reference: str, repository: str, tag: str) -> None:
+        await self.pictures.tag_image(reference, repository, tag)
+
+    async def remove_image(self, reference: str, *, force: bool, no_prune: bool) -> list[Document]:
+        return await self.pictures.remove_image(reference, force=force, no_prune=no_prune)
+
+    async def prune_images(self, filters: Filters) -> Document:
+        return await self.pictures.prune_images(filters)
+
+    async def save_images(self, references: list[str], platform: str) -> Bytes:
+        return await self.pictures.save_images(references, platform)
+
+    async def load_images(self, archive: Bytes, *, quiet: bool, platform: str) -> Documents:
+        return await self.pictures.load_images(archive, quiet=quiet, platform=platform)
+
+    async def distribution(self, reference: str, credentials: Document) -> Document:
+        return await self.pictures.distribution(reference, credentials)
+
+    async def check_login(self, credentials: Document) -> Document:
+        return await self.pictures.check_login(credentials)
 
     # The engine
 

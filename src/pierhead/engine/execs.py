@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _ENDED_KEPT = 64
 """How many of a container's processes that have ended are remembered, for whoever asks how."""
 _ID_BYTES = 32
+_OUTPUT_KEPT_BYTES = 16384
 
 
 class Exec:
@@ -53,6 +54,7 @@ class Exec:
         self.pid = 0
         self.attachment: OwnAttachment | None = None
         self.exit_code: int | None = None
+        self.ended = asyncio.Event()
 
     def is_running(self) -> bool:
         """Whether it has been started and has not ended."""
@@ -141,6 +143,7 @@ class Execs:
             await self._jobs.finish(self._launch(record, container, made, detach=detach))
         except PierheadError as error:
             made.exit_code = exit_code_of_failure(error.message)
+            made.ended.set()
             if detach or isinstance(error, (Conflict, InvalidInput)):
                 raise
             reason = f"OCI runtime exec failed: {error.message}"
@@ -184,10 +187,35 @@ class Execs:
             made.exit_code = 255
         finally:
             made.process = None
+            made.ended.set()
             process.close()
             if made.attachment is not None:
                 made.attachment.ended()
         self._tell(self._roster.find(record.id) or record, made, "exec_die", exitCode=str(made.exit_code))
+
+    async def run(self, reference: str, config: ExecConfig, *, timeout_s: float) -> tuple[int, bytes]:
+        """It has run; returns its exit code and the beginning of what it wrote.
+
+        Raises:
+            TimeoutError: it took longer, and has been killed.
+            PierheadError: as ``create`` and ``start``.
+        """
+        made = self._get((await self.create(reference, config))["Id"])
+        output = b""
+        try:
+            async with asyncio.timeout(timeout_s):
+                attachment = await self.start(made.id, detach=False, console_size=())
+                assert attachment is not None
+                try:
+                    async for _, data in attachment.output():
+                        output += data[: _OUTPUT_KEPT_BYTES - len(output)]
+                finally:
+                    await attachment.close()
+                await made.ended.wait()
+        finally:
+            if made.process is not None:
+                made.process.terminate()
+        return made.exit_code or 0, output
 
     # While it runs
 

@@ -13,7 +13,7 @@ from pierhead.images.changes import apply_changes
 from pierhead.images.exchange import import_image, load_images, save_images
 from pierhead.images.platforms import parse_platform
 from pierhead.images.pulling import pull_image, push_image
-from pierhead.images.reference import parse_reference
+from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
 from pierhead.images.remote.tasks import offload
 from pierhead.oci.image import Execution
 
@@ -151,6 +151,16 @@ class EngineImages:
             },
             "Platforms": [],
         }
+
+    async def check_login(self, credentials: Document) -> Document:
+        """See ``api.ports.System``."""
+        domain = str(credentials.get("serveraddress") or DEFAULT_DOMAIN)
+        domain = domain.removeprefix("https://").removeprefix("http://").partition("/")[0]
+        if domain in ("index.docker.io", "registry-1.docker.io"):
+            domain = DEFAULT_DOMAIN
+        async with open_client(self._hosts, credentials) as client:
+            await client.check(domain)
+        return {"Status": "Login Succeeded", "IdentityToken": ""}
 
     # From and to archives
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from types import TracebackType
     from typing import Any, Self, TypeVar
 
     T = TypeVar("T")

@@ -55,7 +55,8 @@ from pierhead.engine.volumewords import (
     prune_filter,
 )
 from pierhead.errors import Conflict, InvalidInput, NotFound
-from pierhead.images.filetrees import copy_tree, count_tree, remove_tree
+from pierhead.images.filetrees import copy_tree, count_tree
+from pierhead.images.removal import remove_tree
 from pierhead.linux import files
 from pierhead.values import Value
 

@@ -151,6 +151,7 @@ def write_tree(
     *,
     source_date_epoch: int | None = None,
     precise_times: bool = False,
+    sparse: bool = False,
 ) -> int:
     """A whole root file system as an archive; returns its size in bytes.
 
@@ -159,13 +160,14 @@ def write_tree(
         directory: the root; it has no entry itself.
         source_date_epoch: seconds; no file is said to be later.
         precise_times: times with nanoseconds, where a file has them.
+        sparse: holes of files are left out where that saves something.  Not for layers: see ``holes``.
 
     Raises:
         Conflict: something changed while it was read.
         OperationFailed: something cannot be read.
     """
     writer = TarWriter(append)
-    walk = TreeWalk(writer.add, upper=False, latest_s=source_date_epoch, precise=precise_times)
+    walk = TreeWalk(writer.add, upper=False, latest_s=source_date_epoch, precise=precise_times, sparse=sparse)
     _run(walk, directory)
     writer.finish()
     return writer.size

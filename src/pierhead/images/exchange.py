@@ -244,9 +244,21 @@ async def freeze_images(
 
 
 def export_image(
-    service: ImageService, text: str, target: str | int, *, platform: Platform | None = None
+    service: ImageService,
+    text: str,
+    target: str | int,
+    *,
+    platform: Platform | None = None,
+    sparse: bool = False,
 ) -> None:
     """The archive has all files of the image, as a container of it would see them first.
+
+    Args:
+        service: has the image.
+        text: the image's name.
+        target: a path, or a descriptor.
+        platform: None is this machine's.
+        sparse: holes of files are left out where that saves something, which not every reader knows.
 
     Raises:
         NotFound: there is no such image, or nothing of it for the platform.
@@ -258,9 +270,9 @@ def export_image(
         directory = f"/proc/self/fd/{directory_fd}"
         try:
             if isinstance(target, int):
-                write_tree(appender(target), directory)
+                write_tree(appender(target), directory, sparse=sparse)
             else:
                 with new_file(target) as fd:
-                    write_tree(appender(fd), directory)
+                    write_tree(appender(fd), directory, sparse=sparse)
         finally:
             os.close(directory_fd)

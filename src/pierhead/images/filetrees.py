@@ -1,4 +1,4 @@
-"""Trees of files on the host, which may be anybody's: counted, copied, removed.
+"""Trees of files on the host, which may be anybody's: counted and copied.
 
 No symbolic link is followed, and no path is put together from names that are found: each directory is opened
 beneath the one before it and left by ``..``, so a tree may be deeper than paths are long.  Whoever moves
@@ -13,28 +13,29 @@ import os
 import stat
 import struct
 
+from pierhead.images.removal import enter
 from pierhead.images.snapshots import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from pierhead.images.snapshots import Owners
 
-_BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are
+Found = tuple[int, str, os.stat_result]
+"""A directory's descriptor, a path in the tree, and what is there."""
+
+BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _COPY_BYTES = 1 << 30
 _READ_BYTES = 1 << 20
 _CANNOT_SHARE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """What copying inside the file system gives where it cannot do that."""
-_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 _CAPABILITY_V2, _CAPABILITY_V3 = struct.Struct("<5I"), struct.Struct("<6I")
 _REVISION_MASK, _REVISION_3 = 0xFF000000, 0x03000000
 _ACL_ENTRY, _ACL_HEADER_BYTES = struct.Struct("<HHI"), 4
 _ACL_USER, _ACL_GROUP = 2, 8
-_DEPTH_MAX = 100
-"""Directories in each other that are removed where they are.  A move costs more."""
 
 
 def count_tree(directory_fd: int) -> Usage:
@@ -42,33 +43,42 @@ def count_tree(directory_fd: int) -> Usage:
     about = os.fstat(directory_fd)
     blocks, inodes = about.st_blocks, 1
     seen: set[tuple[int, int]] = set()
-    for about in _walk(directory_fd):
+    for _, _, about in walk_tree(directory_fd):
         if about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode):
             if (about.st_dev, about.st_ino) in seen:
                 continue
             seen.add((about.st_dev, about.st_ino))
         blocks += about.st_blocks
         inodes += 1
-    return Usage(size_bytes=blocks * _BLOCK_BYTES, inodes=inodes)
+    return Usage(size_bytes=blocks * BLOCK_BYTES, inodes=inodes)
 
 
-def _walk(directory_fd: int) -> Generator[os.stat_result, None, None]:
-    """What is below a directory, without what vanishes meanwhile."""
+def walk_tree(directory_fd: int) -> Iterator[Found]:
+    """What is below a directory, without what vanishes meanwhile.
+
+    Yields:
+        The descriptor of the directory that has it, until the next one; its path from the top, which is for
+        words and never opened; and what stat(2) says.
+    """
     current = os.open(".", _DIRECTORY, dir_fd=directory_fd)
     above: list[tuple[os.stat_result, list[str]]] = []  # directories, each with what is left to enter
+    path: list[str] = []
     try:
-        left = yield from _look_into(current)
+        left = yield from _look_into(current, "")
         while left or above:
             if left:
-                entered = _enter(current, left.pop())
+                name = left.pop()
+                entered = enter(current, name)
                 if entered < 0:
                     continue
                 above.append((os.fstat(current), left))
+                path.append(name)
                 os.close(current)
                 current = entered
-                left = yield from _look_into(current)
+                left = yield from _look_into(current, "/".join(path) + "/")
             else:
                 expected, left = above.pop()
+                path.pop()
                 parent = os.open("..", _DIRECTORY, dir_fd=current)
                 os.close(current)
                 current = parent
@@ -78,7 +88,7 @@ def _walk(directory_fd: int) -> Generator[os.stat_result, None, None]:
         os.close(current)
 
 
-def _look_into(directory_fd: int) -> Generator[os.stat_result, None, list[str]]:
+def _look_into(directory_fd: int, prefix: str) -> Generator[Found, None, list[str]]:
     """What the directory holds; returns the names of directories among it."""
     directories = []
     with os.scandir(directory_fd) as entries:
@@ -89,95 +99,8 @@ def _look_into(directory_fd: int) -> Generator[os.stat_result, None, list[str]]:
                 continue
             if stat.S_ISDIR(about.st_mode):
                 directories.append(entry.name)
-            yield about
+            yield directory_fd, prefix + entry.name, about
     return directories
-
-
-def _enter(directory_fd: int, name: str) -> int:
-    """The directory's descriptor; -1 if it is gone, or no directory any more."""
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=directory_fd)
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
-
-
-# Removing
-
-
-def remove_tree(path: str) -> None:
-    """Nothing of the directory is left; others may be removing it at the same time.
-
-    What lies very deep is moved to the top and removed there: no depth is too deep.
-    """
-    try:
-        top = os.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        while _empty(top, top, 0) or not _rmdir(None, path):
-            pass
-    finally:
-        os.close(top)
-
-
-def _empty(directory: int, top: int, depth: int) -> bool:
-    """The directory holds nothing; whether something came to the top that has to be removed yet."""
-    came = False
-    for name in os.listdir(directory):
-        if _unlink(directory, name) or _rmdir(directory, name):
-            continue
-        if depth == _DEPTH_MAX:
-            came |= _move(directory, name, top)
-            continue
-        entered = _enter(directory, name)
-        if entered >= 0:
-            try:
-                came |= _empty(entered, top, depth + 1)
-            finally:
-                os.close(entered)
-            _rmdir(directory, name)
-    return came
-
-
-def _move(directory: int, name: str, top: int) -> bool:
-    try:
-        os.rename(name, f"moved-{os.urandom(8).hex()}", src_dir_fd=directory, dst_dir_fd=top)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _unlink(directory: int, name: str) -> bool:
-    """Whether the name is gone now; False for a directory."""
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        return True
-    except (IsADirectoryError, PermissionError) as error:
-        if isinstance(error, PermissionError) and not _is_directory(directory, name):
-            raise
-        return False
-    return True
-
-
-def _is_directory(directory: int, name: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _rmdir(directory: int | None, name: str) -> bool:
-    """Whether the name is gone now; False for a directory that is not empty."""
-    try:
-        os.rmdir(name, dir_fd=directory)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in _NOT_EMPTY:
-            return False
-        raise
-    return True
 
 
 # Copying

@@ -62,7 +62,7 @@ class OverlaySnapshotter(IndexedSnapshotter):
             if not row.parent:
                 _inherit_root(self._index.layers(key)[0], self._index.layers(parent)[0])
 
-        self._index.commit(name, key, parent, check)
+        self._index.commit(name, key, parent, check, self._share)
 
 
 def _make_root(path: str) -> None:

@@ -52,4 +52,4 @@ class PlainSnapshotter(IndexedSnapshotter):
                 message = f"the snapshot {key} was not prepared upon {parent}"
                 raise Conflict(message, code="snapshot-has-parent")
 
-        self._index.commit(name, key, parent, check)
+        self._index.commit(name, key, parent, check, self._share)

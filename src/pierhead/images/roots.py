@@ -15,6 +15,7 @@ import os
 import shutil
 
 from pierhead.errors import NotFound
+from pierhead.images.shifting import shift_layers
 from pierhead.images.unpacking import unpack_image
 from pierhead.values import Value
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pierhead.images.catalogue import PlatformImage
     from pierhead.images.library import Image
     from pierhead.images.service import ImageService
+    from pierhead.images.shifting import IdRange
     from pierhead.images.snapshots import Mount
     from pierhead.images.unpackprogress import UnpackProgress
     from pierhead.oci.image import Platform
@@ -52,8 +54,18 @@ def open_root(
     *,
     readonly: bool = False,
     progress: UnpackProgress | None = None,
+    shifted: IdRange | None = None,
 ) -> Iterator[ImageRoot]:
     """A root upon the image, which is unpacked where it is not yet; gone at the end.
+
+    Args:
+        service: has the image.
+        image: whose files are below.
+        platform: None is this machine's.
+        readonly: whether nobody writes to it.
+        progress: told of layers that are unpacked.
+        shifted: a user namespace's ids, whose files these are to be: see ``shifting``.  None leaves owners to
+            whoever mounts it.
 
     Raises:
         NotFound: nothing of the image is here for the platform.
@@ -63,6 +75,8 @@ def open_root(
         lease.pin_graph(image.descriptor)
         shown = service.catalogue.open(image, platform)
         chain_id = asyncio.run(unpack_image(service, lease, shown, progress))
+        if shifted and shown.config and chain_id:
+            chain_id = shift_layers(service, lease, shown.config.rootfs.diff_ids, shifted)
         key = lease.snapshot_key("root")
         if readonly and chain_id:
             mounts = service.snapshotter.view(key, chain_id)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pierhead.images.catalogue import PlatformImage
     from pierhead.images.library import Inventory
     from pierhead.images.policy import Policy
+    from pierhead.images.sharing import Sharing
     from pierhead.images.snapshots import Snapshotter
     from pierhead.oci.image import Descriptor, Execution, Platform
 
@@ -56,6 +57,7 @@ class ImageService:
         root: str | os.PathLike[str],
         *,
         snapshotter: str = "overlay",
+        share_files: Sharing = "none",
         policy_path: str = DEFAULT_PATH,
     ) -> None:
         """Makes what is missing of the directory.
@@ -63,13 +65,18 @@ class ImageService:
         Args:
             root: the directory.
             snapshotter: who keeps unpacked layers: ``overlay`` or ``plain``.
+            share_files: how layers that are unpacked from now on share equal files: ``none``, ``reflink`` or
+                ``hardlink``.
             policy_path: rules of which images may be used.
+
+        Raises:
+            Unsupported: the file system cannot share files so.
         """
         self.root = os.path.abspath(os.fspath(root))
         os.makedirs(self.root, mode=0o711, exist_ok=True)
         self._policy_path = policy_path
         self.content = ContentStore(f"{self.root}/content")
-        self.snapshotter = _open_snapshotter(snapshotter, f"{self.root}/snapshots/{snapshotter}")
+        self.snapshotter = _open_snapshotter(snapshotter, f"{self.root}/snapshots/{snapshotter}", share_files)
         self.library = Library(f"{self.root}/images.db", self.content, snapshotters=(self.snapshotter,))
         self.catalogue = Catalogue(self.library, self.content)
 
@@ -209,9 +216,9 @@ class ImageService:
                 shutil.rmtree(self.scratch(lease_id), ignore_errors=True)
 
 
-def _open_snapshotter(name: str, directory: str) -> Snapshotter:
+def _open_snapshotter(name: str, directory: str, share_files: Sharing) -> Snapshotter:
     os.makedirs(os.path.dirname(directory), mode=0o711, exist_ok=True)
-    return SNAPSHOTTERS[name](directory)
+    return SNAPSHOTTERS[name](directory, share_files=share_files)
 
 
 def _names_in(directory: str) -> list[str]:

@@ -5,6 +5,7 @@
       ID/fs               a snapshot's files; ID is 12 hexadecimal digits by chance: names never become paths
       new-ID/             one that is being filled; locked (flock) by whoever does
       removed-ID/         one that is being deleted
+      shared/             files that layers share, where they do: see ``sharing``
 
 A directory counts from the moment on that the index names it.  The index is changed in transactions that
 exclude each other over all processes (BEGIN IMMEDIATE); a directory without a name is made, renamed or taken
@@ -26,7 +27,9 @@ import threading
 import time
 
 from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable, Unsupported
-from pierhead.images.filetrees import copy_directory, count_tree, remove_tree
+from pierhead.images.filetrees import copy_directory, count_tree
+from pierhead.images.removal import remove_tree
+from pierhead.images.sharing import FilePool, count_shared, has_pool, remove_unshared
 from pierhead.images.snapshots import SnapshotInfo, Usage, check_name
 from pierhead.linux import mounts as calls
 from pierhead.linux.files import lock_at_once
@@ -34,9 +37,10 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
+    from pierhead.images.sharing import Sharing
     from pierhead.images.snapshots import Kind, Mount, Owners
 
 _VERSION = 1
@@ -254,7 +258,9 @@ class SnapshotIndex:
         )
         return row
 
-    def commit(self, name: str, key: str, parent: str, check: Callable[[Row], None]) -> None:
+    def commit(
+        self, name: str, key: str, parent: str, check: Callable[[Row], None], share: Callable[[str], None]
+    ) -> None:
         """The active snapshot has become a committed one of this name, upon this parent.
 
         Args:
@@ -262,10 +268,12 @@ class SnapshotIndex:
             key: of the active one.
             parent: empty keeps the one that it has.
             check: refuses a parent by raising; gets the active one.
+            share: gets the path of its files, which nobody writes to any more.
         """
         check_name(name)
         directory = self._get_active(key).directory
         with _explained(self.root):
+            share(f"{self.path(directory)}/fs")
             fd = os.open(self.path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 calls.syncfs(fd)  # files first, then the index: what it names is whole
@@ -366,10 +374,26 @@ class SnapshotIndex:
 class IndexedSnapshotter:
     """A snapshotter (see ``snapshots``) that keeps a directory for each snapshot."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        """Args: root is a directory of its own; what is missing of it is made."""
+    def __init__(self, root: str | os.PathLike[str], *, share_files: Sharing = "none") -> None:
+        """Opens it.
+
+        Args:
+            root: a directory of its own; what is missing of it is made.
+            share_files: how layers that are committed from now on share equal files; see ``sharing``.
+
+        Raises:
+            Unsupported: the file system cannot share them so.
+        """
         self._index = SnapshotIndex(root)
         self.root = self._index.root
+        self._pool = contextlib.ExitStack()
+        self._share: Callable[[str], None] = _share_nothing
+        if share_files != "none":
+            try:
+                self._share = self._pool.enter_context(FilePool(self.root, share_files)).share
+            except BaseException:
+                self._index.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -379,6 +403,7 @@ class IndexedSnapshotter:
 
     def close(self) -> None:
         """Nothing of it is open any more."""
+        self._pool.close()
         self._index.close()
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
@@ -418,6 +443,19 @@ class IndexedSnapshotter:
         """See ``Snapshotter``."""
         return self._index.count(name)
 
+    def shared_bytes(self, names: Iterable[str]) -> int:
+        """See ``Snapshotter``."""
+        if not has_pool(self.root):
+            return 0
+        rows = [row for row in map(self._index.find, names) if row is not None and row.directory]
+        with _explained(self.root):
+            return count_shared(self.root, [f"{self._index.path(row.directory)}/fs" for row in rows])
+
+    def remove_unshared(self) -> None:
+        """See ``Snapshotter``."""
+        with _explained(self.root):
+            remove_unshared(self.root)
+
     def stat(self, name: str) -> SnapshotInfo:
         """See ``Snapshotter``."""
         return _info(self._index.get(name))
@@ -425,6 +463,10 @@ class IndexedSnapshotter:
     def walk(self) -> Iterator[SnapshotInfo]:
         """See ``Snapshotter``."""
         return map(_info, self._index.rows())
+
+
+def _share_nothing(_: str) -> None:
+    """A layer's files are left as they are."""
 
 
 def _info(row: Row) -> SnapshotInfo:

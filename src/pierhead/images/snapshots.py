@@ -29,7 +29,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Literal, Protocol
 
     Kind = Literal["active", "view", "committed"]
@@ -157,7 +157,16 @@ class Snapshotter(Protocol):
         """
 
     def usage(self, name: str) -> Usage:
-        """What the snapshot takes by itself; a view takes nothing."""
+        """What the snapshot takes by itself; a view takes nothing.
+
+        What it shares with others is counted for each of them: see ``shared_bytes``.
+        """
+
+    def shared_bytes(self, names: Iterable[str]) -> int:
+        """How much less all of these take together than their usages say, since they share files."""
+
+    def remove_unshared(self) -> None:
+        """Nothing is kept for sharing that no snapshot has any more."""
 
     def stat(self, name: str) -> SnapshotInfo:
         """What is known of it.

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from pierhead.errors import Conflict, InvalidInput, OperationFailed, Unsupported
 from pierhead.images.beneath import Beneath
+from pierhead.images.holes import find_regions
 from pierhead.images.tarlayer.entry import Entry, shown
 from pierhead.images.whiteouts import DEVICE, OPAQUE, OVERLAY_XATTRS, PREFIX
 
@@ -55,12 +56,14 @@ class TreeWalk(NamedTuple):
         upper: whether the tree is an overlay's upper directory, whose marks become whiteouts.
         latest_s: no time is later than this second; None leaves times as they are.
         precise: whether times have nanoseconds, which costs 1 KiB for each entry.
+        sparse: whether holes of files are left out where that saves something; see ``holes``.
     """
 
     add: Add
     upper: bool
     latest_s: int | None
     precise: bool
+    sparse: bool = False
 
     def run(self, directory_fd: int, *, only: bytes = b"") -> None:
         """Every entry below the directory has been added.
@@ -164,10 +167,14 @@ class _Walk:
             return self._entry(path, "hardlink", about, linkname=first)
         attributes = _listxattr(fd)
         if not attributes:
-            return self._entry(path, "file", about)
+            return self._without_holes(self._entry(path, "file", about), fd, about)
         if self._how.upper and not about.st_size and not _WHITEOUT.isdisjoint(attributes):
             return Entry(name=prefix + PREFIX + name)
-        return self._entry(path, "file", about, xattrs=self._xattrs(fd, path))
+        return self._without_holes(self._entry(path, "file", about, xattrs=self._xattrs(fd, path)), fd, about)
+
+    def _without_holes(self, entry: Entry, fd: int, about: os.stat_result) -> Entry:
+        regions = find_regions(fd, about) if self._how.sparse else None
+        return entry if regions is None else entry.replace(sparse=regions)
 
     def _describe_node(self, directory_fd: int, name: bytes, prefix: bytes) -> Entry | None:
         """A symbolic link, device or FIFO; None is a socket."""
@@ -272,16 +279,17 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def _read(fd: int, entry: Entry) -> Iterator[bytes]:
     """At most as many bytes as the entry has: the file may grow meanwhile, and gets no longer by that."""
-    left = entry.size
-    while left:
-        try:
-            data = os.read(fd, min(left, _READ_BYTES))
-        except OSError as error:
-            raise _changed(entry.name, error) from error
-        if not data:
-            return
-        left -= len(data)
-        yield data
+    for at, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
+        left = length
+        while left:
+            try:
+                data = os.pread(fd, min(left, _READ_BYTES), at + length - left)
+            except OSError as error:
+                raise _changed(entry.name, error) from error
+            if not data:
+                return
+            left -= len(data)
+            yield data
 
 
 def _listxattr(fd: int) -> list[str]:

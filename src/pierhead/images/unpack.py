@@ -21,9 +21,10 @@ from typing import Literal
 
 from pierhead.digests import digest_of, hasher
 from pierhead.errors import Forbidden, InvalidInput, OperationFailed, PierheadError
-from pierhead.images.beneath import Beneath, clean_path, make_private, remove_tree
+from pierhead.images.beneath import Beneath, clean_path, make_private
 from pierhead.images.compression import open_reader
 from pierhead.images.readahead import ReadAhead
+from pierhead.images.removal import remove_whatever
 from pierhead.images.tarlayer.entry import shown
 from pierhead.images.tarlayer.reader import READ_BYTES, TarReader
 from pierhead.images.unpackattributes import Attributes
@@ -384,7 +385,7 @@ class _Unpacker:
     def _remove(self, directory_fd: int, name: bytes, path: bytes) -> None:
         """What is there makes room for an entry of the same path; descriptors of ``Beneath`` are void."""
         mode = os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode
-        remove_tree(directory_fd, name)
+        remove_whatever(directory_fd, name)
         if stat.S_ISDIR(mode):
             below = path + b"/"
             for known in (self._directories, self._implied, self._own, self._opaque_paths):
@@ -431,7 +432,7 @@ class _Unpacker:
     def _clear(self, directory_fd: int, name: bytes, path: bytes) -> None:
         """What the layers below had at this path is gone; what this layer has stays."""
         if path not in self._own:
-            remove_tree(directory_fd, name)
+            remove_whatever(directory_fd, name)
             return
         about = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         todo = [path] if stat.S_ISDIR(about.st_mode) else []
@@ -441,7 +442,7 @@ class _Unpacker:
             for child in map(os.fsencode, os.listdir(fd)):
                 below = _join(parent, child)
                 if below not in self._own:
-                    remove_tree(fd, child)
+                    remove_whatever(fd, child)
                 elif stat.S_ISDIR(os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode):
                     todo.append(below)
 

@@ -27,7 +27,7 @@ async def listening(engine: Engine, reference: str) -> None:
 
 
 def test_stop_asks_and_then_kills(engines: Engines) -> None:
-    """What obeys ends by itself; what does not is killed when its time is over; a second stop changes nothing."""
+    """What obeys ends by itself; what does not is killed in time; a second stop changes nothing."""
 
     async def work(engine: Engine) -> None:
         obedient = await start(engine, *OBEDIENT)
@@ -170,7 +170,7 @@ def test_what_cannot_be_run(engines: Engines) -> None:
 
 
 def test_conditions_of_waits(engines: Engines) -> None:
-    """``not-running`` is met by one that was never started; ``next-exit`` waits for an end; others are none."""
+    """``not-running`` is met by one never started; ``next-exit`` waits for an end; others are none."""
 
     async def work(engine: Engine) -> None:
         made = await create(engine, "sh", "-c", "exit 5")

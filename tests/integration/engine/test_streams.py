@@ -233,7 +233,7 @@ def test_exec_that_cannot_be_run(engines: Engines) -> None:
 
 
 def test_exec_ends_with_its_container(engines: Engines) -> None:
-    """Its streams end; a container that does not run has no further processes; one that is gone forgets them."""
+    """Its streams end; one that does not run has no further processes; one that is gone forgets them."""
 
     async def work(engine: Engine) -> None:
         made = await start(engine, *FOREVER)

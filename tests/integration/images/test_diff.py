@@ -261,6 +261,37 @@ def test_a_whole_tree(tmp_path: Path, overlay: Overlay) -> None:
     assert (out / ".wh.kept").read_text() == "a file"
 
 
+def holey_tree(root: Path) -> Path:
+    """A directory with a file that is mostly holes, in a directory; returns the file."""
+    (root / "var/log").mkdir(parents=True)
+    with (root / "var/log/lastlog").open("wb") as file:
+        for at, data in ((0, b"begin"), (5 << 20, b"middle"), ((9 << 20) + 1000, b"end")):
+            file.seek(at)
+            file.write(data)
+        file.truncate(12 << 20)
+    return root / "var/log/lastlog"
+
+
+def test_holes(tmp_path: Path, store: ContentStore) -> None:
+    """Left out of a tree where that is asked for, and never of a layer: docker could not save it again."""
+    file = holey_tree(tmp_path / "tree")
+    sizes = {}
+    for sparse in (True, False):
+        parts: list[bytes] = []
+        sizes[sparse] = write_tree(lambda data: parts.append(bytes(data)), tmp_path / "tree", sparse=sparse)  # noqa: B023
+        out = tmp_path / f"out-{sparse}"
+        out.mkdir()
+        subprocess.run(["tar", "-x", "-C", out], input=b"".join(parts), check=True)
+        found = out / "var/log/lastlog"
+        assert found.read_bytes() == file.read_bytes()
+        assert (found.stat().st_blocks * 512 < 1 << 20) == sparse
+        os.mkdir(tmp_path / f"ours-{sparse}")
+        unpack(b"".join(parts), tmp_path / f"ours-{sparse}")
+        assert (tmp_path / f"ours-{sparse}/var/log/lastlog").read_bytes() == file.read_bytes()
+    assert sizes[True] < 1 << 18 < 12 << 20 < sizes[False]
+    assert write_layer(store, tmp_path / "tree").size_bytes > 12 << 20
+
+
 def test_a_deep_tree(tmp_path: Path, store: ContentStore) -> None:
     """More directories in one another than a process has descriptors."""
     (tmp_path / "tree").mkdir()

@@ -231,6 +231,22 @@ def test_export_and_import(loaded: Pier, tmp_path: Path) -> None:
     assert len(loaded.document("inspect", "flat:1")[0]["RootFS"]["Layers"]) == 1
 
 
+def test_export_without_holes(pier: Pier, tmp_path: Path) -> None:
+    """Only where that is asked for; a file that came with holes has them in the layer, too."""
+    with (tmp_path / "holes").open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["tar", "-C", tmp_path, "-Scf", tmp_path / "in.tar", "holes"], check=True)
+    pier("import", str(tmp_path / "in.tar"), "holey")
+    sizes = []
+    for flags in ((), ("--sparse",)):
+        path = tmp_path / "out.tar"
+        pier("export", *flags, "--output", str(path), "holey")
+        sizes.append(path.stat().st_size)
+        with tarfile.open(path) as tar:
+            assert (tar.getmember("holes").size, tar.getmember("holes").issparse()) == (8 << 20, bool(flags))
+    assert sizes[1] < 1 << 16 < 8 << 20 < sizes[0]
+
+
 def test_frozen_images(loaded: Pier, server: Registry, tmp_path: Path) -> None:
     """The directory loads again; a digest that is not the tag's is refused."""
     name = f"{server.address}/box:1"

@@ -97,7 +97,7 @@ def test_neighbours_apart(host: Machine, tmp_path: Path) -> None:
 
 
 def test_router_advertisements_of_containers(host: Machine, tmp_path: Path) -> None:
-    """The machine takes no routes from containers; its other links still take theirs where it forwards IPv6."""
+    """The machine takes no routes from containers; its other links still do where it forwards IPv6."""
     host.write("ipv6/conf/default/accept_ra", "1")
     host.netlink.create_bridge(LinkOptions(name="lan"))
     service = ServiceOn(host, str(tmp_path), NetworkSettings(ipv6_subnet="fd00:17::/64"))

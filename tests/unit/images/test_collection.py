@@ -40,6 +40,8 @@ class Snapshots:
         """None yet."""
         self.parents: dict[str, str] = {}
         self.active: dict[str, str] = {}
+        self.sharing: set[str] = set()
+        self.swept = 0
 
     def walk(self) -> Iterable[Info]:
         """All."""
@@ -50,6 +52,14 @@ class Snapshots:
         """As a snapshotter does, only if nothing stands on it."""
         assert name not in (*self.parents.values(), *self.active.values())
         del (self.active if name in self.active else self.parents)[name]
+
+    def shared_bytes(self, names: Iterable[str]) -> int:
+        """Those that share have ten bytes in common."""
+        return 10 * max(0, len(self.sharing.intersection(names)) - 1)
+
+    def remove_unshared(self) -> None:
+        """Counts how often it is asked to."""
+        self.swept += 1
 
 
 class Store:
@@ -311,3 +321,20 @@ def test_usage(store: Store) -> None:
     assert (usage.contents_bytes, usage.layers_bytes, usage.parts_bytes) == (everything, 50, 0)
     assert usage.total_bytes == everything + 50
     assert usage.reclaimable_bytes == 5
+
+
+def test_what_layers_share_is_counted_once(store: Store) -> None:
+    """A removal frees what no layer that stays has; when all is removed, what was kept for sharing goes."""
+    for name, layers in (("one", (b"a",)), ("two", (b"b",))):
+        store.library.set_image(name, store.image(*layers))
+        store.snapshots.sharing.update(store.unpack(*layers))
+    usage = store.library.usage()
+    assert (usage.layers_bytes, usage.inventory.shared_bytes) == (100, 10)
+    assert usage.total_bytes == usage.contents_bytes + 90
+    plan = store.library.plan_collection(without=["one"])
+    (layer,) = (item for item in plan.removed if item.kind == "layer")
+    assert plan.removed_bytes == sum(item.size_bytes for item in plan.removed) - 10
+    store.library.remove_image("one")
+    assert store.library.collect().removed_bytes == plan.removed_bytes
+    assert layer.name not in store.snapshots.parents
+    assert store.snapshots.swept == 1

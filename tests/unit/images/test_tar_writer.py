@@ -102,6 +102,49 @@ def test_pax_only_if_it_is_needed() -> None:
     assert len(encode_entry(Entry(name=b"d" * 150 + b"/" + b"n" * 99, size=8**11 - 1))) == 512
 
 
+REGIONS = st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 1500)), max_size=6)
+
+
+@given(NAME, REGIONS, st.integers(0, 3000))
+def test_sparse_files(name: bytes, gaps: list[tuple[int, int]], tail: int) -> None:
+    """We read them as they were written, map and all, and the standard library reads the same bytes."""
+    regions, content, at = [], bytearray(), 0
+    for gap, length in gaps:
+        regions.append((at + gap, length))
+        content += bytes(gap) + b"x" * length
+        at = len(content)
+    content += bytes(tail)
+    if tail or not regions:
+        regions.append((len(content), 0))
+    entry = Entry(name=name, size=len(content), sparse=tuple(regions), uid=1 << 30)
+    parts: list[bytes] = []
+    writer = TarWriter(lambda data: parts.append(bytes(data)))
+    writer.add(entry, [b"x" * length for _, length in regions])
+    writer.add(Entry(name=b"next"))
+    writer.finish()
+    archive = b"".join(parts)
+    reader = TarReader(Pieces(archive, 700))
+    found = [(each, reader.read(1 << 20)) for each in reader]
+    assert found == [(entry, bytes(content)), (Entry(name=b"next"), b"")]
+    with tarfile.open(fileobj=io.BytesIO(archive), encoding="utf-8", errors="surrogateescape") as opened:
+        member = opened.next()
+        assert member is not None
+        assert (member.name.encode(errors="surrogateescape"), member.size) == (name, len(content))
+        file = opened.extractfile(member)
+        assert file is not None
+        assert file.read() == content
+        following = opened.next()
+        assert following is not None
+        assert following.name == "next"
+
+
+def test_sparse_data_that_change() -> None:
+    """The regions' bytes are counted, not the file's."""
+    writer = TarWriter(lambda _: None)
+    with pytest.raises(Conflict, match="'x' has not the 5 bytes"):
+        writer.add(Entry(name=b"x", size=500, sparse=((100, 5),)), (b"four",))
+
+
 @given(NAME)
 def test_names_are_split_where_a_slash_is(name: bytes) -> None:
     """Prefix and name are the whole name, and fit."""

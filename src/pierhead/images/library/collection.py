@@ -3,6 +3,7 @@
     no transaction              snapshots on which dead leases' holders were working are removed
     one write transaction       dead leases, marking, contents and parts unlinked, rows of layers deleted
     one for each snapshot       a committed snapshot without a row is removed
+    no transaction              what was kept for sharing and nobody has any more is removed
 
 Killed anywhere, nothing is lost and nothing wrong is left: a reference is removed, for good, before the
 contents that it needed are; the row of a layer before its snapshot.
@@ -59,9 +60,17 @@ class Item(Value):
 
 
 class Inventory(Value):
-    """Everything in the store."""
+    """Everything in the store.
+
+    Fields:
+        items: piece by piece.
+        shared_bytes: what the items' sizes count more than once: files that layers share.
+        kept_shared_bytes: the same of those that stay.
+    """
 
     items: tuple[Item, ...] = ()
+    shared_bytes: int = 0
+    kept_shared_bytes: int = 0
 
     @property
     def kept(self) -> tuple[Item, ...]:
@@ -75,8 +84,9 @@ class Inventory(Value):
 
     @property
     def removed_bytes(self) -> int:
-        """What a collection frees."""
-        return sum(item.size_bytes for item in self.removed)
+        """What a collection frees: not what a layer that stays has too."""
+        shared_bytes = self.shared_bytes - self.kept_shared_bytes
+        return sum(item.size_bytes for item in self.removed) - shared_bytes
 
 
 class Request(Value):
@@ -130,7 +140,18 @@ def take_inventory(connection: Connection, place: Place, request: Request) -> In
     Raises:
         Conflict: a document of an image is damaged, so that nobody knows what the image needs.
     """
-    return Inventory(items=tuple(_items(connection, place, request, _mark(connection, place, request))))
+    items = tuple(_items(connection, place, request, _mark(connection, place, request)))
+    return _count_shared(Inventory(items=items), place)
+
+
+def _count_shared(inventory: Inventory, place: Place) -> Inventory:
+    """With the bytes that layers share, as long as their files are there."""
+    shared = kept = 0
+    for each in place.snapshotters:
+        layers = [item for item in inventory.items if item.kind == "layer" and item.what == each.name]
+        shared += each.shared_bytes([item.name for item in layers])
+        kept += each.shared_bytes([item.name for item in layers if item.needed])
+    return inventory.replace(shared_bytes=shared, kept_shared_bytes=kept)
 
 
 def _mark(connection: Connection, place: Place, request: Request) -> Marks:
@@ -255,7 +276,9 @@ def collect(database: Database, place: Place, request: Request) -> Inventory:
             contents={item.name for item in inventory.kept if item.kind == "content"},
             diff_ids=marks.diff_ids | {row.diff_id for row in records.list_layers(connection)},
         )
+    inventory = _count_shared(inventory, place)
     for each in place.snapshotters:
         remove_unrecorded(database, each, place.leases)
+        each.remove_unshared()
     database.settle()
     return inventory

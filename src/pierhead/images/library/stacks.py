@@ -49,6 +49,12 @@ if TYPE_CHECKING:
         def remove(self, name: str, /) -> None:
             """There is no snapshot of this key or name; NotFound if there was none."""
 
+        def shared_bytes(self, names: Iterable[str], /) -> int:
+            """What the sizes of these count more than once, since they share files."""
+
+        def remove_unshared(self) -> None:
+            """Nothing is kept for sharing that no snapshot has any more."""
+
 
 class Stack(Value):
     """What a snapshotter had at one moment.

@@ -39,7 +39,7 @@ class Usage(Value):
     Fields:
         images: each with what it takes, by first name.
         contents_bytes: of all contents.
-        layers_bytes: of all unpacked layers.
+        layers_bytes: of all unpacked layers, each with all its files.
         parts_bytes: of what has not arrived whole.
         inventory: everything piece by piece.
     """
@@ -52,8 +52,8 @@ class Usage(Value):
 
     @property
     def total_bytes(self) -> int:
-        """Of everything."""
-        return self.contents_bytes + self.layers_bytes + self.parts_bytes
+        """Of everything, what layers share once."""
+        return self.contents_bytes + self.layers_bytes + self.parts_bytes - self.inventory.shared_bytes
 
     @property
     def reclaimable_bytes(self) -> int:

@@ -5,12 +5,13 @@
     0.1            one record GNU.sparse.map: offset,length,offset,length,...
     1.0            the map stands before the data, in decimal, a number a line, filled up to a whole block
 
-The data of the regions follow one another.  Source: GNU tar manual, "Storing Sparse Files".  Pure.
+The data of the regions follow one another.  Written is 1.0: GNU tar, libarchive, Python and Go read it.
+Source: GNU tar manual, "Storing Sparse Files".  Pure.
 """
 
 from __future__ import annotations
 
-from pierhead.images.tarlayer.header import MalformedHeader, decode_number, decode_string
+from pierhead.images.tarlayer.header import BLOCK_BYTES, MalformedHeader, decode_number, decode_string
 from pierhead.images.tarlayer.pax import decode_decimal
 
 TYPE_CHECKING = False
@@ -111,3 +112,23 @@ def check_regions(regions: Iterable[tuple[int, int]], size: int, stored: int) ->
         total += length
     if total != stored:
         raise MalformedHeader("a sparse map does not agree with the data")
+
+
+# Writing
+
+
+def encode_inline(regions: Regions) -> bytes:
+    """The map of the form 1.0, whole blocks of it."""
+    numbers = [len(regions), *(number for region in regions for number in region)]
+    text = b"".join(b"%d\n" % number for number in numbers)
+    return text + bytes(-len(text) % BLOCK_BYTES)
+
+
+def sparse_records(name: bytes, size: int) -> Records:
+    """What an extended header says of a file of this name and real size, of the form 1.0."""
+    return {
+        b"GNU.sparse.major": b"1",
+        b"GNU.sparse.minor": b"0",
+        b"GNU.sparse.name": name,
+        b"GNU.sparse.realsize": b"%d" % size,
+    }

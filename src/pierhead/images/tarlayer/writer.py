@@ -4,7 +4,8 @@ r"""Entries and their data to the bytes of an archive: ustar where an entry fits
     writer.add(Entry(name=b"etc/hostname", size=4), (b"box\n",))
     writer.finish()
 
-The same entries give the same bytes, always: no time of its own, no names of owners, no process numbers.
+A file with holes is written in GNU tar's PAX form 1.0.  The same entries give the same bytes, always: no time
+of its own, no names of owners, no process numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pierhead.images.tarlayer.header import (
     split_name,
 )
 from pierhead.images.tarlayer.pax import encode_records, encode_time, encode_xattr
+from pierhead.images.tarlayer.sparse import encode_inline, sparse_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ _FLAGS = {
     "fifo": b"6",
 }
 _PADDING = tuple(bytes(-size % BLOCK_BYTES) for size in range(BLOCK_BYTES))
-_PAX_NAME = b"PaxHeaders.0/"
+_PAX_NAME, _SPARSE_NAME = b"PaxHeaders.0/", b"GNUSparseFile.0/"
 
 
 class TarWriter:
@@ -60,17 +62,18 @@ class TarWriter:
         return self._appended + self._gathered
 
     def add(self, entry: Entry, chunks: Iterable[bytes | memoryview] = ()) -> None:
-        """The entry and its data are in the archive.  Its ``sparse`` map is passed over: holes are data here.
+        """The entry and its data are in the archive.
 
         Args:
             entry: its name relative, without ``/`` at the end.
-            chunks: ``entry.size`` bytes; taken once, one after the other.
+            chunks: ``entry.size`` bytes, or those of the regions of ``entry.sparse``; taken once, one after
+                the other.
 
         Raises:
             Conflict: there are more or fewer bytes, as when the file grows meanwhile.
             InvalidInput: a number that no archive can hold.
         """
-        size = entry.size
+        size = entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
         self._gather(encode_entry(entry))
         written = 0
         for chunk in chunks:
@@ -110,13 +113,22 @@ class TarWriter:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """All that stands before an entry's data: its header, and an extended one before it if that is needed."""
+    """All that stands before an entry's data: its header, and an extended one before it if that is needed; a
+    sparse file's map after it.
+    """
     name = entry.name + b"/" if entry.kind == "directory" else entry.name
     mtime_s, fraction = divmod(entry.mtime_ns, _NS)
     uid, gid, size, linkname = entry.uid, entry.gid, entry.size, entry.linkname
     split = split_name(name)
     records: Records = {}
-    if split is None:
+    regions = b""
+    if entry.sparse is not None:
+        # Who does not know what this is makes a strange file of it, and not a wrong one of this name.
+        records = sparse_records(name, size)
+        split = b"", (_SPARSE_NAME + name.rpartition(b"/")[2])[:NAME_BYTES_MAX]
+        regions = encode_inline(entry.sparse)
+        size = len(regions) + sum(length for _, length in entry.sparse)
+    elif split is None:
         records[b"path"] = name
         split = b"", name[:NAME_BYTES_MAX]
     if len(linkname) > NAME_BYTES_MAX:
@@ -137,7 +149,7 @@ def encode_entry(entry: Entry) -> bytes:
     device = (entry.device_major, entry.device_minor)
     flag = _FLAGS[entry.kind]
     header = encode_header(split, entry.mode, (uid, gid), size, mtime_s, flag, linkname, device)
-    return _extended(name, records) + header if records else header
+    return _extended(name, records) + header + regions if records else header
 
 
 def _extended(name: bytes, records: Records) -> bytes:

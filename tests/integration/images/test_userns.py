@@ -1,0 +1,155 @@
+"""`pier run --userns`: the container's users are others outside, whether the kernel can map owners or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pierhead.errors import Conflict
+from pierhead.images.roots import open_root
+from pierhead.images.service import ImageService
+from pierhead.images.shifting import IdRange, can_map_owners
+from pierhead.oci.runtime import IDMapping
+from pierhead.runtime import RootOverlay
+from pierhead.runtime.idmaps import open_user_namespace
+from tests.support.containers import namespaces
+from tests.support.pier import Pier, busybox_layer, greeting_layer, write_image
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.containers import Containers
+
+pytestmark = requires("root", "busybox", "mount")
+MAPS = (IDMapping(container_id=0, host_id=100_000, size=65_536),)
+IDS = IdRange(start=100_000, size=65_536)
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of two layers, the upper one of which takes a file away."""
+    directory = tmp_path_factory.mktemp("image")
+    layers = busybox_layer(directory), greeting_layer("hello\n")
+    return write_image(directory / "layout", *layers, Cmd=["cat", "/etc/motd"], Env=["PATH=/bin"])
+
+
+@pytest.fixture(params=["mapped", "copied"])
+def way(request: pytest.FixtureRequest) -> str:
+    """How the image's files come to have other owners."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def pier(tmp_path: Path, layout: Path, way: str) -> Iterator[Pier]:
+    """Over a store with the image; where files are to be copied, on a file system that maps no owners."""
+    place = tmp_path / "place"
+    place.mkdir()
+    if way == "copied":
+        subprocess.run(["mount", "-t", "ramfs", "none", place], check=True)
+    try:
+        made = Pier(place / "store")
+        made("load", "--quiet", "--input", str(layout), "--name", "box")
+        yield made
+    finally:
+        if way == "copied":
+            subprocess.run(["umount", place], check=True)
+
+
+def layers(pier: Pier) -> list[str]:
+    """Chain ids of what is unpacked."""
+    found = (json.loads(line) for line in pier.lines("df", "--format", "json"))
+    return [item["name"] for item in found if item["kind"] == "layer"]
+
+
+def test_users_are_others_outside(pier: Pier, way: str) -> None:
+    """Inside all is as without; copies are made once, and only where the kernel cannot do it."""
+    script = (
+        "id -u; cut -c 11-40 /proc/self/uid_map; stat -c %u:%g / /etc/motd /bin/cat /etc/hosts; "
+        "cat /etc/motd; touch /made; chown 7 /made; stat -c %u /made; rm /etc/motd; ls /bin/vi"
+    )
+    for _ in range(2):
+        said = pier.result("run", "--userns", "100000", "-u", "0", "box", "sh", "-c", script)
+        words = said.stdout.split()
+        assert words == ["0", "100000", "65536", *["0:0"] * 4, "hello", "7"], said
+        assert "/bin/vi" in said.stderr, "the whiteout hides it"
+        shifted = [name for name in layers(pier) if "+" in name]
+        assert len(shifted) == (2 if way == "copied" else 0)
+    assert pier("run", "box") == "hello\n"
+    pier("prune")
+    assert len(layers(pier)) == 2, "copies are of nobody's, the image's layers are its own"
+    assert not pier.left()
+
+
+def test_who_it_is_outside(pier: Pier) -> None:
+    """The process is the mapped user's to the machine, and so is a file that it writes to a volume."""
+    volume = pier.root.parent / "volume"
+    volume.mkdir(mode=0o777)
+    volume.chmod(0o777)
+    pier("run", "--userns", "200000:1000", "-u", "5:6", "-v", f"{volume}:/mnt", "box", "touch", "/mnt/made")
+    about = (volume / "made").stat()
+    assert (about.st_uid, about.st_gid) == (200_005, 200_006)
+
+
+@pytest.mark.parametrize("text", ["", "0", "me", "100000:", "100000:0", "4294967294:2", "1:2:3", "-1"])
+def test_no_such_range(tmp_path: Path, text: str) -> None:
+    """Root of the machine is nobody's, and ids end somewhere."""
+    failed = Pier(tmp_path / "store").result("run", f"--userns={text}", "box", "true")
+    assert failed.returncode != 0
+    assert "--userns" in failed.stderr
+
+
+def test_what_the_kernel_can() -> None:
+    """Asked of this file system; an old kernel's overlayfs cannot, whatever file system it is."""
+    userns_fd = open_user_namespace(MAPS, MAPS)
+    try:
+        assert can_map_owners("/", userns_fd, kernel=(5, 19))
+        assert not can_map_owners("/", userns_fd, kernel=(5, 18))
+        assert not can_map_owners("/proc", userns_fd)
+    finally:
+        os.close(userns_fd)
+
+
+def test_a_root_that_was_shifted(containers: Containers, layout: Path, tmp_path: Path) -> None:
+    """Where it is said that the kernel cannot, nothing is mapped, and the container's ids are the copy's."""
+    Pier(tmp_path / "store")("load", "--quiet", "--input", str(layout), "--name", "box")
+    user: dict[str, Any] = {
+        "namespaces": namespaces("mount", "uts", "ipc", "pid", "network", "cgroup", "user"),
+        "uid_mappings": MAPS,
+        "gid_mappings": MAPS,
+    }
+    with ImageService(tmp_path / "store") as service:
+        image = service.catalogue.get("box")
+        with open_root(service, image, shifted=IDS) as root:
+            mount = root.mounts[-1]
+            assert all(Path(each).stat().st_uid == 100_000 for each in (*mount.lower, mount.upper))
+            overlay = RootOverlay(lower=mount.lower, upper=mount.upper, work=mount.work, mapped=False)
+            script = "stat -c %u /bin/cat; cat /etc/motd; touch /made; ls /bin/vi 2>/dev/null || echo gone"
+            said = containers.run(script, rootfs=root.scratch, root_overlay=overlay, **user)
+            assert said.words == ["0", "hello", "gone"]
+            assert (Path(mount.upper) / "made").stat().st_uid == 100_000
+            shifted = {each.parent for each in service.snapshotter.walk() if each.kind == "active"}
+            service.collect()
+            assert shifted <= {each.name for each in service.snapshotter.walk()}, "a container stands on it"
+            with pytest.raises(Conflict):
+                service.snapshotter.remove(shifted.pop())
+        service.collect()
+        assert not [each for each in service.snapshotter.walk() if "+" in each.name]
+
+
+def test_ids_beyond_the_range() -> None:
+    """They are its nobody's, or the last one's: never a user's of the machine that is not in it."""
+    assert [IDS.host_id(number) for number in (0, 65_535, 65_536, 1 << 31)] == [
+        100_000,
+        165_535,
+        165_534,
+        165_534,
+    ]
+    small = IdRange(start=5, size=2)
+    assert [small.host_id(number) for number in (0, 1, 2, 65_534)] == [5, 6, 6, 6]
