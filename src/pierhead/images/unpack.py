@@ -19,7 +19,7 @@ import stat
 from contextlib import ExitStack
 from typing import Literal
 
-from pierhead.digests import digest_of, hasher
+from pierhead.digests import DEFAULT_ALGORITHM, digest_of, hasher
 from pierhead.errors import Forbidden, InvalidInput, OperationFailed, PierheadError
 from pierhead.images.beneath import Beneath, clean_path, make_private
 from pierhead.images.compression import open_reader
@@ -35,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pierhead.images.growing import GrowingFile
     from pierhead.images.tarlayer.entry import Entry
     from pierhead.images.tarlayer.reader import Stream
 
@@ -93,6 +94,8 @@ def unpack_layer(
     whiteouts: Whiteouts,
     owners: bool = True,
     limits: UnpackLimits | None = None,
+    digest: str = "",
+    growing: GrowingFile | None = None,
 ) -> Unpacked:
     """The layer is in the directory.
 
@@ -103,6 +106,9 @@ def unpack_layer(
         owners: whether files get their owners, devices are made and security attributes set, which takes
             root; without, everything becomes ours, devices are left out, and nothing is setuid.
         limits: None is the default ones.
+        digest: of the source, by somebody who has hashed it all; "" is unknown.  An archive that is not
+            compressed is not hashed again.
+        growing: reads the archive, which is not whole yet; None if it is.
 
     Raises:
         InvalidInput: it is no archive, is damaged, or says what is not allowed; the sentence names the entry.
@@ -111,9 +117,11 @@ def unpack_layer(
         Unsupported: the package that decompresses it is not installed.
     """
     limits = limits or UnpackLimits()
-    reader = open_reader(source_fd, limit_bytes=limits.archive_bytes, ratio_max=limits.ratio)
+    read = growing.read if growing else None
+    reader = open_reader(source_fd, limit_bytes=limits.archive_bytes, ratio_max=limits.ratio, read=read)
     attributes = Attributes(directory_fd, owners=owners)
     hashed = hasher()
+    known = digest if reader.kind == "none" and digest.startswith(f"{DEFAULT_ALGORITHM}:") else ""
 
     def take() -> bytes:
         block = reader.read(READ_BYTES)
@@ -121,13 +129,15 @@ def unpack_layer(
         return block
 
     with ExitStack() as stack:
-        stream: Stream = _Taken(take)
-        if stat.S_ISREG(os.fstat(source_fd).st_mode):  # reading anything else may wait for ever
+        stream: Stream = reader if known else _Taken(take)
+        if not known and stat.S_ISREG(os.fstat(source_fd).st_mode):  # reading anything else may wait for ever
             stream = stack.enter_context(ReadAhead(take))
+            if growing:
+                stack.callback(growing.stop)
         unpacker = _Unpacker(TarReader(stream), directory_fd, whiteouts, attributes, limits)
         stack.callback(unpacker.close)
         unpacker.run()
-    return unpacker.result(digest_of(hashed), reader.size)
+    return unpacker.result(known or digest_of(hashed), reader.size)
 
 
 class _Taken:
