@@ -172,6 +172,8 @@ class NetworkService:
             before = self._endpoints.get(container_id)
             if before is not None:
                 self._release(ground, before)
+            if ground.netlink.find_link(network.bridge) is None:
+                self._ensure(ground)
             if ground.firewall.changed():
                 self._repair(ground, network)
             with ExitStack() as undo:

@@ -185,6 +185,14 @@ def test_flushed_rules_come_back(host: Machine, outside: Machine, service: Servi
             assert outside.reaches("192.0.2.1", 8080, listener) == "192.0.2.2"
 
 
+def test_removed_bridge_comes_back(host: Machine, service: ServiceOn) -> None:
+    """Who removes the bridge keeps no later container from starting."""
+    host.run("ip", "link", "delete", "pier0")
+    endpoint = service.attach("web", published("8080"))
+    with container(host, endpoint) as web, web.listening(80) as listener:
+        assert host.reaches("127.0.0.1", 8080, listener) == "172.17.0.1"
+
+
 @requires("iptables-nft")
 def test_iptables_that_drops(host: Machine, outside: Machine, service: ServiceOn) -> None:
     """Where iptables drops what is forwarded, as beside Docker, containers are reached all the same: by rules
