@@ -7,6 +7,7 @@ What is set of the kernel (ip-sysctl.rst), each only where it is not so already:
     net.ipv6.conf.BRIDGE.accept_ra         0   no container tells the machine its routes (CVE-2020-13401)
     net.ipv6.conf.all.forwarding           1   with an IPv6 subnet only
     net.ipv6.conf.LINK.accept_ra           2   where it was 1: a router with 1 listens to no router itself
+    net.bridge.bridge-nf-call-ip*tables    1   only where containers of one bridge may not reach each other
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 from errno import EEXIST
 from typing import TYPE_CHECKING
 
-from pierhead.errors import Conflict, OperationFailed
+from pierhead.errors import Conflict, OperationFailed, Unsupported
 from pierhead.linux.files import read_file, write_text
 from pierhead.linux.netlink_codec import RT_SCOPE_UNIVERSE, Link, LinkOptions
 from pierhead.linux.refusals import refused
@@ -121,6 +122,23 @@ def ensure_forwarding(*, ipv6: bool) -> None:
             if link != "all" and read_sysctl(f"ipv6/conf/{link}/accept_ra") == "1":
                 set_sysctl(f"ipv6/conf/{link}/accept_ra", "2")
         set_sysctl("ipv6/conf/all/forwarding", "1")
+
+
+def ensure_bridged_packets_are_filtered() -> None:
+    """What goes from one port of a bridge to another meets the firewall.
+
+    Raises:
+        Unsupported: this kernel cannot, or its module is not loaded.
+    """
+    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
+        if not read_sysctl(f"bridge/{name}"):
+            raise Unsupported(
+                "containers of one bridge cannot be kept from each other: this kernel does not show bridged "
+                "packets to the firewall",
+                code="no-bridge-filter",
+                hint="load the module: modprobe br_netfilter",
+            )
+        set_sysctl(f"bridge/{name}", "1")
 
 
 def read_sysctl(name: str) -> str:

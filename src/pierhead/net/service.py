@@ -35,6 +35,7 @@ from pierhead.net.links import (
     addresses_of,
     edges,
     ensure_bridge,
+    ensure_bridged_packets_are_filtered,
     ensure_forwarding,
     find_bridge,
     forwards,
@@ -296,6 +297,8 @@ class NetworkService:
         network = self._remain_no_router(ground, self._get_network())
         ensure_bridge(ground.netlink, network)
         ensure_forwarding(ipv6=bool(network.ipv6_subnet))
+        if not network.inter_container:
+            ensure_bridged_packets_are_filtered()
         ground.firewall.replace((network,), self._endpoints.values())
         warnings = pass_other_firewalls(ground.nftables, network)
         ground.firewall.changed()  # what we have changed elsewhere is known
