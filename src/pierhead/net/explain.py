@@ -67,8 +67,10 @@ def explain(endpoint: Endpoint, facts: PathFacts) -> Explanation:
     obstacles = [*_at_the_machine(facts), *_on_the_way(endpoint, facts)]
     if not obstacles:
         way += (
-            f"nothing of this machine stops it: the container's program has to listen at port "
-            f"{port.container_port} of {address} or of all addresses, not of 127.0.0.1 only",
+            (
+                f"nothing of this machine stops it: the container's program has to listen at port "
+                f"{port.container_port} of {address} or of all addresses, not of 127.0.0.1 only"
+            ),
         )
     return Explanation(way=way, obstacles=tuple(obstacles))
 
