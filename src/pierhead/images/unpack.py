@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from pierhead.images.tarlayer.entry import Entry
     from pierhead.images.tarlayer.reader import Stream
 
-Whiteouts = Literal["overlay", "overlay-user", "apply"]
-"""How what the layers below have is hidden: for overlayfs (also with userxattr), or by removing it."""
+Whiteouts = Literal["overlay", "overlay-user", "apply", "none"]
+"""How what the layers below have is hidden: for overlayfs (also with userxattr), or by removing it; in an
+archive that is no layer there are none, and their names are names like others."""
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICE_MAX = (4095, (1 << 20) - 1)
@@ -96,6 +97,7 @@ def unpack_layer(
     limits: UnpackLimits | None = None,
     digest: str = "",
     growing: GrowingFile | None = None,
+    keeps_kinds: bool = False,
 ) -> Unpacked:
     """The layer is in the directory.
 
@@ -109,6 +111,7 @@ def unpack_layer(
         digest: of the source, by somebody who has hashed it all; "" is unknown.  An archive that is not
             compressed is not hashed again.
         growing: reads the archive, which is not whole yet; None if it is.
+        keeps_kinds: whether a directory that is in the way of something else is an error, and the reverse.
 
     Raises:
         InvalidInput: it is no archive, is damaged, or says what is not allowed; the sentence names the entry.
@@ -134,7 +137,9 @@ def unpack_layer(
             stream = stack.enter_context(ReadAhead(take))
             if growing:
                 stack.callback(growing.stop)
-        unpacker = _Unpacker(TarReader(stream), directory_fd, whiteouts, attributes, limits)
+        unpacker = _Unpacker(
+            TarReader(stream), directory_fd, whiteouts, attributes, limits, keeps_kinds=keeps_kinds
+        )
         stack.callback(unpacker.close)
         unpacker.run()
     return unpacker.result(known or digest_of(hashed), reader.size)
@@ -161,12 +166,16 @@ class _Unpacker:
         whiteouts: Whiteouts,
         attributes: Attributes,
         limits: UnpackLimits,
+        *,
+        keeps_kinds: bool,
     ) -> None:
         self._reader = reader
         self._beneath = Beneath(directory_fd, make=self._make_implied)
         self._attributes = attributes
         self._limits = limits
-        self._applies = whiteouts == "apply"
+        self._applies = whiteouts in ("apply", "none")
+        self._has_whiteouts = whiteouts != "none"
+        self._keeps_kinds = keeps_kinds
         self._opaque = opaque_xattr(user=whiteouts == "overlay-user")
         self._entries = 0
         self._file_bytes = 0
@@ -225,7 +234,7 @@ class _Unpacker:
             self._directories[b""] = entry
             return
         parent, _, last = path.rpartition(b"/")
-        if PREFIX in path:
+        if PREFIX in path and self._has_whiteouts:
             if parent.startswith(PREFIX) or b"/" + PREFIX in parent:
                 message = f"the entry {shown(name)} is in a whiteout"
                 raise InvalidInput(message, code="invalid-whiteout")
@@ -319,6 +328,8 @@ class _Unpacker:
         about = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         if stat.S_ISDIR(about.st_mode):
             return
+        if self._keeps_kinds:
+            raise _other_kind(path, "non-directory", "directory")
         hides = not self._applies and _is_whiteout(about)
         if not (replaces or hides):
             message = f"the archive has entries in {shown(path)}, which is no directory in it"
@@ -334,7 +345,7 @@ class _Unpacker:
         """A symbolic link, device or FIFO is there."""
         if entry.kind in ("character", "block"):
             device = (entry.device_major, entry.device_minor)
-            if entry.kind == "character" and device == DEVICE:
+            if entry.kind == "character" and device == DEVICE and self._has_whiteouts:
                 self._hide(real, name)  # that is what it means to overlayfs
                 return
             if not self._attributes.owners:
@@ -395,6 +406,8 @@ class _Unpacker:
     def _remove(self, directory_fd: int, name: bytes, path: bytes) -> None:
         """What is there makes room for an entry of the same path; descriptors of ``Beneath`` are void."""
         mode = os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode
+        if self._keeps_kinds and stat.S_ISDIR(mode):
+            raise _other_kind(path, "directory", "non-directory")
         remove_whatever(directory_fd, name)
         if stat.S_ISDIR(mode):
             below = path + b"/"
@@ -465,6 +478,11 @@ class _Unpacker:
 
 def _join(parent: bytes, name: bytes) -> bytes:
     return parent + b"/" + name if parent else name
+
+
+def _other_kind(path: bytes, there: str, coming: str) -> InvalidInput:
+    """Docker's words."""
+    return InvalidInput(f"cannot overwrite {there} {shown(path)} with {coming}", code="other-kind")
 
 
 def _too_large(what: str) -> InvalidInput:

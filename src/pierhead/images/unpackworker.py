@@ -88,6 +88,7 @@ def start_unpack(
     limits: UnpackLimits | None = None,
     digest: str = "",
     growth: Growth | None = None,
+    keeps_kinds: bool = False,
 ) -> UnpackWorker:
     """A process of its own unpacks the layer; arguments are those of ``unpack_layer``.
 
@@ -102,6 +103,7 @@ def start_unpack(
         "limits": vars(limits or UnpackLimits()),
         "digest": digest,
         "growing_bytes": growth.size_bytes if growth else None,
+        "keeps_kinds": keeps_kinds,
     }
     pipes: list[int] = []
     try:
@@ -142,6 +144,7 @@ def main(arguments: tuple[str, ...]) -> None:
             limits=limits,
             digest=order["digest"],
             growing=growing,
+            keeps_kinds=order["keeps_kinds"],
         )
         report = {"unpacked": vars(unpacked)}
     except PierheadError as error:
