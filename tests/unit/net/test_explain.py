@@ -33,8 +33,8 @@ def test_nothing_in_the_way() -> None:
         "it is forwarded to bridge pier0",
         "it leaves by veth1, whose other end is in the container",
         (
-            "nothing of this machine stops it: the container's program has to listen at port 80 of 172.17.0.2 "
-            "or of all addresses, not of 127.0.0.1 only"
+            "nothing of this machine stops it: the container's program has to listen at port 80 of "
+            "172.17.0.2 or of all addresses, not of 127.0.0.1 only"
         ),
     )
 
