@@ -19,7 +19,7 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
-from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.errors import Conflict, NotFound, NotModified, PierheadError
 from pierhead.runtime.attach import AttachClient
 
 TYPE_CHECKING = False
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
-_NOT_FOUND, _NOT_EXECUTABLE, _OTHER = 127, 126, 128
+NOT_EXECUTABLE = 126
+_NOT_FOUND, _OTHER = 127, 128
 
 
 class Supervisor:
@@ -97,8 +98,19 @@ class Supervisor:
         await self._jobs.finish(self._start_by_hand(record))
 
     async def _start_by_hand(self, record: Record) -> None:
-        async with self._roster.lock(record.id):
-            await self.start(record.id)
+        """One that is to be gone at its end is gone also where it could not begin, as with Docker."""
+        try:
+            async with self._roster.lock(record.id):
+                await self.start(record.id)
+        except (NotModified, Conflict):
+            raise
+        except PierheadError as error:
+            if record.host.auto_remove and self.remove is not None:
+                try:
+                    await self.remove(record.id)
+                except PierheadError as another:
+                    error.add_note(f"nor could it be removed: {another}")
+            raise
 
     async def start(self, container_id: str, *, retry: bool = False) -> None:
         """The container runs.  The caller holds its lock.
@@ -368,10 +380,15 @@ class Supervisor:
             self.forget(container_id)
 
 
-def exit_code_of_failure(message: str) -> int:
-    """What a shell says of a program that cannot be run; Docker's clients tell by the same words."""
+def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
+    """What a shell says of a program that cannot be run; Docker's clients tell by the same words.
+
+    Args:
+        message: the error's.
+        otherwise: the code where something else was wrong.
+    """
     if "executable file not found" in message or "no such file or directory" in message:
         return _NOT_FOUND
     if "permission denied" in message or "is a directory" in message or "not a directory" in message:
-        return _NOT_EXECUTABLE
-    return _OTHER
+        return NOT_EXECUTABLE
+    return otherwise
