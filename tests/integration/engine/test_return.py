@@ -35,7 +35,8 @@ from tests.support.engines import *
 from pierhead.engine.documents import RestartPolicy
 
 async def main():
-    async with Engine(Settings(data_root={data!r}, exec_root={exec!r}, cgroup_parent={cgroup!r}, bridge=None)) as engine:
+    settings = Settings(data_root={data!r}, exec_root={exec!r}, cgroup_parent={cgroup!r}, bridge=None)
+    async with Engine(settings) as engine:
 {work}
         print("ready", flush=True)
         await asyncio.sleep(1000)
