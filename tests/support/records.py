@@ -11,10 +11,11 @@ ID = "0123456789abcdef" * 4
 
 
 def record(**wanted: Any) -> Record:
-    """A container; fields of its configuration and of its host's may be given among its own."""
-    config = {
-        key: wanted.pop(key) for key in tuple(wanted) if key in ContainerConfig.fields and key != "image"
-    }
-    host = {key: wanted.pop(key) for key in tuple(wanted) if key in HostConfig.fields}
-    known = {"id": ID, "name": "web", "created_ns": 10**18, "image": "box:latest", **wanted}
-    return Record(config=ContainerConfig(**config), host=HostConfig(**host), **known)
+    """A container; what is no field of its own is one of its configuration, or else of its host's."""
+    own: dict[str, Any] = {"id": ID, "name": "web", "created_ns": 10**18, "image": "box:latest"}
+    config: dict[str, Any] = {}
+    host: dict[str, Any] = {}
+    for key, value in wanted.items():
+        where = own if key in Record.fields else config if key in ContainerConfig.fields else host
+        where[key] = value
+    return Record(config=ContainerConfig(**config), host=HostConfig(**host), **own)

@@ -14,7 +14,7 @@ STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", 
 
 def test_every_status_is_reached_and_left() -> None:
     """But for the first, which nothing leads to."""
-    assert {after for after in lifecycle.TRANSITIONS.values()} == set(STATUSES) - {"created"}
+    assert set(lifecycle.TRANSITIONS.values()) == set(STATUSES) - {"created"}
     assert {before for before, _ in lifecycle.TRANSITIONS} == set(STATUSES)
 
 
@@ -58,5 +58,5 @@ def test_removal(status: str) -> None:
     if status in ("created", "exited", "dead"):
         lifecycle.check_removal(found)
         return
-    with pytest.raises(Conflict, match='removal of container web is already|cannot remove container "web"'):
+    with pytest.raises(Conflict, match=r'removal of container web is already|cannot remove container "web"'):
         lifecycle.check_removal(found)

@@ -37,7 +37,7 @@ def test_a_steady_run_begins_anew() -> None:
         ("on-failure", 1, 99, True),
     ],
 )
-def test_policies(policy: str, exit_code: int, count: int, wanted: bool) -> None:
+def test_policies(policy: str, exit_code: int, count: int, *, wanted: bool) -> None:
     """Each says of an exit code whether it is started again."""
     state = State(status="exited", exit_code=exit_code)
     assert wants_restart(RestartPolicy(name=policy), state, count) is wanted
