@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pierhead.registry.shacrypt import sha_crypt
 from tests.support.certificates import Authority
 from tests.support.daemons import Daemon, daemon
-from tests.support.pier import Pier, busybox_layer, write_image
+from tests.support.docker_cli import Docker
+from tests.support.pierds import IMAGE, add_image
+from tests.support.registries import Registry, registry
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -20,41 +22,12 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root", "docker", "busybox")
 
-IMAGE = "box"
-_DEADLINE_S = 60
-
-
-class Docker:
-    """The command, told where its daemon is."""
-
-    def __init__(self, host: str, home: Path, *flags: str) -> None:
-        self._words = ["docker", "--host", host, *flags]
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
-
-    def __call__(self, *words: str, feed: bytes = b"", status: int = 0) -> subprocess.CompletedProcess[bytes]:
-        """A call that ended so."""
-        done = subprocess.run(
-            [*self._words, *words],
-            input=feed,
-            env=self._environment,
-            capture_output=True,
-            check=False,
-            timeout=_DEADLINE_S,
-        )
-        assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
-        return done
-
-    def says(self, *words: str, feed: bytes = b"") -> str:
-        """What a call that went well has printed."""
-        return self(*words, feed=feed).stdout.decode().strip()
-
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the daemon, which has an image."""
     found = tmp_path_factory.mktemp("pierd")
-    layout = write_image(found / "layout", busybox_layer(found), Cmd=["sh"], Env=["PATH=/bin"])
-    Pier(found / "data")("load", "--quiet", "--input", str(layout), "--name", IMAGE)
+    add_image(found)
     return found
 
 
@@ -152,8 +125,9 @@ def test_errors_are_sentences(docker: Docker) -> None:
 def test_events(docker: Docker) -> None:
     """What happened, in its order, from the journal."""
     docker("run", "--rm", "--name", "short", "--network=none", IMAGE, "true")
+    now = f"{time.time():.9f}"
     found = docker.says(
-        "events", "--since", "60s", "--until", "0s", "--filter", "container=short", "--format", "{{.Action}}"
+        "events", "--since", "60s", "--until", now, "--filter", "container=short", "--format", "{{.Action}}"
     )
     assert [action for action in found.split() if action in ("create", "start", "die", "destroy")] == [
         "create",
@@ -186,3 +160,51 @@ def test_certificates_that_may_only_read(
     far = _secured(running, authority, tmp_path, "dashboard", "read-only")
     assert far.says("ps", "--quiet") == ""
     assert b"may only read" in far("create", IMAGE, status=1).stderr
+
+
+@pytest.fixture(scope="module", params=["open", "basic", "token"])
+def reg(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Our registry, for everybody, or for alice who shows a password or gets tokens for it."""
+    home = tmp_path_factory.mktemp("registry")
+    settings = {}
+    if request.param != "open":
+        (home / "htpasswd").write_text(f"alice:{sha_crypt(b'secret', '$6$rounds=1000$salt')}\n")
+        settings = {"htpasswd": str(home / "htpasswd"), "auth": request.param}
+    with registry(home / "root", **settings) as it:
+        it.headers["kind"] = request.param
+        yield it
+
+
+def test_push_and_pull(docker: Docker, reg: Registry) -> None:
+    """To our registry and from it, by tag and by digest, with a login where it wants one."""
+    name = f"{reg.address}/team/box:{reg.headers['kind']}"
+    docker("tag", IMAGE, name)
+    if reg.headers["kind"] != "open":
+        docker("push", name, status=1)
+        login = ("login", "--username", "alice", "--password-stdin", reg.address)
+        docker(*login, feed=b"wrong", status=1)
+        assert "Login Succeeded" in docker.says(*login, feed=b"secret")
+    pushed = docker.says("push", name)
+    digest = pushed.partition("digest: ")[2].split()[0]
+    docker("rmi", name)
+    assert docker.says("pull", "--quiet", name) == name
+    assert f"{reg.address}/team/box@{digest}" in docker.says(
+        "image", "inspect", "--format", '{{join .RepoDigests " "}}', name
+    )
+    by_digest = f"{reg.address}/team/box@{digest}"
+    assert docker.says("run", "--rm", "--network=none", by_digest, "echo", "hi") == "hi"
+    docker("pull", f"{reg.address}/team/nothing", status=1)
+    docker("rmi", name)
+
+
+def test_run_pulls_what_is_missing(docker: Docker, tmp_path: Path) -> None:
+    """With its progress beside the container's own output."""
+    with registry(tmp_path / "registry") as reg:
+        name = f"{reg.address}/box:run"
+        docker("tag", IMAGE, name)
+        docker("push", "--quiet", name)
+        docker("rmi", name)
+        done = docker("run", "--rm", "--network=none", name, "echo", "hi")
+        assert done.stdout == b"hi\n"
+        assert b"Unable to find image" in done.stderr
+        docker("rmi", name)

@@ -98,6 +98,10 @@ class Client:
         """POST."""
         return self("POST", path, body, **headers)
 
+    def delete(self, path: str) -> Answer:
+        """DELETE."""
+        return self("DELETE", path)
+
     def raw(self, text: str, *, end: bool = True) -> bytes:
         """Everything that is answered to these bytes, until the server closes the connection."""
         with connect(self.path) as connection:

@@ -68,8 +68,17 @@ def command(directory: Path, *words: str) -> list[str]:
 
 
 @contextmanager
-def daemon(directory: Path, *words: str, pass_fds: tuple[int, ...] = ()) -> Iterator[Daemon]:
-    """It serves inside, from when it has said so; told to stop at the end, unless it has ended."""
+def daemon(
+    directory: Path, *words: str, pass_fds: tuple[int, ...] = (), before: tuple[str, ...] = ()
+) -> Iterator[Daemon]:
+    """It serves inside, from when it has said so; told to stop at the end, unless it has ended.
+
+    Args:
+        directory: has its roots, its socket and its log.
+        words: its flags.
+        pass_fds: descriptors that it gets.
+        before: words of a program that becomes it, like unshare(1).
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         path = directory / "notify.sock"
         path.unlink(missing_ok=True)
@@ -78,7 +87,7 @@ def daemon(directory: Path, *words: str, pass_fds: tuple[int, ...] = ()) -> Iter
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "NOTIFY_SOCKET": str(path)}
         with (directory / "pierd.log").open("ab") as log:
             process = subprocess.Popen(
-                command(directory, *words), stderr=log, env=environment, pass_fds=pass_fds
+                [*before, *command(directory, *words)], stderr=log, env=environment, pass_fds=pass_fds
             )
         it = Daemon(directory, process, notified)
         try:

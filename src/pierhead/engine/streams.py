@@ -114,11 +114,12 @@ class MonitorAttachment:
         """Args:
         query: which streams.
         terminal: whether it is one stream.
-        closes_input: whether the process reads end-of-file when this client goes away.
+        closes_input: whether the process reads end-of-file when this client's input ends, or the client goes
+            away; with Docker it is so where ``StdinOnce`` says it, and never at a terminal.
         """
         self._query = query
         self._terminal = terminal
-        self._closes_input = closes_input and query.stdin
+        self._closes_input = closes_input and query.stdin and not terminal
         self._client: AttachClient | None = None
         self._descriptor = Descriptor(-1)
         self._settled = asyncio.Event()
@@ -187,6 +188,8 @@ class MonitorAttachment:
     async def close_input(self) -> None:
         """See ``api.ports.Attachment``."""
         await self._settled.wait()
+        if not self._closes_input:
+            return
         self._closes_input = False
         while (client := self._client) is not None:
             try:

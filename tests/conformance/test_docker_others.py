@@ -1,0 +1,97 @@
+"""Others who speak Docker's API with ``pierd``: dockerode in Node, curl, and Podman, which speaks its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.peers import Client, find_program
+from tests.support.pierds import IMAGE, served
+from tests.support.repository import ROOT
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.daemons import Daemon
+
+pytestmark = requires("root", "busybox", "ip")
+_DOCKERODE = "dockerode@5"
+_NPM_S = 120
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with a network of its own."""
+    with served(tmp_path_factory.mktemp("pierd")) as it:
+        yield it
+
+
+@requires("node", "npm")
+def test_dockerode(running: Daemon, tmp_path: Path) -> None:
+    """Runs, attaches, executes, follows, lists, copies: what it printed is what it should have found."""
+    words = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", _DOCKERODE]
+    try:
+        installed = subprocess.run(
+            words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=_NPM_S
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm's index does not answer")
+    if installed.returncode:
+        pytest.skip(f"npm cannot install dockerode: {installed.stderr.strip().splitlines()[-1:]}")
+    script = tmp_path / "clients.js"
+    script.write_text((ROOT / "tests/conformance/dockerode.js").read_text())
+    done = Client(["node", script], cwd=tmp_path).result(running.socket_path, IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "run": [2, "out\n", "err\n"],
+        "terminal": [0, "/dev/pts/0\r\n"],
+        "listed": ["/node"],
+        "exec": [3, "o\n", "e\n"],
+        "input": [0, "through\n"],
+        "attached": [0, "hey\n"],
+        "logs": "1\n2\n",
+        "archive": True,
+        "missing": [404, "no such container"],
+        "events": ["create", "start", "die", "destroy"],
+        "networks": ["bridge", "host", "none"],
+        "left": 0,
+    }
+
+
+@requires("curl")
+def test_curl(running: Daemon) -> None:
+    """A container's life, by hand."""
+    flags = ["--silent", "--show-error", "--unix-socket", running.socket_path]
+    curl = Client([find_program("curl"), *flags])
+    post = ("-X", "POST", "-H", "Content-Type: application/json")
+    assert curl("http://d/_ping") == "OK"
+    wanted = json.dumps(
+        {"Image": IMAGE, "Cmd": ["echo", "hi"], "Tty": True, "HostConfig": {"NetworkMode": "none"}}
+    )
+    made = json.loads(curl(*post, "-d", wanted, "http://d/v1.43/containers/create?name=byhand"))
+    assert made["Warnings"] == []
+    status = ("-o", "/dev/null", "-w", "%{http_code}")
+    assert curl(*status, "-X", "POST", f"http://d/v1.24/containers/{made['Id']}/start") == "204"
+    assert json.loads(curl("-X", "POST", "http://d/containers/byhand/wait"))["StatusCode"] == 0
+    assert curl("http://d/containers/byhand/logs?stdout=1") == "hi\n"  # \r\n, before Python
+    assert curl(*status, "-X", "POST", "http://d/containers/byhand/stop") == "304"
+    assert curl(*status, "-X", "DELETE", "http://d/containers/byhand") == "204"
+    assert json.loads(curl("http://d/containers/byhand/json")) == {
+        "message": "No such container: byhand\nhint: pier ps --all lists them"
+    }
+    assert curl(*status, "http://d/v9.9/info") == "400"
+
+
+@requires("podman")
+def test_podman(running: Daemon) -> None:
+    """Its remote client wants Podman's own API, which nobody else serves: it is refused at its first word."""
+    podman = Client([find_program("podman"), "--remote", "--url", f"unix://{running.socket_path}"])
+    done = podman.result("ps")
+    assert done.returncode == 125
+    assert "unable to connect to Podman socket: ping response was 4" in done.stderr
+    assert "Traceback" not in running.log
