@@ -91,17 +91,22 @@ class Decided(Value):
 class VolumeStore:
     """All volumes of an engine.  Safe for threads; every method waits for the disk."""
 
-    def __init__(self, database: str, directory: str, running_root: str) -> None:
+    def __init__(
+        self, database: str, directory: str, running_root: str, *, owner: tuple[int, int] | None = None
+    ) -> None:
         """The store is open.
 
         Args:
             database: path of ``engine.db``.
             directory: of volumes; made where it is missing.
             running_root: directory that has one for each running container: ``EXEC_ROOT/containers``.
+            owner: user and group of new volumes: the host's ids of containers' root, where they are mapped;
+                None is the engine itself.
         """
         os.makedirs(directory, mode=0o711, exist_ok=True)
         self._directory = directory
         self._running_root = running_root
+        self._owner = owner
         self._table = VolumeTable(database, directory)
         self._guard = threading.Lock()
         self._locks: dict[str, threading.RLock] = {}
@@ -187,6 +192,8 @@ class VolumeStore:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(mountpoint)
                 os.chmod(mountpoint, 0o755)  # whatever the engine's umask
+                if self._owner:
+                    os.chown(mountpoint, *self._owner)
             volume = Volume(
                 name=name,
                 options=wanted.driver_opts,

@@ -18,10 +18,18 @@ from pierhead.engine.documents import (
 )
 from pierhead.engine.etcfiles import EtcFiles, write_etc_files
 from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
-from pierhead.engine.specgen import Ground, Root, fill_host, plan_config, plan_update, root_of_host
+from pierhead.engine.specgen import (
+    Ground,
+    Root,
+    fill_host,
+    plan_config,
+    plan_update,
+    plan_user_maps,
+    root_of_host,
+)
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import InvalidInput
-from pierhead.runtime import host_rootfs
+from pierhead.runtime import RootOverlay, host_rootfs
 from tests.support.requests import CONTAINER_ID, SETTINGS, container_config, record_of
 from tests.support.requires import requires
 
@@ -277,3 +285,32 @@ def test_the_machine_as_an_image(containers: Containers) -> None:
     )
     assert found.words == ["0", "0", "ok"]
     assert not os.path.exists("/etc/mine")
+
+
+def test_mapped_users(containers: Containers) -> None:
+    """Root in the container is somebody else outside, and volumes are its own."""
+    maps = plan_user_maps("app", "app:100000:65536\n", "app:200000:65536\n")
+    directory = str(containers.directory())
+    host = HostConfig(binds=("data:/data",))
+    config = container_config()
+    for name in ("root", "upper", "work"):
+        os.mkdir(f"{directory}/{name}")
+    upper, work = f"{directory}/upper", f"{directory}/work"
+    overlay = RootOverlay(lower=(containers.rootfs,), upper=upper, work=work)
+    with VolumeStore(":memory:", f"{directory}/v", f"{directory}/run", owner=(100000, 200000)) as store:
+        points = store.resolve(CONTAINER_ID, config, host, {}).mounts
+        sources = store.mount(CONTAINER_ID, config, host, points)
+        found = look(
+            containers,
+            "id -u; id -g; cat /proc/self/uid_map; touch /data/x && stat -c %u:%g /data/x",
+            host,
+            mounts=points,
+            sources=sources,
+            user_mappings=maps[0],
+            group_mappings=maps[1],
+            root=Root(rootfs=f"{directory}/root", overlay=overlay),
+        )
+        about = os.stat(f"{points[0].source}/x")
+    assert found.words[:5] == ["0", "0", "0", "100000", "65536"]
+    assert found.words[5] == "0:0"
+    assert (about.st_uid, about.st_gid) == (100000, 200000)
