@@ -61,7 +61,7 @@ from pierhead.linux import files
 from pierhead.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Self
 
     from pierhead.engine.documents import ContainerConfig, HostConfig, Mount
@@ -366,7 +366,7 @@ class VolumeStore:
         return point
 
     def mount(
-        self, container_id: str, config: ContainerConfig, host: HostConfig, points: Iterable[MountPoint]
+        self, container_id: str, config: ContainerConfig, host: HostConfig, points: Sequence[MountPoint]
     ) -> dict[str, str]:
         """Everything that the container's mounts come from is there; call ``unmount`` when it has ended.
 
@@ -378,7 +378,8 @@ class VolumeStore:
         """
         wanted = {each.mount.target: each for each in wanted_mounts(config, host)}
         sources: dict[str, str] = {}
-        self._table.mark_mounted(container_id, mounted=True)
+        if any(point.type == "volume" for point in points):
+            self._table.mark_mounted(container_id, mounted=True)
         try:
             for number, point in enumerate(points):
                 asked = wanted.get(point.destination)
@@ -423,8 +424,10 @@ class VolumeStore:
     def unmount(self, container_id: str) -> None:
         """Nothing is mounted that only this container needed.  Says nothing where nothing is."""
         remove_places(self._places(container_id))
-        self._table.mark_mounted(container_id, mounted=False)
-        for name in self._table.volumes_of(container_id):
+        names = self._table.volumes_of(container_id)
+        if names:
+            self._table.mark_mounted(container_id, mounted=False)
+        for name in names:
             volume = self._table.find(name)
             with self._lock(name):
                 if volume is not None and volume.options and not self._table.is_mounted(name):
