@@ -158,11 +158,12 @@ class VolumeStore:
             remove_tree(path)
             return True
         for each in (f"{path}/_data", path):
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    os.rmdir(each)
-                except OSError:
-                    return False
+            try:
+                os.rmdir(each)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
         return True
 
     # By name
