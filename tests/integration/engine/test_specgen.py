@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,9 +28,11 @@ from pierhead.engine.specgen import (
     plan_user_maps,
     root_of_host,
 )
+from pierhead.engine.volumemounts import mounted_on, unmount_all
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import InvalidInput
 from pierhead.runtime import RootOverlay, host_rootfs
+from tests.support.containers import wait_until
 from tests.support.requests import CONTAINER_ID, SETTINGS, container_config, record_of
 from tests.support.requires import requires
 
@@ -275,6 +278,34 @@ def test_binds(containers: Containers, tmp_path: Path) -> None:
     assert found.lines[:2] == ["x", "x"]
     assert found.output.count("Read-only file system") == 2
     assert (tmp_path / "new").is_dir()
+
+
+def _device(path: str) -> int:
+    return os.stat(path).st_dev
+
+
+def test_shared_binds(containers: Containers, tmp_path: Path) -> None:
+    """What the container mounts below a shared bind is there on the host, below a private one it is not."""
+    shared = tmp_path / "shared"
+    (shared / "sub").mkdir(parents=True)
+    script = "mount -t tmpfs none /b/sub && sleep 1000"
+    command = container_config(cmd=("/bin/sh", "-c", script))
+    subprocess.run(("mount", "--bind", shared, shared), check=True)
+    try:
+        subprocess.run(("mount", "--make-shared", shared), check=True)
+        for propagation in ("rprivate", "rshared"):
+            host = HostConfig(binds=(f"{shared}:/b:{propagation}",), privileged=True)
+            with VolumeStore(":memory:", str(tmp_path / "volumes"), str(tmp_path / "run")) as store:
+                points = store.resolve(CONTAINER_ID, command, host, {}).mounts
+                store.mount(CONTAINER_ID, command, host, points)
+            made = containers.start(**arguments(plan(containers, host, command, mounts=points)))
+            place = f"/proc/{made.init_pid}/root/b"
+            wait_until("it is mounted inside", lambda place=place: _device(place) != _device(f"{place}/sub"))
+            assert mounted_on(str(shared / "sub")) == (propagation == "rshared")
+            made.delete(force=True)
+    finally:
+        unmount_all(str(shared / "sub"))
+        unmount_all(str(shared))
 
 
 def test_the_machine_as_an_image(containers: Containers) -> None:

@@ -56,6 +56,7 @@ def plan_config(record: Record, ground: Ground) -> Config:
         copy_on_write=ground.root.copy_on_write,
         readonlyfs=host.readonly_rootfs,
         mounts=plan_mounts(record, ground, security),
+        rootfs_propagation=_propagation(record),
         devices=ground.devices,
         mask_paths=(*_covered(host, security, host.masked_paths), *ground.root.mask_paths),
         readonly_paths=_covered(host, security, host.readonly_paths),
@@ -79,6 +80,12 @@ def plan_config(record: Record, ground: Ground) -> Config:
         process=plan_first_process(record, hostname),
         annotations=host.annotations,
     )
+
+
+def _propagation(record: Record) -> str:
+    """Of the root: shared where a mount is to be, since what is copied as a slave sends nothing back."""
+    shared = any(point.propagation in ("shared", "rshared") for point in record.mounts)
+    return "shared" if shared else ""
 
 
 def _is_number(text: str) -> bool:
