@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
 from pierhead.engine.engine import Engine
 from pierhead.engine.queries import AttachQuery
-from pierhead.engine.settings import Settings
+from pierhead.engine.settings import BridgeSettings, Settings
 from tests.support.pier import Pier
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ OUTPUT = AttachQuery(stdout=True, stderr=True)
 class Engines:
     """Engines one after the other over the same directories."""
 
-    def __init__(self, directory: Path, layout: Path) -> None:
-        """Args: layout is of the image."""
+    def __init__(self, directory: Path, layout: Path, *, bridge: str | None = None) -> None:
+        """Args: layout is of the image; bridge of the default network, None for no networks."""
         self.settings = Settings(
             data_root=str(directory / "data"),
             exec_root=str(directory / "exec"),
             cgroup_parent=f"/pierhead-engine-{directory.name}",
-            bridge=None,
+            bridge=None if bridge is None else BridgeSettings(name=bridge),
         )
         Pier(directory / "data")("load", "--quiet", "--input", str(layout), "--name", IMAGE)
 
