@@ -114,14 +114,14 @@ def test_bind_that_is_not_there(engines: Engines) -> None:
     """Nothing is made of a container whose mount has no source."""
 
     async def work(engine: Engine) -> None:
-        volumes = await engine.create_volume(VolumeCreate(name="v"))
-        assert volumes["Name"] == "v"
+        volumes = await engine.create_volume(VolumeCreate(name="vol"))
+        assert volumes["Name"] == "vol"
         mount = Mount(type="bind", source="/no/such/place", target="/x")
         with pytest.raises(InvalidInput, match="bind source path does not exist"):
             await create(engine, "true", mounts=(mount,))
         assert not engine.roster.all()
         assert not [each for each in engine.images.snapshotter.walk() if each.kind != "committed"]
-        await engine.remove_volume("v", force=False)
+        await engine.remove_volume("vol", force=False)
 
     engines.run(work)
 
