@@ -20,10 +20,12 @@ from pierhead.engine.specgen.processes import program_of
 from pierhead.engine.specgen.restarts import check_restart_policy
 from pierhead.engine.specgen.rights import (
     check_security,
+    granted_capabilities,
     lacking_capabilities,
     parse_capabilities,
     parse_security_options,
 )
+from pierhead.engine.specgen.seccompprofile import parse_profile
 from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.engine.specgen.tmpfswords import parse_tmpfs, tmpfs_options
 from pierhead.engine.specgen.ulimits import fill_ulimits
@@ -191,7 +193,11 @@ def _check_extra_host(entry: str) -> None:
 def _check_rights(host: HostConfig, machine: Machine) -> None:
     parse_capabilities(host.cap_add, "CapAdd")
     parse_capabilities(host.cap_drop, "CapDrop")
-    check_security(parse_security_options(host.security_opt), machine)
+    security = parse_security_options(host.security_opt)
+    check_security(security, machine)
+    if security.seccomp not in (None, "unconfined", "builtin"):
+        capabilities = granted_capabilities(host, machine)
+        parse_profile(security.seccomp, capabilities.bounding, machine.arch, machine.kernel)
     check_devices(host.devices)
     for name in host.sysctls:
         space = namespace_of_sysctl(name)
