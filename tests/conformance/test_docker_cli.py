@@ -147,6 +147,13 @@ def test_errors_are_sentences(docker: Docker) -> None:
     assert b"no-such-program" in done.stderr
 
 
+def test_what_cannot_be_started_is_removed(docker: Docker) -> None:
+    """``run --rm`` waits for the removal before it says why."""
+    done = docker("run", "--rm", "--network=none", IMAGE, "no-such-program", status=127)
+    assert b"no-such-program" in done.stderr
+    assert docker.says("ps", "--all", "--quiet") == ""
+
+
 def test_events(docker: Docker) -> None:
     """What happened, in its order, from the journal."""
     docker("run", "--rm", "--name", "short", "--network=none", IMAGE, "true")
