@@ -19,7 +19,7 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
-from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.errors import Conflict, NotFound, NotModified, PierheadError
 from pierhead.runtime.attach import AttachClient
 
 TYPE_CHECKING = False
@@ -98,8 +98,17 @@ class Supervisor:
         await self._jobs.finish(self._start_by_hand(record))
 
     async def _start_by_hand(self, record: Record) -> None:
-        async with self._roster.lock(record.id):
-            await self.start(record.id)
+        """One that is to be removed at its end has had it if it cannot be started: clients wait for that."""
+        try:
+            async with self._roster.lock(record.id):
+                await self.start(record.id)
+        except NotModified:
+            raise
+        except PierheadError:
+            if record.host.auto_remove and self.remove is not None:
+                with contextlib.suppress(NotFound, Conflict):  # somebody else is at it
+                    await self.remove(record.id)
+            raise
 
     async def start(self, container_id: str, *, retry: bool = False) -> None:
         """The container runs.  The caller holds its lock.
