@@ -19,7 +19,7 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
-from pierhead.errors import Conflict, NotFound, NotModified, PierheadError
+from pierhead.errors import Conflict, NotFound, PierheadError
 from pierhead.runtime.attach import AttachClient
 
 TYPE_CHECKING = False
@@ -98,16 +98,16 @@ class Supervisor:
         await self._jobs.finish(self._start_by_hand(record))
 
     async def _start_by_hand(self, record: Record) -> None:
-        """One that is to be removed at its end has had it if it cannot be started: clients wait for that."""
+        """One that is to be removed at its end, and has none since it cannot be started, is removed now:
+        whoever wants to run it waits for that.
+        """
         try:
             async with self._roster.lock(record.id):
                 await self.start(record.id)
-        except NotModified:
-            raise
         except PierheadError:
-            if record.host.auto_remove and self.remove is not None:
-                with contextlib.suppress(NotFound, Conflict):  # somebody else is at it
-                    await self.remove(record.id)
+            now = self._roster.find(record.id)
+            if now is not None and now.state.error and now.host.auto_remove:
+                await self._remove_at_end(now.id)
             raise
 
     async def start(self, container_id: str, *, retry: bool = False) -> None:
@@ -234,9 +234,14 @@ class Supervisor:
             await self._clean_up(container_id, container)
         if record.state.status == "restarting" and not self._resting:
             self._retry_later(record)
-        elif record.host.auto_remove and container_id not in self._kept and self.remove is not None:
-            with contextlib.suppress(NotFound, Conflict):  # somebody else is at it
-                await self.remove(container_id)
+        elif record.host.auto_remove:
+            await self._remove_at_end(container_id)
+
+    async def _remove_at_end(self, container_id: str) -> None:
+        if container_id in self._kept or self.remove is None:
+            return
+        with contextlib.suppress(NotFound, Conflict):  # somebody else is at it
+            await self.remove(container_id)
 
     def _note_end(self, container_id: str, ending: Ending) -> Record:
         record = self._need(container_id)
