@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from pierhead.cli.call import Call
+    from pierhead.errors import PierheadError
 
     Kind = Literal["switch", "text", "number", "list"]
 
@@ -50,6 +51,11 @@ class Flag(Value):
     about: str
     default: str = ""
     choices: tuple[str, ...] = ()
+
+
+def quiet_flag(about: str) -> Flag:
+    """``--quiet`` of a verb that does this then."""
+    return Flag(name="quiet", short="q", kind="switch", about=about)
 
 
 def at_flag(error: InvalidInput, flags: Mapping[str, str], options: Options) -> InvalidInput:
@@ -80,6 +86,7 @@ class Verb(Value):
         examples: pairs of a command line's rest and what it does.
         literal: whether the first argument ends the flags, because a command with its own may follow.
         error_status: the program's exit status when the verb fails.
+        status_of: the exit status of a failure, where it depends on that; else ``error_status``.
         error_prefix: what errors begin with, where callers expect it.
         perform: does it; returns the exit status.
     """
@@ -94,6 +101,7 @@ class Verb(Value):
     examples: tuple[tuple[str, str], ...] = ()
     literal: bool = False
     error_status: int = 1
+    status_of: Callable[[PierheadError], int] | None = None
     error_prefix: str = ""
     perform: Callable[[Call], int]
 

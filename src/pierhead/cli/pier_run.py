@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.foreground import SignalPipe, stand_in
 from pierhead.cli.runtime import default_root
 from pierhead.cli.userns import USERNS, find_shift, wanted_ids, with_user_namespace
@@ -16,12 +17,14 @@ from pierhead.figures import parse_size
 from pierhead.oci.runtime import Cpu, Memory, Pids
 from pierhead.runtime import Config, Mount, ProcessSpec, Stdio, run
 from pierhead.runtime.config import DEFAULT_ENV
+from pierhead.runtime.handshake import LaunchFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pierhead.cli.call import Call
+    from pierhead.errors import PierheadError
     from pierhead.images.library import Image
     from pierhead.images.roots import ImageRoot
     from pierhead.images.service import ImageService
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 HOST = "@host"
 """The image that is the running machine."""
 _CPU_PERIOD_US = 100_000
+NOT_RUN = 125
+"""The exit status when no command was run, for a reason of pier's; docker's, as the next two."""
+_NOT_EXECUTABLE = 126
+_NOT_FOUND = 127
 _NAME_MAX = 64
 _HEX_LENGTH = 12
 
@@ -288,6 +295,14 @@ def _stand_in_for(call: Call, config: Config) -> int:
                 made[0].delete(force=True)
 
 
+def _status_of(error: PierheadError) -> int:
+    """As docker's: whether pier failed, or there is no such command, or it cannot be run."""
+    operation = error.operation if isinstance(error, LaunchFailed) else None
+    if operation is None or operation.name not in ("find_executable", "execute"):
+        return NOT_RUN
+    return _NOT_FOUND if getattr(error, "errno", 0) == errno.ENOENT else _NOT_EXECUTABLE
+
+
 VERBS = {
     "run": Verb(
         name="run",
@@ -339,7 +354,7 @@ VERBS = {
                 choices=("missing", "always", "never"),
             ),
             Flag(name="platform", value="OS/ARCH[/VARIANT]", about="which of the image's platforms"),
-            Flag(name="quiet", short="q", kind="switch", about="say nothing of a pull"),
+            quiet_flag("say nothing of a pull"),
             EXPLAIN,
         ),
         examples=(
@@ -348,6 +363,8 @@ VERBS = {
             ("run @host id", "without any image"),
         ),
         literal=True,
+        error_status=NOT_RUN,
+        status_of=_status_of,
         perform=_run,
     )
 }

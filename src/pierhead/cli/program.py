@@ -120,6 +120,8 @@ def run(program: Program, words: Sequence[str]) -> int:
         return _perform(program, verb, rest, options, output)
     except PierheadError as error:
         _fail(output, verb, error, debug=debug)
+        if verb is not None and verb.status_of is not None:
+            return verb.status_of(error)
     except BrokenPipeError:  # who read what we print has read enough
         return 1
     except OSError as error:

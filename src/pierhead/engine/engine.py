@@ -314,6 +314,13 @@ class Engine:
     async def get_archive(self, reference: str, path: str) -> tuple[Document, Bytes]:
         return await self.files.get_archive(reference, path)
 
+    async def put_archive(
+        self, reference: str, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
+    ) -> None:
+        await self.files.put_archive(
+            reference, path, archive, no_overwrite=no_overwrite, copy_owners=copy_owners
+        )
+
     async def commit_container(
         self,
         reference: str,

@@ -35,8 +35,8 @@ from tests.support.engines import *
 from pierhead.engine.documents import RestartPolicy
 
 async def main():
-    settings = Settings(data_root={data!r}, exec_root={exec!r}, cgroup_parent={cgroup!r}, bridge=None)
-    async with Engine(settings) as engine:
+    places = {{"data_root": {data!r}, "exec_root": {exec!r}, "cgroup_parent": {cgroup!r}}}
+    async with Engine(Settings(**places, bridge=None)) as engine:
 {work}
         print("ready", flush=True)
         await asyncio.sleep(1000)

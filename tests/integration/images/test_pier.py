@@ -81,11 +81,15 @@ def test_limits_of_run(loaded: Pier) -> None:
 
 
 def test_the_exit_status_is_the_commands(loaded: Pier) -> None:
-    """Whatever it is; an error of our own is 1 and a sentence."""
+    """Whatever it is; docker's three where it did not run: no such one, not executable, our own error."""
     assert loaded.result("run", "box", "sh", "-c", "exit 7").returncode == 7
     failed = loaded.result("run", "box", "no-such-program")
-    assert failed.returncode == 1
+    assert failed.returncode == 127
     assert "no-such-program" in failed.stderr
+    assert loaded.result("run", "box", "/bin/no-such-program").returncode == 127
+    assert loaded.result("run", "box", "/etc/motd").returncode == 126
+    assert loaded.result("run", "--pull", "never", "none", "true").returncode == 125
+    assert loaded.result("run", "--no-such-flag", "box").returncode == 125
     assert not loaded.left()
 
 
@@ -100,6 +104,16 @@ def test_read_only(loaded: Pier) -> None:
     failed = loaded.result("run", "-u", "0", "--read-only", "box", "touch", "/x")
     assert failed.returncode == 1
     assert "Read-only" in failed.stderr
+
+
+def test_an_id_of_several_forms(loaded: Pier, server: Registry) -> None:
+    """An image that is here compressed and uncompressed has one id, and can be named by it."""
+    name = f"{server.address}/box:1"
+    loaded("tag", "box", name)
+    loaded("push", "-q", name)
+    (identity,) = loaded.lines("images", "--quiet")
+    assert loaded("run", identity) == "hello\n"
+    loaded("tag", identity, "third")
 
 
 def test_whiteouts(loaded: Pier) -> None:
@@ -340,9 +354,9 @@ def test_space(loaded: Pier) -> None:
     ],
 )
 def test_what_cannot_be(loaded: Pier, words: tuple[str, ...], message: str) -> None:
-    """One sentence, status 1, nothing left."""
+    """One sentence, status 1 or that of ``run``, nothing left."""
     failed = loaded.result(*words)
-    assert failed.returncode == 1
+    assert failed.returncode == (125 if words[0] == "run" else 1)
     assert message in failed.stderr
     assert "Traceback" not in failed.stderr
     assert "internal error" not in failed.stderr
