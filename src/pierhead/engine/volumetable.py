@@ -162,12 +162,21 @@ class VolumeTable:
                 [(name, container_id) for name in volumes],
             )
 
-    def drop(self, container_id: str) -> list[str]:
-        """The container has no volumes; those it had, of which some are nobody's now."""
+    def drop(self, container_id: str, *, anonymous: bool) -> list[str]:
+        """The container has no volumes; those whose removal has begun with that, in one step.
+
+        Args:
+            container_id: whose they were.
+            anonymous: whether those are removed that nobody has named and nobody else has.
+        """
         with self.writing():
             had = self.volumes_of(container_id)
             self._connection.execute("DELETE FROM volume_uses WHERE container = ?", (container_id,))
-        return had
+            found = [self.find(name) for name in had] if anonymous else []
+            gone = [each.name for each in found if each and each.anonymous and not self.users(each.name)]
+            for name in gone:
+                self.begin_removal(name)
+        return gone
 
     def users(self, name: str) -> list[str]:
         """Containers that have the volume."""
@@ -195,12 +204,15 @@ class VolumeTable:
         return self._one("SELECT 1 FROM volume_uses WHERE volume = ? AND mounted", (name,)) is not None
 
     def settle(self, there: Collection[str], running: Collection[str]) -> None:
-        """Only containers that are there have volumes, only those that run have them mounted."""
+        """Only containers that are there have volumes, only those that run have them mounted.
+
+        One that is not there has never been: its making was cut off, and what was made for it goes.
+        """
         with self.writing():
             known = [row[0] for row in self._many("SELECT DISTINCT container FROM volume_uses")]
             for container_id in known:
                 if container_id not in there:
-                    self.drop(container_id)
+                    self.drop(container_id, anonymous=True)
                 elif container_id not in running:
                     self.mark_mounted(container_id, mounted=False)
 
