@@ -106,8 +106,11 @@ class Engine:
         """
         async with contextlib.AsyncExitStack() as stack:
             self._open(stack)
-            self.jobs = await stack.enter_async_context(Jobs())
-            self._put_together(stack)
+            self.jobs = Jobs()
+            self._put_together()
+            stack.callback(self.supervisor.close)
+            await stack.enter_async_context(self.jobs)
+            stack.callback(self.supervisor.rest)
             await self.supervisor.restore()
             for warning in await self.jobs.thread(self.places.restore, self.roster.all()):
                 _log.warning("%s", warning)
@@ -137,23 +140,22 @@ class Engine:
         self.images = stack.enter_context(
             ImageService(self.paths.data_root, snapshotter=self.settings.storage)
         )
+        self._store_of_volumes = stack.enter_context(
+            VolumeStore(self.paths.database, self.paths.volumes, f"{self.paths.exec_root}/containers")
+        )
+        self._network = self._open_network(stack)
 
-    def _put_together(self, stack: contextlib.AsyncExitStack) -> None:
+    def _put_together(self) -> None:
         jobs = self.jobs
         self.journal = Journal(self._store, jobs)
         self.roster = Roster(self._store, self.journal)
         self.roots = Roots(self.images, jobs)
-        network = self._open_network(stack)
-        store = stack.enter_context(
-            VolumeStore(self.paths.database, self.paths.volumes, f"{self.paths.exec_root}/containers")
-        )
-        self.places = Places(self.roster, jobs, self.roots, store, network, self.paths)
-        self.volumes = VolumeDesk(store, jobs, self.publish)
-        self.networks = NetworkDesk(network, self.roster.all)
+        self.places = Places(self.roster, jobs, self.roots, self._store_of_volumes, self._network, self.paths)
+        self.volumes = VolumeDesk(self._store_of_volumes, jobs, self.publish)
+        self.networks = NetworkDesk(self._network, self.roster.all)
         self.planner = Planner(self.settings, self.paths, self.roots)
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
-        stack.callback(self.supervisor.close)
         self.ender = Ender(self.roster, jobs, self.supervisor, self.settings)
         self.execs = Execs(self.roster, jobs, self.supervisor, self.planner)
         self.maker = Maker(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pierhead import jsontext
 from pierhead.engine.volumewords import Volume
-from pierhead.errors import Conflict, NotFound
+from pierhead.errors import Conflict, NotFound, OperationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -71,13 +71,21 @@ class VolumeTable:
             if self._connection.in_transaction:
                 yield
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                raise OperationFailed(
+                    f"cannot write of volumes to the engine's database: {error}",
+                    code="database-failed",
+                    hint="see whether there is room on that disk",
+                ) from error
 
     # Volumes
 
@@ -156,10 +164,13 @@ class VolumeTable:
 
     def use(self, volumes: Iterable[str], container_id: str) -> None:
         """The container has the volumes: they cannot be removed."""
+        rows = [(name, container_id) for name in volumes]
+        if not rows:  # most containers have none, and a transaction takes as long as a plan
+            return
         with self.writing():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO volume_uses (volume, container) VALUES (?, ?)",
-                [(name, container_id) for name in volumes],
+                rows,
             )
 
     def drop(self, container_id: str, *, anonymous: bool) -> list[str]:
@@ -169,8 +180,10 @@ class VolumeTable:
             container_id: whose they were.
             anonymous: whether those are removed that nobody has named and nobody else has.
         """
+        had = self.volumes_of(container_id)
+        if not had:
+            return []
         with self.writing():
-            had = self.volumes_of(container_id)
             self._connection.execute("DELETE FROM volume_uses WHERE container = ?", (container_id,))
             found = [self.find(name) for name in had] if anonymous else []
             gone = [each.name for each in found if each and each.anonymous and not self.users(each.name)]
@@ -194,6 +207,8 @@ class VolumeTable:
 
     def mark_mounted(self, container_id: str, *, mounted: bool) -> None:
         """The container runs with its volumes, or no longer does."""
+        if not self.volumes_of(container_id):  # as most have none: nothing is written at their starts
+            return
         with self.writing():
             self._connection.execute(
                 "UPDATE volume_uses SET mounted = ? WHERE container = ?", (mounted, container_id)
