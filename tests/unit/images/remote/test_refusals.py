@@ -143,7 +143,7 @@ def test_names_that_lead_nowhere(number: int, words: str, hint: str) -> None:
 
 
 def test_what_is_no_host() -> None:
-    """A name that no resolver can be asked for is a sentence too; neither that nor an unknown one is retried."""
+    """A name that no resolver can be asked for is a sentence too; it is not tried again, nor one unknown."""
     error = UnicodeError("encoding with 'idna' codec failed (UnicodeError: label empty or too long)")
     assert is_permanent(error)
     assert (
