@@ -61,6 +61,8 @@ def _load(call: Call) -> int:
     from pierhead.images.exchange import load_images
 
     gc.enable()
+    if call.arguments:
+        raise BadUsage(f"load does not take {call.arguments[0]!r}", hint="name the archive with --input FILE")
     source = _source(call.options.text("input"))
     progress = make_progress(call.output, quiet=call.options.switch("quiet"))
     try:
@@ -164,6 +166,7 @@ VERBS = {
     ),
     "load": Verb(
         name="load",
+        most=None,  # a file that is given as an argument has a sentence of its own
         about="read images from an archive",
         text="Reads what pier save, docker save, podman save and skopeo write: OCI layouts, as archives, "
         "compressed or not, and as directories; docker's archives of today and of old.",
