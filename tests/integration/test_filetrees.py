@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.images.filetrees import copy_tree, count_tree, remove_tree
+from pierhead.images.filetrees import copy_tree, count_tree
+from pierhead.images.removal import remove_tree
 from tests.support.requires import requires
 
 if TYPE_CHECKING:

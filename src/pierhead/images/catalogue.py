@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
-from pierhead.images.platforms import find_rank, format_platform, host_platform
+from pierhead.images.platforms import find_nearest, format_platform, host_platform
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
 from pierhead.oci.image import (
     CONFIG_TYPES,
@@ -271,16 +271,7 @@ class Catalogue:
 
 
 def _nearest(here: list[Presence], wanted: Platform) -> Presence | None:
-    best, best_rank = None, -1
-    for presence in here:
-        platform = presence.platform
-        if platform is None or not platform.architecture:
-            rank: int | None = 1 << 16
-        else:
-            rank = find_rank(wanted, platform)
-        if rank is not None and (best is None or rank < best_rank):
-            best, best_rank = presence, rank
-    return best
+    return find_nearest(here, wanted, lambda presence: presence.platform)
 
 
 def _spellings(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Trees of files on the host, which may be anybody's: counted, copied, removed.
+"""Trees of files on the host, which may be anybody's: counted and copied.
 
 No symbolic link is followed, and no path is put together from names that are found: each directory is opened
 beneath the one before it and left by ``..``, so a tree may be deeper than paths are long.  Whoever moves
@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 
+from pierhead.images.removal import enter
 from pierhead.images.snapshots import Usage
 
 TYPE_CHECKING = False
@@ -31,13 +32,10 @@ _COPY_BYTES = 1 << 30
 _READ_BYTES = 1 << 20
 _CANNOT_SHARE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """What copying inside the file system gives where it cannot do that."""
-_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 _CAPABILITY_V2, _CAPABILITY_V3 = struct.Struct("<5I"), struct.Struct("<6I")
 _REVISION_MASK, _REVISION_3 = 0xFF000000, 0x03000000
 _ACL_ENTRY, _ACL_HEADER_BYTES = struct.Struct("<HHI"), 4
 _ACL_USER, _ACL_GROUP = 2, 8
-_DEPTH_MAX = 100
-"""Directories in each other that are removed where they are.  A move costs more."""
 
 
 def count_tree(directory_fd: int) -> Usage:
@@ -70,7 +68,7 @@ def walk_tree(directory_fd: int) -> Iterator[Found]:
         while left or above:
             if left:
                 name = left.pop()
-                entered = _enter(current, name)
+                entered = enter(current, name)
                 if entered < 0:
                     continue
                 above.append((os.fstat(current), left))
@@ -103,93 +101,6 @@ def _look_into(directory_fd: int, prefix: str) -> Generator[Found, None, list[st
                 directories.append(entry.name)
             yield directory_fd, prefix + entry.name, about
     return directories
-
-
-def _enter(directory_fd: int, name: str) -> int:
-    """The directory's descriptor; -1 if it is gone, or no directory any more."""
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=directory_fd)
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
-
-
-# Removing
-
-
-def remove_tree(path: str) -> None:
-    """Nothing of the directory is left; others may be removing it at the same time.
-
-    What lies very deep is moved to the top and removed there: no depth is too deep.
-    """
-    try:
-        top = os.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        while _empty(top, top, 0) or not _rmdir(None, path):
-            pass
-    finally:
-        os.close(top)
-
-
-def _empty(directory: int, top: int, depth: int) -> bool:
-    """The directory holds nothing; whether something came to the top that has to be removed yet."""
-    came = False
-    for name in os.listdir(directory):
-        if _unlink(directory, name) or _rmdir(directory, name):
-            continue
-        if depth == _DEPTH_MAX:
-            came |= _move(directory, name, top)
-            continue
-        entered = _enter(directory, name)
-        if entered >= 0:
-            try:
-                came |= _empty(entered, top, depth + 1)
-            finally:
-                os.close(entered)
-            _rmdir(directory, name)
-    return came
-
-
-def _move(directory: int, name: str, top: int) -> bool:
-    try:
-        os.rename(name, f"moved-{os.urandom(8).hex()}", src_dir_fd=directory, dst_dir_fd=top)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _unlink(directory: int, name: str) -> bool:
-    """Whether the name is gone now; False for a directory."""
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        return True
-    except (IsADirectoryError, PermissionError) as error:
-        if isinstance(error, PermissionError) and not _is_directory(directory, name):
-            raise
-        return False
-    return True
-
-
-def _is_directory(directory: int, name: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _rmdir(directory: int | None, name: str) -> bool:
-    """Whether the name is gone now; False for a directory that is not empty."""
-    try:
-        os.rmdir(name, dir_fd=directory)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in _NOT_EMPTY:
-            return False
-        raise
-    return True
 
 
 # Copying

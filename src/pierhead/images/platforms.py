@@ -17,7 +17,10 @@ from pierhead.oci.image import INDEX_TYPES, Descriptor, Index, Platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 _SYSTEMS = frozenset(
     (
@@ -162,24 +165,35 @@ def is_attestation(descriptor: Descriptor) -> bool:
     return unknown or descriptor.annotations.get(key) == value
 
 
-def choose(manifests: Iterable[Descriptor], wanted: Platform) -> Descriptor | None:
-    """The image that is nearest to what is wanted, the first among equals; None if none runs there.
+def find_nearest(
+    candidates: Iterable[_T], wanted: Platform, platform_of: Callable[[_T], Platform | None]
+) -> _T | None:
+    """What is nearest to what is wanted, the first among equals; None if nothing runs there.
 
     One that does not say what it is for is taken when no other will do: its configuration says it.
+
+    Args:
+        candidates: things that are for platforms.
+        wanted: a platform.
+        platform_of: says which one a candidate is for; None if it does not say.
     """
     best, silent = None, None
     best_rank = -1
-    for descriptor in manifests:
-        if is_attestation(descriptor):
-            continue
-        platform = descriptor.platform
+    for candidate in candidates:
+        platform = platform_of(candidate)
         if platform is None or not platform.architecture:
-            silent = silent or descriptor
+            silent = silent or candidate
             continue
         rank = find_rank(wanted, platform)
         if rank is not None and (best is None or rank < best_rank):
-            best, best_rank = descriptor, rank
+            best, best_rank = candidate, rank
     return best or silent
+
+
+def choose(manifests: Iterable[Descriptor], wanted: Platform) -> Descriptor | None:
+    """The image that is nearest to what is wanted; see ``find_nearest``."""
+    images = (descriptor for descriptor in manifests if not is_attestation(descriptor))
+    return find_nearest(images, wanted, lambda descriptor: descriptor.platform)
 
 
 def select(index: Index, platforms: tuple[Platform, ...] | None, *, name: str) -> tuple[Descriptor, ...]:

@@ -142,15 +142,16 @@ async def pull_image(
             await check_image(policy, lease.content, repository, reference, resolved.descriptor.digest)
             reference = reference.replace(digest=resolved.descriptor.digest)
         async with parallel() as group:
-            pulled = await transfer.pull(
-                client,
-                lease.content,
-                reference,
-                platforms=wanted,
-                progress=progress,
-                arrivals=UnpackArrivals(service, lease, group, progress) if unpack else None,
-                pin=lease.pin,
-            )
+            with UnpackArrivals(service, lease, group, progress) as arrivals:
+                pulled = await transfer.pull(
+                    client,
+                    lease.content,
+                    reference,
+                    platforms=wanted,
+                    progress=progress,
+                    arrivals=arrivals if unpack else None,
+                    pin=lease.pin,
+                )
         before = await offload(service.library.find_image, name)
         await offload(service.library.set_image, name, pulled.descriptor)
         await offload(_remember_sources, service, reference, pulled.descriptor)

@@ -27,7 +27,8 @@ import threading
 import time
 
 from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable, Unsupported
-from pierhead.images.filetrees import copy_directory, count_tree, remove_tree
+from pierhead.images.filetrees import copy_directory, count_tree
+from pierhead.images.removal import remove_tree
 from pierhead.images.sharing import FilePool, count_shared, has_pool, remove_unshared
 from pierhead.images.snapshots import SnapshotInfo, Usage, check_name
 from pierhead.linux import mounts as calls

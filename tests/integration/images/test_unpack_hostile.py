@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.errors import InvalidInput, OperationFailed, PierheadError
-from pierhead.images.beneath import remove_tree
 from pierhead.images.compression import Compressor
+from pierhead.images.removal import remove_whatever
 from pierhead.images.tarlayer.entry import Entry
 from pierhead.images.unpack import UnpackLimits
 from tests.support.requires import requires
@@ -308,7 +308,7 @@ def test_a_way_through_links_is_bounded(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="too deep"):
         unpack(pack(*entries), tmp_path / "root")
     directory_fd = os.open(tmp_path, os.O_RDONLY)
-    remove_tree(directory_fd, b"root")  # which no program does that goes by whole paths
+    remove_whatever(directory_fd, b"root")  # which no program does that goes by whole paths
     os.close(directory_fd)
 
 
