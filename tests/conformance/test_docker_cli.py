@@ -86,13 +86,10 @@ def test_standard_input_ends(docker: Docker) -> None:
 def test_life_of_a_container(docker: Docker) -> None:
     """Made, named, seen, listened to, entered, stopped, removed."""
     script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done"
-    made = docker.says(
-        "run", "--detach", "--name", "web", "--label", "a=b", "--network=none", IMAGE, "sh", "-c", script
-    )
-    assert (
-        docker.says("ps", "--no-trunc", "--filter", "label=a=b", "--format", "{{.ID}} {{.Names}}")
-        == f"{made} web"
-    )
+    words = ("--name", "web", "--label", "a=b", "--network=none", IMAGE, "sh", "-c", script)
+    made = docker.says("run", "--detach", *words)
+    shown = docker.says("ps", "--no-trunc", "--filter", "label=a=b", "--format", "{{.ID}} {{.Names}}")
+    assert shown == f"{made} web"
     assert docker.says("inspect", "--format", "{{.State.Status}}", "web") == "running"
     assert docker.says("exec", "web", "sh", "-c", "echo $0 within") == "sh within"
     assert docker.says("exec", "-i", "web", "cat", feed=b"through") == "through"
@@ -118,17 +115,22 @@ def test_errors_are_sentences(docker: Docker) -> None:
     assert b'Conflict. The container name "/taken" is already in use' in done.stderr
     assert b"No such container: nobody" in docker("start", "nobody", status=1).stderr
     assert b"swarm manager" in docker("node", "ls", status=1).stderr
+    done = docker("run", "--network=none", IMAGE, "no-such-program", status=127)
+    assert b"no-such-program" in done.stderr
+
+
+def test_what_cannot_be_started_is_removed(docker: Docker) -> None:
+    """``run --rm`` waits for the removal before it says why."""
     done = docker("run", "--rm", "--network=none", IMAGE, "no-such-program", status=127)
     assert b"no-such-program" in done.stderr
+    assert docker.says("ps", "--all", "--quiet") == ""
 
 
 def test_events(docker: Docker) -> None:
     """What happened, in its order, from the journal."""
     docker("run", "--rm", "--name", "short", "--network=none", IMAGE, "true")
-    now = f"{time.time():.9f}"
-    found = docker.says(
-        "events", "--since", "60s", "--until", now, "--filter", "container=short", "--format", "{{.Action}}"
-    )
+    within = ("--since", "60s", "--until", f"{time.time():.6f}")
+    found = docker.says("events", *within, "--filter", "container=short", "--format", "{{.Action}}")
     assert [action for action in found.split() if action in ("create", "start", "die", "destroy")] == [
         "create",
         "start",

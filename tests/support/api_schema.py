@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 VARIABLE = "PIERHEAD_VECTORS"
+_POINTERS = ("MemorySwappiness", "OomKillDisable")
+"""Fields that are null where nobody chose, in Docker's own answers too."""
 
 
 class Description:
@@ -78,6 +80,9 @@ def _nullable(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     changed = {name: _nullable(each) for name, each in schema.items() if name not in ("example", "examples")}
+    for name in _POINTERS:
+        if isinstance(changed.get(name), dict):
+            changed[name] = _nullable({**changed[name], "x-nullable": True})
     kind = changed.get("type")
     if isinstance(kind, str) and (kind in ("array", "object") or schema.get("x-nullable")):
         changed["type"] = [kind, "null"]

@@ -42,7 +42,7 @@ class Engines:
         self.settings = Settings(
             data_root=str(directory / "data"),
             exec_root=str(directory / "exec"),
-            cgroup_parent=f"/pierhead-engine-{directory.name}",
+            cgroup_parent=f"/pierhead-engine-{os.getpid()}",
             bridge=None if bridge is None else BridgeSettings(name=bridge),
         )
         Pier(directory / "data")("load", "--quiet", "--input", str(layout), "--name", IMAGE)

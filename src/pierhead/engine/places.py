@@ -202,6 +202,9 @@ class Places:
         """
         records = tuple(records)
         alive = [record.id for record in records if is_alive(record)]
+        for record in records:
+            if not is_alive(record) and record.host.ipc_mode == "shareable":
+                unmount_all(f"{self._paths.running(record.id)}/shm")
         strangers = self._volumes.reconcile([record.id for record in records], alive)
         warnings = [f"the volume directory {name} belongs to no volume" for name in strangers]
         if self._network is not None:

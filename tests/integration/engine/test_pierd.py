@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -103,14 +104,14 @@ def test_a_socket_of_systemds(tmp_path: Path) -> None:
         path = str(tmp_path / "given.sock")
         given.bind(path)
         given.listen()
-        script = 'exec 3<&"$1"; shift; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
-        words = ["sh", "-c", script, "sh", str(given.fileno())]
+        code = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+        code += "os.execv(sys.argv[2], sys.argv[2:])"
+        words = [sys.executable, "-c", code, str(given.fileno())]
         with connect(path) as early:
             early.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            os.set_inheritable(given.fileno(), True)
             process = subprocess.Popen(
                 [*words, *command(tmp_path, *NO_BRIDGE, "-H", "fd://")],
-                env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+                env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "LISTEN_FDS": "1"},
                 pass_fds=(given.fileno(),),
             )
             try:

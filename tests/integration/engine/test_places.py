@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,12 @@ import pytest
 
 from pierhead.engine.documents import Empty, Mount, PortBinding, VolumeCreate
 from pierhead.errors import Conflict, InvalidInput
-from pierhead.net import NetworkService, NetworkSettings
 from tests.support.engines import Engines, create, outcome, run, start
+from tests.support.networks import Machine, machine
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from pierhead.engine.engine import Engine
@@ -24,19 +23,26 @@ pytestmark = requires("root", "busybox")
 FOREVER = ("sleep", "1000")
 
 
+class Bridged:
+    """Engines with a default network, on a machine of the test's own: a network namespace."""
+
+    def __init__(self, engines: Engines, host: Machine) -> None:
+        self._engines = engines
+        self._host = host
+
+    def run(self, work: Callable[[Engine], Awaitable[None]]) -> None:
+        """The work is done there, and by threads that are there too."""
+        self._host.call(self._engines.run, work)
+
+
 @pytest.fixture
-def bridged(tmp_path: Path, engine_image: Path) -> Iterator[Engines]:
-    """Engines with a default network of the test's own."""
-    name = f"pt{os.getpid()}"
-    made = Engines(tmp_path, engine_image, bridge=name)
-    yield made
-    network = NetworkService(f"{made.settings.exec_root}/network", NetworkSettings(bridge=name))
-    network.ensure()
-    network.restore(())
-    network.remove()
+def bridged(tmp_path: Path, engine_image: Path) -> Iterator[Bridged]:
+    """One whose bridge and rules vanish with the namespace."""
+    with machine() as host:
+        yield Bridged(Engines(tmp_path, engine_image, bridge="pier0"), host)
 
 
-def test_bridge_and_published_port(bridged: Engines) -> None:
+def test_bridge_and_published_port(bridged: Bridged) -> None:
     """A server in the default network is reached at its published port, and gives all back at its end."""
 
     async def work(engine: Engine) -> None:
@@ -69,7 +75,7 @@ def _fetch(url: str) -> bytes:
     raise AssertionError(f"nobody answers at {url}")
 
 
-def test_network_of_another_container(bridged: Engines) -> None:
+def test_network_of_another_container(bridged: Bridged) -> None:
     """It is joined with its addresses and its /etc/hosts, as long as the other runs."""
 
     async def work(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from pierhead.engine.hostdevices import observe_machine
 from pierhead.engine.reaper import install_reaper
 from pierhead.engine.specgen import Ground, Root, plan_config
 from tests.support.containers import wait_until
+from tests.support.engines import HOST, IMAGE, run
 from tests.support.requests import container_config, record_of
 from tests.support.requires import requires
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from pierhead.engine.engine import Engine
     from tests.support.containers import Containers, Finished
+    from tests.support.engines import Engines
 
 pytestmark = requires("root")
 
@@ -94,3 +97,14 @@ def test_the_copy(tmp_path: Path) -> None:
     install_reaper(str(tmp_path))
     assert os.stat(path).st_size == before.st_size
     assert os.stat(path).st_mode & 0o777 == 0o555
+
+
+def test_through_an_engine(engines: Engines) -> None:
+    """``HostConfig.Init`` of a request, upon an image and upon the machine itself."""
+
+    async def work(engine: Engine) -> None:
+        for image in (IMAGE, HOST):
+            code, output = await run(engine, "sh", "-c", "cat /proc/1/comm; exit 4", image=image, init=True)
+            assert (code, output) == (4, {"stdout": "docker-init\n"})
+
+    engines.run(work)

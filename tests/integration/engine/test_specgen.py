@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +19,20 @@ from pierhead.engine.documents import (
 )
 from pierhead.engine.etcfiles import EtcFiles, write_etc_files
 from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
-from pierhead.engine.specgen import Ground, Root, fill_host, plan_config, plan_update, root_of_host
+from pierhead.engine.specgen import (
+    Ground,
+    Root,
+    fill_host,
+    plan_config,
+    plan_update,
+    plan_user_maps,
+    root_of_host,
+)
+from pierhead.engine.volumemounts import mounted_on, unmount_all
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import InvalidInput
-from pierhead.runtime import host_rootfs
+from pierhead.runtime import RootOverlay, host_rootfs
+from tests.support.containers import wait_until
 from tests.support.requests import CONTAINER_ID, SETTINGS, container_config, record_of
 from tests.support.requires import requires
 
@@ -269,6 +280,34 @@ def test_binds(containers: Containers, tmp_path: Path) -> None:
     assert (tmp_path / "new").is_dir()
 
 
+def _device(path: str) -> int:
+    return os.stat(path).st_dev
+
+
+def test_shared_binds(containers: Containers, tmp_path: Path) -> None:
+    """What the container mounts below a shared bind is there on the host, below a private one it is not."""
+    shared = tmp_path / "shared"
+    (shared / "sub").mkdir(parents=True)
+    script = "mount -t tmpfs none /b/sub && sleep 1000"
+    command = container_config(cmd=("/bin/sh", "-c", script))
+    subprocess.run(("mount", "--bind", shared, shared), check=True)
+    try:
+        subprocess.run(("mount", "--make-shared", shared), check=True)
+        for propagation in ("rprivate", "rshared"):
+            host = HostConfig(binds=(f"{shared}:/b:{propagation}",), privileged=True)
+            with VolumeStore(":memory:", str(tmp_path / "volumes"), str(tmp_path / "run")) as store:
+                points = store.resolve(CONTAINER_ID, command, host, {}).mounts
+                store.mount(CONTAINER_ID, command, host, points)
+            made = containers.start(**arguments(plan(containers, host, command, mounts=points)))
+            place = f"/proc/{made.init_pid}/root/b"
+            wait_until("it is mounted inside", lambda place=place: _device(place) != _device(f"{place}/sub"))
+            assert mounted_on(str(shared / "sub")) == (propagation == "rshared")
+            made.delete(force=True)
+    finally:
+        unmount_all(str(shared / "sub"))
+        unmount_all(str(shared))
+
+
 def test_the_machine_as_an_image(containers: Containers) -> None:
     """The host's own root, hidden where it has secrets, in a container that was asked for."""
     root = root_of_host(host_rootfs())
@@ -277,3 +316,32 @@ def test_the_machine_as_an_image(containers: Containers) -> None:
     )
     assert found.words == ["0", "0", "ok"]
     assert not os.path.exists("/etc/mine")
+
+
+def test_mapped_users(containers: Containers) -> None:
+    """Root in the container is somebody else outside, and volumes are its own."""
+    maps = plan_user_maps("app", "app:100000:65536\n", "app:200000:65536\n")
+    directory = str(containers.directory())
+    host = HostConfig(binds=("data:/data",))
+    config = container_config()
+    for name in ("root", "upper", "work"):
+        os.mkdir(f"{directory}/{name}")
+    upper, work = f"{directory}/upper", f"{directory}/work"
+    overlay = RootOverlay(lower=(containers.rootfs,), upper=upper, work=work)
+    with VolumeStore(":memory:", f"{directory}/v", f"{directory}/run", owner=(100000, 200000)) as store:
+        points = store.resolve(CONTAINER_ID, config, host, {}).mounts
+        sources = store.mount(CONTAINER_ID, config, host, points)
+        found = look(
+            containers,
+            "id -u; id -g; cat /proc/self/uid_map; touch /data/x && stat -c %u:%g /data/x",
+            host,
+            mounts=points,
+            sources=sources,
+            user_mappings=maps[0],
+            group_mappings=maps[1],
+            root=Root(rootfs=f"{directory}/root", overlay=overlay),
+        )
+        about = os.stat(f"{points[0].source}/x")
+    assert found.words[:5] == ["0", "0", "0", "100000", "65536"]
+    assert found.words[5] == "0:0"
+    assert (about.st_uid, about.st_gid) == (100000, 200000)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pierhead.engine.documents import HostConfig, Mount, VolumeCreate, VolumeOptions
-from pierhead.engine.volumemounts import check_propagation, mount_shared_memory, mounted_on, unmount_all
+from pierhead.engine.volumemounts import (
+    address_of,
+    check_propagation,
+    mount_shared_memory,
+    mounted_on,
+    unmount_all,
+)
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import InvalidInput, NotFound, OperationFailed
 from tests.support.requests import container_config
@@ -145,3 +151,11 @@ def test_propagation() -> None:
     ):
         with pytest.raises(InvalidInput, match=rf"^path {source} is mounted on \S+ but it is not {what}$"):
             check_propagation(source, propagation, text)
+
+
+def test_names_of_servers() -> None:
+    """The kernel gets an address; a name that nobody knows is told."""
+    assert address_of("127.0.0.1") == "127.0.0.1"
+    assert address_of("localhost") in ("127.0.0.1", "::1")
+    with pytest.raises(OSError, match=r"no address of a\.\.b is known"):
+        address_of("a..b")

@@ -268,6 +268,7 @@ def test_after_a_crash(tmp_path: Path) -> None:
         store._table.begin_removal(store.create(VolumeCreate(name="going")).name)
     volumes = tmp_path / "volumes"
     (volumes / "half-made/_data").mkdir(parents=True)
+    (volumes / "hardly-made").mkdir()
     (volumes / ".removing-0123/_data/sub").mkdir(parents=True)
     (volumes / "kept/_data.filling/sub").mkdir(parents=True)
     (volumes / "strange").mkdir()

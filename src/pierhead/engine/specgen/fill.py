@@ -16,7 +16,7 @@ from pierhead.engine.specgen.logwords import check_log_config
 from pierhead.engine.specgen.modes import check_modes
 from pierhead.engine.specgen.mountwords import parse_volumes_from, target_faults, wanted_mounts
 from pierhead.engine.specgen.portwords import check_port_bindings
-from pierhead.engine.specgen.processes import program_of
+from pierhead.engine.specgen.processes import check_environment, program_of
 from pierhead.engine.specgen.restarts import check_restart_policy
 from pierhead.engine.specgen.rights import (
     check_security,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pierhead.engine.specgen.ground import Machine
 
 _MILLISECOND_NS = 10**6
+_NAME_BYTES_MOST = 64  # uname(2), __NEW_UTS_LEN
 
 
 def fill_host(
@@ -112,9 +113,10 @@ def check_container(config: ContainerConfig) -> None:
             f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path",
             code="bad-working-directory",
         )
-    for entry in config.env:
-        if entry.startswith("=") or not entry:
-            raise InvalidInput(f"invalid environment variable: {entry}", code="bad-environment")
+    check_environment(config.env)
+    for name, value in (("hostname", config.hostname), ("domainname", config.domainname)):
+        if len(value.encode(errors="surrogateescape")) > _NAME_BYTES_MOST:
+            raise InvalidInput(f"invalid {name}: {value} is longer than 64 bytes", code="bad-hostname")
     if config.stop_signal:
         parse_signal(config.stop_signal)
     _check_health(config)

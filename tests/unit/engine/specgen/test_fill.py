@@ -148,6 +148,7 @@ def test_refused(fields: dict[str, Any], message: str) -> None:
             {"working_dir": "work"},
             "the working directory 'work' is invalid, it needs to be an absolute path",
         ),
+        ({"hostname": "x" * 65}, f"invalid hostname: {'x' * 65} is longer than 64 bytes"),
         ({"env": ("=x",)}, "invalid environment variable: =x"),
         ({"stop_signal": "SIGFLY"}, "invalid signal: SIGFLY"),
         ({"healthcheck": HealthConfig(interval=1)}, "Interval in Healthcheck cannot be less than 1ms"),

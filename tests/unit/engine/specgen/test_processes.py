@@ -9,6 +9,7 @@ import pytest
 from pierhead.engine.documents import ContainerConfig, Empty, ExecConfig, HealthConfig, HostConfig
 from pierhead.engine.specgen import merge_image, plan_exec
 from pierhead.engine.specgen.processes import program_of
+from pierhead.errors import InvalidInput
 from pierhead.oci.image import Execution, Healthcheck
 from pierhead.oci.runtime import Box
 from tests.support.requests import container_config, planned, record_of
@@ -91,6 +92,22 @@ def test_user_and_groups() -> None:
     """Nobody's name is root's number, so that root's further groups are found."""
     assert first_process(container_config()).user == "0"
     assert first_process(container_config(user="app:web")).user == "app:web"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (ExecConfig(), "No exec command specified"),
+        (ExecConfig(cmd=("",)), "No exec command specified"),
+        (ExecConfig(cmd=("ls",), working_dir="srv"), "Cwd must be an absolute path"),
+        (ExecConfig(cmd=("ls",), env=("=1",)), "invalid environment variable: =1"),
+    ],
+)
+def test_no_exec(wanted: ExecConfig, message: str) -> None:
+    """What cannot be run is refused with Docker's sentence."""
+    with pytest.raises(InvalidInput) as caught:
+        plan_exec(record_of(), wanted)
+    assert caught.value.message == message
 
 
 def test_exec() -> None:

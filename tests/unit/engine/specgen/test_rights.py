@@ -81,7 +81,9 @@ def test_filters() -> None:
         made = planned(HostConfig(**fields), ground=ground)
         assert made.seccomp == expected
         assert made.apparmor_profile == ("" if "privileged" in fields else "engine-default")
+    of_the_engine = planned(ground=ground.replace(seccomp=text)).seccomp
     given = planned(HostConfig(security_opt=(f"seccomp={text}",)))
+    assert of_the_engine == given.seccomp
     assert isinstance(given.seccomp, Seccomp)
     assert given.seccomp.syscalls[0].names == ("execve",)
 
