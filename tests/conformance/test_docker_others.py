@@ -81,9 +81,8 @@ def test_curl(running: Daemon) -> None:
     assert curl("http://d/containers/byhand/logs?stdout=1") == "hi\n"  # \r\n, before Python
     assert curl(*status, "-X", "POST", "http://d/containers/byhand/stop") == "304"
     assert curl(*status, "-X", "DELETE", "http://d/containers/byhand") == "204"
-    assert json.loads(curl("http://d/containers/byhand/json")) == {
-        "message": "No such container: byhand\nhint: pier ps --all lists them"
-    }
+    told = json.loads(curl("http://d/containers/byhand/json"))
+    assert told["message"].startswith("No such container: byhand")
     assert curl(*status, "http://d/v9.9/info") == "400"
 
 
