@@ -16,7 +16,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 HELP = Flag(name="help", short="h", kind="switch", about="print this")
 LOG_FORMAT = Flag(
@@ -59,6 +59,7 @@ class Program(Value):
         entries: its verbs in the order of the help.
         version: what ``--version`` prints.
         settle: makes of the global flags what calls need: (root, cgroup manager).
+        aliases: verbs by further names, which the help does not list: ``container ls`` is ``ps``.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Program(Value):
     entries: tuple[Entry, ...]
     version: Callable[[], str]
     settle: Callable[[Options], tuple[str, str]]
+    aliases: Mapping[str, str] = {}
 
 
 def find_verb(program: Program, name: str) -> Verb:
@@ -76,21 +78,23 @@ def find_verb(program: Program, name: str) -> Verb:
     Raises:
         BadUsage: there is none.
     """
+    wanted = program.aliases.get(name, name)
     for entry in program.entries:
-        if entry.name == name:
+        if entry.name == wanted:
             module = __import__(f"pierhead.cli.{entry.module}", fromlist=("VERBS",))
-            verb: Verb = module.VERBS[name]
+            verb: Verb = module.VERBS[wanted]
             return verb
     from pierhead.cli.help import nearest
 
-    near = nearest(name, [entry.name for entry in program.entries])
+    near = nearest(name, [*(entry.name for entry in program.entries), *program.aliases])
     hint = f"did you mean {program.name} {near}?" if near else f"{program.name} --help lists all verbs"
     raise BadUsage(f"unknown verb {name!r}", hint=hint)
 
 
 def split_verb(program: Program, words: Sequence[str]) -> tuple[str, list[str]]:
     """The verb that the words begin with, of one word or two, and the words after it."""
-    count = 2 if any(entry.name.startswith(f"{words[0]} ") for entry in program.entries) else 1
+    names = (*(entry.name for entry in program.entries), *program.aliases)
+    count = 2 if any(name.startswith(f"{words[0]} ") for name in names) else 1
     return " ".join(words[:count]), list(words[count:])
 
 
@@ -137,8 +141,13 @@ def run(program: Program, words: Sequence[str]) -> int:
     return verb.error_status if verb is not None else 1
 
 
+def help_flag(verb: Verb) -> Flag:
+    """``--help``, and ``-h`` unless that means something else to the verb."""
+    return HELP.replace(short="") if any(flag.short == "h" for flag in verb.flags) else HELP
+
+
 def _perform(program: Program, verb: Verb, words: Sequence[str], options: Options, output: Output) -> int:
-    given, arguments = parse((*verb.flags, HELP), words, literal=verb.literal)
+    given, arguments = parse((*verb.flags, help_flag(verb)), words, literal=verb.literal)
     if given.switch("help"):
         from pierhead.cli.help import verb_help
 
@@ -153,6 +162,7 @@ def _perform(program: Program, verb: Verb, words: Sequence[str], options: Option
         root=root,
         cgroup_manager=cgroup_manager,
         debug=options.switch("debug"),
+        program=options,
     )
     output.debug(f"{verb.name} {' '.join(words)} (state under {root}, cgroups by {cgroup_manager})")
     return verb.perform(call)
