@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-from functools import partial
 
 from pierhead.cli.output import STDERR, STDIN, STDOUT, write_all
 from pierhead.errors import PierheadError
@@ -182,9 +181,12 @@ class Join:
                 if self._ending == _ENOUGH_SIGNALS:
                     raise Forced
             if self._ends.kill is not None:
-                self._tell(partial(self._ends.kill, number))
+                self._kill(self._ends.kill, number)
             elif number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
                 raise Detached
+
+    def _kill(self, kill: Callable[[int], Any], number: int) -> None:
+        self._tell(lambda: kill(number))
 
     def match_size(self) -> None:
         """The process's terminal has the size of ours."""
