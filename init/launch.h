@@ -72,5 +72,8 @@ long copy_tree(struct launch *l, int from, int to);
 /* stage.c */
 _Noreturn void stage_main(int control, int channel);
 
+/* reaper.c */
+_Noreturn void reaper_main(const char **arguments, const char **environment);
+
 #define OP_PROTOTYPE(NAME, name) long op_##name(struct launch *l, const struct argument *a);
 FOR_EACH_OP(OP_PROTOTYPE)

@@ -1,5 +1,6 @@
 /* pier-init: performs launch plans that Python made; decides nothing.  Python starts it with two sockets:
- * 3, its own conversation (the plan comes here), and 4, the conversation of the process that it launches. */
+ * 3, its own conversation (the plan comes here), and 4, the conversation of the process that it launches.
+ * `docker-init -- PROGRAM ARGUMENT...` is a container's first process instead. */
 #include "launch.h"
 
 enum { CONTROL_FD = 3, CHANNEL_FD = 4 };
@@ -8,7 +9,10 @@ static const char usage[] = "pier-init is a part of Pierhead and is started by i
 
 __attribute__((used, noreturn)) void start(const long *stack)
 {
-	(void)stack;
+	const char **arguments = (const char **)stack + 1;
+
+	if (*stack > 2)
+		reaper_main(arguments + 2, arguments + *stack + 1);
 	if (sys(fcntl, CONTROL_FD, F_SETFD, FD_CLOEXEC) < 0 || sys(fcntl, CHANNEL_FD, F_SETFD, FD_CLOEXEC) < 0) {
 		sys(write, 2, usage, sizeof usage - 1);
 		leave(2);

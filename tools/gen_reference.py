@@ -1,4 +1,4 @@
-"""Writes docs/reference/pier.md, pier-runtime.md and nsinit.md from the programs' own tables of verbs and flags.
+"""Writes docs/reference/pier.md, pierd.md, pier-runtime.md and nsinit.md from the programs' own tables of flags.
 
     python tools/gen_reference.py
 
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from pierhead.cli import nsinit, pier, runtime  # noqa: E402 - found by the line above
+from pierhead.cli import daemon, nsinit, pier, runtime  # noqa: E402 - found by the line above
+from pierhead.cli.daemon_options import OPTIONS, PASSED_OVER  # noqa: E402
 from pierhead.cli.help import flag_about, flag_names  # noqa: E402
 from pierhead.cli.program import find_verb  # noqa: E402
 
@@ -100,6 +101,74 @@ def page(program: Program) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+_DAEMON_NOTES = """## The configuration file
+
+`/etc/pierhead/pierd.toml` (`~/.config/pierhead/pierd.toml` for an ordinary user) is read if it is there; `--config-file`
+names another one. A file whose name does not end in `.toml` is JSON, in the form of docker's `daemon.json`. Both have the
+keys of the table. What is said by a flag cannot be said in the file too, and a key that nobody knows is an error. Docker's
+file itself is read only if it is named.
+
+```toml
+hosts = ["unix:///run/pierhead/pierd.sock", "tcp://0.0.0.0:2376"]
+tlsverify = true
+tlscacert = "/etc/pierhead/ca.pem"
+tlscert = "/etc/pierhead/server.pem"
+tlskey = "/etc/pierhead/server-key.pem"
+
+[log-opts]
+max-size = "10m"
+
+[runtimes.crun]
+path = "/usr/bin/crun"
+
+[default-ulimits.nofile]
+Soft = 1024
+Hard = 4096
+```
+
+These keys of `daemon.json` are read and change nothing; each is warned of. Containers always outlive the daemon, as with
+`live-restore`.
+
+PASSED_OVER
+
+`pierd --validate` says whether flags and file are right. SIGHUP reads the file anew: the log's level, the two times and the
+certificates change at once, everything else needs a new start, which disturbs no container.
+
+## Who may do what
+
+- Whoever may write to the unix socket is root on the machine. It belongs to root and to the group of `--group`, with mode 0660.
+- TCP without TLS lets everybody in who reaches the port; the log warns of it.
+- With `--tlsverify` clients show a certificate of the authority. Whose subject has the organizational unit `read-only`
+  (`/CN=dashboard/OU=read-only`) may send GET and HEAD only, and cannot attach by a web socket. What can be read includes
+  environment variables, logs and files of containers.
+
+## With systemd
+
+`pierd` tells its service manager when it is ready, reloads and stops (`Type=notify-reload`), and takes sockets of a
+`.socket` unit with `--host fd://`. With `--idle-timeout` it ends when nothing runs and nobody has asked for anything; the
+socket unit starts it again. `KillMode=process` leaves containers alone.
+
+## Figures
+
+`--metrics-addr 127.0.0.1:9323` serves `/metrics` for Prometheus: requests by method, route and status, their times,
+connections, containers by state, memory.
+"""
+
+
+def daemon_page() -> str:
+    """The reference page of ``pierd``."""
+    lines = ["# pierd", "", f"{daemon.ABOUT[0].upper()}{daemon.ABOUT[1:]}.", "", _paragraph(daemon.TEXT), ""]
+    lines += ["```", "pierd [FLAGS]", "```", "", "| flag | key | what it does |", "|---|---|---|"]
+    keys = {option.flag.name: f"`{option.key}`" for option in OPTIONS}
+    lines += [
+        f"| `{_cell(flag_names(flag))}` | {keys.get(flag.name, '')} | {_cell(flag_about(flag))} |"
+        for flag in daemon.FLAGS
+    ]
+    passed_over = ", ".join(f"`{key}`" for key in sorted(PASSED_OVER))
+    notes = _DAEMON_NOTES.replace("PASSED_OVER", textwrap.fill(passed_over, 120, break_on_hyphens=False))
+    return "\n".join([*lines, "", notes]).rstrip() + "\n"
+
+
 def _verb(program: str, verb: Verb) -> list[str]:
     usage = f"{program} {verb.name}{' [FLAGS]' if verb.flags else ''} {verb.arguments}".rstrip()
     about = verb.about[0].upper() + verb.about[1:]
@@ -135,6 +204,7 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, program in PAGES.items():
         (directory / name).write_text(page(program))
+    (directory / "pierd.md").write_text(daemon_page())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import socket
 import threading
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pierhead.api.listeners import Address, listening
 from pierhead.api.metrics import Metrics
@@ -112,7 +112,14 @@ class Client:
         self.loop.call_soon_threadsafe(function)
 
 
-def receive_all(connection: socket.socket | ssl.SSLSocket) -> bytes:
+class Readable(Protocol):
+    """A socket, as far as one reads from it."""
+
+    def recv(self, size: int, /) -> bytes:
+        """What comes; b"" at the end."""
+
+
+def receive_all(connection: Readable) -> bytes:
     """What comes until the end."""
     found = b""
     while piece := connection.recv(1 << 16):
@@ -120,7 +127,7 @@ def receive_all(connection: socket.socket | ssl.SSLSocket) -> bytes:
     return found
 
 
-def receive_until(connection: socket.socket | ssl.SSLSocket, end: bytes) -> bytes:
+def receive_until(connection: Readable, end: bytes) -> bytes:
     """What comes up to and with these bytes."""
     found = b""
     while end not in found:

@@ -11,12 +11,15 @@ What a test leaves is removed with the engine's own verbs; so the leak fixture s
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
 from pierhead.engine.engine import Engine
 from pierhead.engine.queries import AttachQuery
-from pierhead.engine.settings import Settings
+from pierhead.engine.settings import BridgeSettings, Settings
+from pierhead.linux.cgroupfs import discover
 from tests.support.pier import Pier
 
 if TYPE_CHECKING:
@@ -34,13 +37,13 @@ OUTPUT = AttachQuery(stdout=True, stderr=True)
 class Engines:
     """Engines one after the other over the same directories."""
 
-    def __init__(self, directory: Path, layout: Path) -> None:
-        """Args: layout is of the image."""
+    def __init__(self, directory: Path, layout: Path, *, bridge: str | None = None) -> None:
+        """Args: layout is of the image; bridge of the default network, None for no networks."""
         self.settings = Settings(
             data_root=str(directory / "data"),
             exec_root=str(directory / "exec"),
-            cgroup_parent=f"/pierhead-engine-{directory.name}",
-            bridge=None,
+            cgroup_parent=f"/pierhead-engine-{os.getpid()}",
+            bridge=None if bridge is None else BridgeSettings(name=bridge),
         )
         Pier(directory / "data")("load", "--quiet", "--input", str(layout), "--name", IMAGE)
 
@@ -56,6 +59,14 @@ class Engines:
                 if not keep:
                     for record in engine.roster.all():
                         await engine.remove_container(record.id, force=True, volumes=True)
+        if not keep:
+            self._remove_cgroup()
+
+    def _remove_cgroup(self) -> None:
+        """The parent of the containers' cgroups, which engines leave for the next container."""
+        for tree in discover().trees:
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(tree.directory(self.settings.cgroup_parent))
 
 
 async def create(engine: Engine, *words: str, image: str = IMAGE, name: str = "", **wanted: Any) -> str:

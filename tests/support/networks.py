@@ -25,12 +25,12 @@ from tests.support.netns import Namespace, private_namespace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pierhead.net import Endpoint, EndpointRequest
+    from pierhead.net import Endpoint, EndpointRequest, Explanation
 
 _T = TypeVar("_T")
 _CLONE_NEWNET = 0x40000000
 _PATIENCE_S = 10.0  # for what must arrive
-_SILENCE_S = 0.4  # for what must not
+_SILENCE_S = 1.3  # for what must not: a first packet that was lost is sent again after a second
 
 
 class Machine:
@@ -190,6 +190,10 @@ class ServiceOn(NetworkService):
     def detach(self, container_id: str) -> None:
         """See there."""
         self._host.call(super().detach, container_id)
+
+    def explain(self, container_id: str) -> tuple[Explanation, ...]:
+        """See there."""
+        return self._host.call(super().explain, container_id)
 
     def remove(self) -> None:
         """See there."""

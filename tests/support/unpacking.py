@@ -19,6 +19,7 @@ def unpack(
     whiteouts: Whiteouts = "overlay",
     owners: bool = True,
     limits: UnpackLimits | None = None,
+    digest: str = "",
 ) -> Unpacked:
     """The archive is in the directory, which is made if need be."""
     directory.mkdir(exist_ok=True)
@@ -27,7 +28,9 @@ def unpack(
     try:
         os.write(source_fd, archive)
         os.lseek(source_fd, 0, os.SEEK_SET)
-        return unpack_layer(source_fd, directory_fd, whiteouts=whiteouts, owners=owners, limits=limits)
+        return unpack_layer(
+            source_fd, directory_fd, whiteouts=whiteouts, owners=owners, limits=limits, digest=digest
+        )
     finally:
         os.close(source_fd)
         os.close(directory_fd)

@@ -52,6 +52,11 @@ class Flag(Value):
     choices: tuple[str, ...] = ()
 
 
+def quiet_flag(about: str) -> Flag:
+    """``--quiet`` of a verb that does this then."""
+    return Flag(name="quiet", short="q", kind="switch", about=about)
+
+
 def at_flag(error: InvalidInput, flags: Mapping[str, str], options: Options) -> InvalidInput:
     """The error, and if it is about what a flag gave, that flag in the place of a document's JSON path.
 

@@ -7,7 +7,7 @@ import gc
 import os
 import time
 
-from pierhead.cli.flags import BadUsage, Flag, Verb
+from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.output import STDIN, STDOUT
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import PLATFORM, open_service, wanted_platform
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _OUTPUT = Flag(
     name="output", short="o", value="FILE", about="where the archive goes", default="standard output"
 )
-_QUIET = Flag(name="quiet", short="q", kind="switch", about="say nothing beside what was asked for")
+_QUIET = quiet_flag("say nothing beside what was asked for")
 
 
 def _target(call: Call) -> str | int:

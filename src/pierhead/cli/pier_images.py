@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from pierhead.cli.flags import Flag, Verb
-from pierhead.cli.store import PLATFORM, open_service, wanted_platform
+from pierhead.cli.flags import Flag, Verb, quiet_flag
+from pierhead.cli.store import FORMAT, PLATFORM, open_service, wanted_platform
 from pierhead.digests import short_digest
 from pierhead.errors import NotFound, PierheadError
 from pierhead.figures import format_age, format_columns, format_size
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from pierhead.images.catalogue import HistoryLine, Summary
 
 _NO_TRUNC = Flag(name="no-trunc", kind="switch", about="print ids and commands whole")
-_FORMAT = Flag(
-    name="format", value="FORMAT", about="of the output", default="table", choices=("table", "json")
-)
-_QUIET = Flag(name="quiet", short="q", kind="switch", about="print ids only")
+_QUIET = quiet_flag("print ids only")
 _COMMAND_WIDTH = 45
 
 
@@ -163,7 +160,7 @@ VERBS = {
             _QUIET,
             _NO_TRUNC,
             Flag(name="digests", kind="switch", about="print the digests of manifests as well"),
-            _FORMAT,
+            FORMAT,
         ),
         examples=(("images 'registry.example.com/*/*'", "those from one registry"),),
         perform=_images,
@@ -174,7 +171,7 @@ VERBS = {
         least=1,
         most=1,
         about="show how an image came to be",
-        flags=(_QUIET, _NO_TRUNC, _FORMAT, PLATFORM),
+        flags=(_QUIET, _NO_TRUNC, FORMAT, PLATFORM),
         perform=_history,
     ),
     "tag": Verb(

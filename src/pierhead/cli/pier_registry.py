@@ -6,9 +6,10 @@ import gc
 import os
 import sys
 
+from pierhead.cli.asking import ask_secret
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.errors import NotFound
-from pierhead.figures import format_size
+from pierhead.figures import format_size, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 
 _ROOT = Flag(
     name="root", value="DIR", about="where the registry keeps everything", default="below pier's own"
+)
+_COPIES = (
+    Flag(
+        name="copies-size",
+        value="SIZE",
+        about="of what came from upstreams keep so much, as 20g; the least recently used goes first",
+        default="without limit",
+    ),
+    Flag(
+        name="copies-age",
+        kind="number",
+        value="SECONDS",
+        about="forget what came from them when nobody asked for it for so long",
+        default="never",
+    ),
 )
 _PASSWORD_BYTES_MAX = 4096
 _HOUR_S = 3600
@@ -67,6 +83,9 @@ def _settings(call: Call) -> Settings:
         token_realm=options.text("token-realm"),
         upstreams=tuple(_upstream(text) for text in options.all("upstream")),
         upstream_credentials=options.text("upstream-credentials"),
+        upstream_ca=options.text("upstream-ca"),
+        copies_bytes_most=_size(call, "copies-size"),
+        copies_age_s=_number(call, "copies-age", 0),
         read_only=options.switch("read-only"),
         collect_every_s=_number(call, "collect-every", _HOUR_S),
         collect_untagged=options.switch("collect-untagged"),
@@ -103,6 +122,7 @@ def _upstream(text: str) -> Upstream:
 
 def _gc(call: Call) -> int:
     from pierhead.registry.collect import collect
+    from pierhead.registry.evict import Room, evict
     from pierhead.registry.storage import Storage
 
     root = _root(call)
@@ -110,16 +130,26 @@ def _gc(call: Call) -> int:
         raise NotFound(
             f"there is no registry in {root}", code="registry-not-found", hint="name it with --root"
         )
+    room = Room(bytes_most=_size(call, "copies-size"), age_s=_number(call, "copies-age", 0))
     with Storage(root) as storage:
         found = collect(
             storage,
             grace_s=_number(call, "grace", _HOUR_S),
             untagged=call.options.switch("untagged"),
         )
-    call.output.print(
-        f"removed {found.manifests} manifests, {found.blobs} blobs, {found.uploads} uploads; "
-        f"freed {format_size(found.freed_bytes)}\n"
-    )
+        evicted = evict(storage, room)
+    counts = [
+        (found.manifests, "manifest", "manifests"),
+        (found.blobs, "blob", "blobs"),
+        (found.uploads, "upload", "uploads"),
+        *(
+            [(evicted.copies, "copy of an upstream's content", "copies of upstreams' contents")]
+            if room
+            else ()
+        ),
+    ]
+    removed = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
+    call.output.print(f"removed {removed}; freed {format_size(found.freed_bytes + evicted.freed_bytes)}\n")
     return 0
 
 
@@ -128,14 +158,22 @@ def _number(call: Call, name: str, default: int) -> int:
     return default if given is None else given
 
 
+def _size(call: Call, name: str) -> int:
+    """In bytes; 0 if it was not given."""
+    text = call.options.text(name, "0")
+    size = parse_size(text)
+    if size is None:
+        raise BadUsage(f"--{name} cannot be {text!r}", hint="write it as 20g, 500m or a number of bytes")
+    return size
+
+
 def _htpasswd(call: Call) -> int:
     from pierhead.registry.passwords import set_password
 
     path, user = call.arguments
     if sys.stdin.isatty():
-        from getpass import getpass
-
-        password = getpass(f"Password of {user}: ")
+        hint = "or write one to standard input"
+        password = ask_secret(f"Password of {user}: ", "a password", hint=hint)
     else:
         password = sys.stdin.read(_PASSWORD_BYTES_MAX).rstrip("\r\n")
     if not password:
@@ -178,6 +216,8 @@ VERBS = {
                 value="FILE",
                 about="names and passwords for them, in the form of docker's config.json",
             ),
+            Flag(name="upstream-ca", value="FILE", about="further authorities that vouch for them, in PEM"),
+            *_COPIES,
             Flag(name="read-only", kind="switch", about="take nothing from clients"),
             Flag(
                 name="collect-every",
@@ -209,6 +249,7 @@ VERBS = {
         flags=(
             _ROOT,
             Flag(name="untagged", kind="switch", about="remove manifests without tags as well"),
+            *_COPIES,
             Flag(
                 name="grace",
                 kind="number",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pierhead.cli.flags import Flag, Verb
-from pierhead.cli.store import open_service
+from pierhead.cli.store import FORMAT, open_service
 from pierhead.digests import short_digest
 from pierhead.figures import format_columns, format_size
 from pierhead.images.reference import parse_reference
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from pierhead.images.library import Inventory, Item, Usage
 
 _KINDS = {"content": "Contents", "layer": "Unpacked layers", "part": "Unfinished downloads"}
-_FORMAT = Flag(
-    name="format", value="FORMAT", about="of the output", default="table", choices=("table", "json")
-)
 
 
 # df
@@ -113,7 +110,7 @@ VERBS = {
         "others' where PIER_SHARE_FILES lets them.",
         flags=(
             Flag(name="verbose", short="v", kind="switch", about="list every content, layer and part"),
-            _FORMAT,
+            FORMAT,
         ),
         perform=_df,
     ),
@@ -124,6 +121,7 @@ VERBS = {
         "somebody is working with stays.",
         flags=(
             Flag(name="all", short="a", kind="switch", about="remove all images as well"),
+            Flag(name="force", short="f", kind="switch", about="do not ask, which never happens anyway"),
             Flag(name="dry-run", kind="switch", about="only say what would be removed, and why"),
         ),
         perform=_prune,

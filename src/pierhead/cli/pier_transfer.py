@@ -7,8 +7,8 @@ import gc
 import os
 import sys
 
-from pierhead.cli.flags import BadUsage, Flag, Verb
-from pierhead.cli.output import STDERR
+from pierhead.cli.asking import ask, ask_secret
+from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import open_service
 from pierhead.images.platforms import parse_platform
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pierhead.images.pulling import PulledImage
     from pierhead.oci.image import Platform
 
-_QUIET = Flag(name="quiet", short="q", kind="switch", about="print the image's name only")
+_QUIET = quiet_flag("print the image's name only")
 _PASSWORD_BYTES_MAX = 65536
 
 
@@ -100,7 +100,9 @@ def _login(call: Call) -> int:
     from pierhead.images.remote.credentials import CredentialFile, Credentials, default_paths
 
     domain = call.arguments[0] if call.arguments else DEFAULT_DOMAIN
-    username = call.options.text("username") or _ask("Username: ")
+    username = call.options.text("username") or ask(
+        "Username: ", "a user's name", hint="give it with --username"
+    )
     password = _read_password(call)
     credentials = Credentials(username=username, password=password)
     asyncio.run(check_login(domain, credentials))
@@ -111,25 +113,18 @@ def _login(call: Call) -> int:
 
 def _read_password(call: Call) -> str:
     if call.options.switch("password-stdin"):
-        if not call.options.given("username"):
+        if not call.options.text("username"):
             raise BadUsage("--password-stdin needs --username, since nothing else can be asked for")
-        return sys.stdin.read(_PASSWORD_BYTES_MAX).rstrip("\r\n")
+        password = sys.stdin.read(_PASSWORD_BYTES_MAX).rstrip("\r\n")
+        if not password:
+            raise BadUsage("there is no password on standard input")
+        return password
     if call.options.given("password"):
         call.output.warn(
             "--password shows the password to everybody who lists processes: use --password-stdin"
         )
         return call.options.text("password")
-    if not os.isatty(STDERR) or not sys.stdin.isatty():
-        raise BadUsage("there is no terminal to ask for the password", hint="use --password-stdin")
-    from getpass import getpass
-
-    return getpass()
-
-
-def _ask(question: str) -> str:
-    if not sys.stdin.isatty():
-        raise BadUsage("there is no terminal to ask for the user's name", hint="use --username")
-    return input(question)
+    return ask_secret("Password: ", "a password", hint="--password-stdin reads one from standard input")
 
 
 def _logout(call: Call) -> int:

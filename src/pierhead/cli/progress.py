@@ -121,6 +121,8 @@ class TransferProgress(UnpackProgress):
         line = self._lines.get(content.digest)
         if line is None:
             return  # a document: too small to be worth a line
+        if line.state == "Pull complete" or (line.state, state) == ("Already exists", "Pull complete"):
+            return  # its end has been told; a layer can be unpacked before all of its download is settled
         changed = line.state != state
         line.state, line.done_bytes = state, done_bytes
         self._show(line, changed=changed)

@@ -23,6 +23,9 @@ POLICY = "PIER_POLICY"
 SHARE_FILES = "PIER_SHARE_FILES"
 """The variable that says how layers share equal files."""
 
+FORMAT = Flag(
+    name="format", value="FORMAT", about="of the output", default="table", choices=("table", "json")
+)
 PLATFORM = Flag(
     name="platform",
     value="OS/ARCH[/VARIANT]",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
-from pierhead.cli.flags import Flag, Verb
+from pierhead.cli.flags import Flag, Verb, quiet_flag
 from pierhead.cli.output import STDOUT
 from pierhead.cli.verbs_life import describe
 from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError, Unsupported
@@ -209,7 +209,7 @@ VERBS = {
             name="list",
             about="list containers",
             text="Their states are read from the directory that --root names.",
-            flags=(_FORMAT, Flag(name="quiet", short="q", kind="switch", about="their ids only")),
+            flags=(_FORMAT, quiet_flag("their ids only")),
             perform=_list,
         ),
         Verb(

@@ -225,7 +225,6 @@ async def _waited(future: asyncio.Future[Outcome]) -> AsyncIterator[Document | N
     try:
         yield None
         outcome = await future
-        error = {"Message": outcome.error} if outcome.error else None
-        yield {"StatusCode": outcome.exit_code, "Error": error}
+        yield {"StatusCode": outcome.exit_code, "Error": None}
     finally:
         future.cancel()

@@ -12,11 +12,14 @@ It is what ``api.ports.Backend`` describes.  Everything it does is some part's d
     execs         further processes         roots        images, as far as containers need them
     pictures      images for clients        files        copies, changes, exports of containers' files
     logs, stats   output, figures           health       whether containers are well
+    volumes       for clients               networks     for clients
+    places        networks, volumes and namespaces of containers that run
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 
 from pierhead.engine.about import info_document, version_document
@@ -34,6 +37,7 @@ from pierhead.engine.launching import Launcher
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.logs import ContainerLogs
 from pierhead.engine.making import Maker
+from pierhead.engine.networks import NetworkDesk
 from pierhead.engine.places import Places
 from pierhead.engine.planning import Planner
 from pierhead.engine.record import Event
@@ -43,9 +47,12 @@ from pierhead.engine.settings import Paths
 from pierhead.engine.stats import ContainerStats
 from pierhead.engine.store import Store
 from pierhead.engine.supervise import Supervisor
+from pierhead.engine.volumedesk import VolumeDesk
+from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import Conflict
 from pierhead.images.service import ImageService
 from pierhead.linux.files import lock_at_once
+from pierhead.net import NetworkService, NetworkSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
         HostConfig,
         NetworkingConfig,
         UpdateConfig,
+        VolumeCreate,
     )
     from pierhead.engine.queries import AttachQuery, LogQuery
     from pierhead.engine.record import Record
@@ -70,6 +78,8 @@ if TYPE_CHECKING:
     Bytes = AsyncIterator[bytes]
     Filters = dict[str, list[str]]
 
+_log = logging.getLogger(__name__)
+
 
 class Engine:
     """Containers on one machine, in directories of its own; an asynchronous context manager.
@@ -78,7 +88,7 @@ class Engine:
         settings: how it is set up.
         paths: where it keeps what.
         jobs, journal, roster, roots, places, supervisor, ender, maker, desk, execs, pictures, files, logs,
-            stats: its parts; see the module.
+            stats, volumes, networks: its parts; see the module.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -96,9 +106,14 @@ class Engine:
         """
         async with contextlib.AsyncExitStack() as stack:
             self._open(stack)
-            self.jobs = await stack.enter_async_context(Jobs())
-            self._put_together(stack)
+            self.jobs = Jobs()
+            self._put_together()
+            stack.callback(self.supervisor.close)
+            await stack.enter_async_context(self.jobs)
+            stack.callback(self.supervisor.rest)
             await self.supervisor.restore()
+            for warning in await self.jobs.thread(self.places.restore, self.roster.all()):
+                _log.warning("%s", warning)
             await self.maker.settle()
             self.jobs.begin(self.supervisor.start_at_boot())
             self._stack = stack.pop_all()
@@ -125,17 +140,22 @@ class Engine:
         self.images = stack.enter_context(
             ImageService(self.paths.data_root, snapshotter=self.settings.storage)
         )
+        self._store_of_volumes = stack.enter_context(
+            VolumeStore(self.paths.database, self.paths.volumes, f"{self.paths.exec_root}/containers")
+        )
+        self._network = self._open_network(stack)
 
-    def _put_together(self, stack: contextlib.AsyncExitStack) -> None:
+    def _put_together(self) -> None:
         jobs = self.jobs
         self.journal = Journal(self._store, jobs)
         self.roster = Roster(self._store, self.journal)
         self.roots = Roots(self.images, jobs)
-        self.places = Places(self.roster)
+        self.places = Places(self.roster, jobs, self.roots, self._store_of_volumes, self._network, self.paths)
+        self.volumes = VolumeDesk(self._store_of_volumes, jobs, self.publish)
+        self.networks = NetworkDesk(self._network, self.roster.all)
         self.planner = Planner(self.settings, self.paths, self.roots)
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
-        stack.callback(self.supervisor.close)
         self.ender = Ender(self.roster, jobs, self.supervisor, self.settings)
         self.execs = Execs(self.roster, jobs, self.supervisor, self.planner)
         self.maker = Maker(
@@ -163,6 +183,30 @@ class Engine:
             self.paths,
             self.execs.ids_of,
         )
+
+    def _open_network(self, stack: contextlib.AsyncExitStack) -> NetworkService | None:
+        """The default network, if there is to be one.
+
+        Raises:
+            PierheadError: it cannot be made.
+        """
+        wanted = self.settings.bridge
+        if wanted is None:
+            return None
+        settings = NetworkSettings(
+            bridge=wanted.name,
+            subnet=wanted.subnet,
+            gateway=wanted.gateway,
+            ipv6_subnet=wanted.ipv6_subnet,
+            mtu=wanted.mtu,
+            masquerade=wanted.masquerade,
+            host_ip=wanted.host_ip,
+        )
+        network = NetworkService(f"{self.paths.exec_root}/network", settings)
+        stack.callback(network.close)
+        for warning in network.ensure():
+            _log.warning("%s", warning)
+        return network
 
     def _add_reading_parts(self) -> None:
         """What clients see of images, files, output and figures."""
@@ -270,6 +314,13 @@ class Engine:
     async def get_archive(self, reference: str, path: str) -> tuple[Document, Bytes]:
         return await self.files.get_archive(reference, path)
 
+    async def put_archive(
+        self, reference: str, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
+    ) -> None:
+        await self.files.put_archive(
+            reference, path, archive, no_overwrite=no_overwrite, copy_owners=copy_owners
+        )
+
     async def commit_container(
         self,
         reference: str,
@@ -372,7 +423,46 @@ class Engine:
     async def check_login(self, credentials: Document) -> Document:
         return await self.pictures.check_login(credentials)
 
+    # Volumes and networks
+
+    async def create_volume(self, wanted: VolumeCreate) -> Document:
+        return await self.volumes.create_volume(wanted)
+
+    async def list_volumes(self, filters: Filters) -> Document:
+        return await self.volumes.list_volumes(filters)
+
+    async def inspect_volume(self, name: str) -> Document:
+        return await self.volumes.inspect_volume(name)
+
+    async def remove_volume(self, name: str, *, force: bool) -> None:
+        await self.volumes.remove_volume(name, force=force)
+
+    async def prune_volumes(self, filters: Filters) -> Document:
+        return await self.volumes.prune_volumes(filters)
+
+    async def list_networks(self, filters: Filters) -> list[Document]:
+        return await self.networks.list_networks(filters)
+
+    async def inspect_network(self, reference: str) -> Document:
+        return await self.networks.inspect_network(reference)
+
+    async def prune_networks(self, filters: Filters) -> Document:
+        return await self.networks.prune_networks(filters)
+
     # The engine
+
+    async def disk_usage(self, kinds: list[str]) -> Document:
+        """Sizes of what there is: of ``container``, ``image``, ``volume``; all if none is named."""
+        found: Document = {"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []}
+        if not kinds or "image" in kinds:
+            found["Images"] = await self.list_images(intermediate=False, filters={}, manifests=False)
+            layers = await self.jobs.thread(self.images.library.layers)
+            found["LayersSize"] = sum(layer.size_bytes for layer in layers)
+        if not kinds or "container" in kinds:
+            found["Containers"] = await self.desk.summaries(stopped=True, limit=0, size=True, filters={})
+        if not kinds or "volume" in kinds:
+            found["Volumes"] = await self.jobs.thread(self.volumes.usage)
+        return found
 
     async def info(self) -> Document:
         images = await self.jobs.thread(lambda: len(self.images.library.images()))

@@ -8,13 +8,15 @@ import stat
 
 from pierhead.engine.changes import list_changes
 from pierhead.engine.containertree import clean, find, layers_of
-from pierhead.engine.pipes import first_of, read_written
+from pierhead.engine.pipes import feed, first_of, read_written
+from pierhead.errors import Forbidden, InvalidInput
 from pierhead.images.archive.save import appender
 from pierhead.images.diff import write_tree
 from pierhead.images.remote.tasks import offload
 from pierhead.images.snapshots import open_mounts
 from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.treewalk import TreeWalk
+from pierhead.images.unpackworker import start_unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +69,25 @@ class ContainerFiles:
 
         return document, await first_of(read_written(write))
 
+    async def put_archive(
+        self, reference: str, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
+    ) -> None:
+        """See ``api.ports.Containers``.  Files always have the owners that the archive says."""
+        del copy_owners
+        record = self._find_record(reference)
+        _refuse_readonly(record, clean(path))
+
+        def read(fd: int) -> None:
+            with self._trees.open(record, clean(path), writable=True) as (root_fd, inner):
+                directory_fd = _open_directory(root_fd, inner, record.name)
+                try:
+                    with start_unpack(fd, directory_fd, whiteouts="none", keeps_kinds=no_overwrite) as worker:
+                        worker.wait()
+                finally:
+                    os.close(directory_fd)
+
+        await feed(archive, read)
+
     async def container_changes(self, reference: str) -> list[Document]:
         """See ``api.ports.Containers``."""
         record = self._find_record(reference)
@@ -85,6 +106,32 @@ class ContainerFiles:
                 os.close(root_fd)
 
         return await first_of(read_written(write))
+
+
+def _refuse_readonly(record: Record, path: str) -> None:
+    """Whoever copies into a container writes nothing that the container itself may not write.
+
+    Raises:
+        Forbidden: the path is on a read-only root, or in a read-only mount.
+    """
+    for point in sorted(record.mounts, key=lambda each: -len(each.destination)):
+        at = point.destination.rstrip("/")
+        if path == at or path.startswith(f"{at}/"):
+            if not point.rw:
+                raise Forbidden("mounted volume is marked read-only", code="read-only")
+            return
+    if record.host.readonly_rootfs:
+        raise Forbidden("container rootfs is marked read-only", code="read-only")
+
+
+def _open_directory(root_fd: int, inner: str, name: str) -> int:
+    found = find(root_fd, inner, name)
+    try:
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except NotADirectoryError:
+        raise InvalidInput("extraction point is not a directory", code="not-a-directory") from None
+    finally:
+        os.close(found)
 
 
 def _follows(path: str) -> bool:

@@ -13,7 +13,7 @@ from pierhead.engine.happenings import check_filters, passes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from pierhead.engine.happenings import Filters
     from pierhead.engine.jobs import Jobs
@@ -44,7 +44,7 @@ class Journal:
             if not sleeper.done():
                 sleeper.set_result(None)
 
-    def follow(self, *, since_ns: int, until_ns: int, filters: Filters) -> AsyncIterator[Event]:
+    def follow(self, *, since_ns: int, until_ns: int, filters: Filters) -> AsyncGenerator[Event, None]:
         """Events that pass the filters; with ``until_ns`` it ends then, else never.
 
         Nothing that happens after this call is missed, however late the first one is asked for.
@@ -56,7 +56,7 @@ class Journal:
         begin = self._store.find_event(since_ns) if since_ns else self._store.last_event
         return self._follow(begin, until_ns, filters)
 
-    async def _follow(self, sequence: int, until_ns: int, filters: Filters) -> AsyncIterator[Event]:
+    async def _follow(self, sequence: int, until_ns: int, filters: Filters) -> AsyncGenerator[Event, None]:
         self.followers += 1
         try:
             while True:

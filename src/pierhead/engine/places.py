@@ -1,57 +1,246 @@
-"""What a container needs of its surroundings: its network, and what it shares with other containers."""
+"""What a container needs of its surroundings: its network, its volumes, what it shares with others."""
 
 from __future__ import annotations
 
+import os
+
+from pierhead.engine.containertree import layers_of
+from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.planning import Place
-from pierhead.errors import Conflict
+from pierhead.engine.specgen.modes import joined_containers
+from pierhead.engine.volumemounts import mount_shared_memory, unmount_all
+from pierhead.errors import Conflict, InvalidInput, Unsupported
+from pierhead.images.snapshots import open_mounts
+from pierhead.net import EndpointRequest, parse_port_wishes
+from pierhead.runtime import Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pierhead.engine.record import Record
+    from collections.abc import Iterable
+
+    from pierhead.engine.jobs import Jobs
+    from pierhead.engine.record import MountPoint, Record
+    from pierhead.engine.roots import Roots
     from pierhead.engine.roster import Roster
+    from pierhead.engine.settings import Paths
+    from pierhead.engine.volumes import VolumeStore
+    from pierhead.net import Endpoint, NetworkService
+
+_NAMESPACES = {"network": "net", "ipc": "ipc", "pid": "pid"}
+DEFAULT_NETWORK = "bridge"
 
 
 class Places:
-    """Reserves what is needed while a container runs, and what it keeps while it is there."""
+    """Reserves what is needed while a container runs, and keeps what it has while it is there."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        jobs: Jobs,
+        roots: Roots,
+        volumes: VolumeStore,
+        network: NetworkService | None,
+        paths: Paths,
+    ) -> None:
+        """Args: network is None for an engine without a default network."""
         self._roster = roster
+        self._jobs = jobs
+        self._roots = roots
+        self._volumes = volumes
+        self._network = network
+        self._paths = paths
+
+    # While it is there
 
     async def decide(self, record: Record) -> Record:
-        """What a new container keeps is there; the record tells of it."""
-        return record
+        """What a new container keeps is there; the record tells of it.
+
+        Raises:
+            InvalidInput, NotFound, Unsupported: a mount cannot be.
+        """
+        others = {}
+        for each in record.host.volumes_from:
+            name = each.partition(":")[0]
+            others[name] = self._roster.get(name).mounts
+        return await self._jobs.thread(self._decide, record, others)
+
+    def _decide(self, record: Record, others: dict[str, tuple[MountPoint, ...]]) -> Record:
+        decided = self._volumes.resolve(record.id, record.config, record.host, others)
+        try:
+            if decided.to_fill:
+                root_fd = self._open_root(record)
+                try:
+                    for point in decided.to_fill:
+                        self._volumes.copy_up(root_fd, point)
+                finally:
+                    os.close(root_fd)
+        except BaseException:
+            self._volumes.release(record.id, anonymous=True)
+            raise
+        return record.replace(mounts=decided.mounts)
+
+    def _open_root(self, record: Record) -> int:
+        if not record.root:
+            return os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        mount = self._roots.mount(record.root)
+        return open_mounts((layers_of(mount) if mount.upper else mount,))
+
+    async def release(self, record: Record, *, volumes: bool) -> None:
+        """What it kept is given back; with ``volumes`` its nameless volumes are gone."""
+        await self._jobs.thread(lambda: self._volumes.release(record.id, anonymous=volumes))
+
+    # While it runs
 
     async def take(self, record: Record) -> tuple[Record, Place]:
         """What the container needs to start is there; the record tells of it.
 
         Raises:
-            Conflict: a container whose namespaces it joins does not run.
+            Conflict: a container whose namespaces it joins does not run, a port is taken.
+            PierheadError: a mount's source is not there.
         """
-        return record, Place(namespaces=self._joined(record))
+        joined = self._joined(record)
+        return await self._jobs.thread(self._take, record, joined)
+
+    def _take(self, record: Record, joined: dict[str, Record]) -> tuple[Record, Place]:
+        sources = self._volumes.mount(record.id, record.config, record.host, record.mounts)
+        try:
+            place = Place(
+                namespaces={
+                    kind: f"/proc/{other.state.pid}/ns/{_NAMESPACES[kind]}" for kind, other in joined.items()
+                },
+                sources=sources,
+                shm_path=self._share_memory(record, joined.get("ipc")),
+                files=self._paths.container(joined["network"].id) if "network" in joined else "",
+            )
+            if record.network_mode == DEFAULT_NETWORK:
+                return self._join_network(record, place)
+        except BaseException:
+            self._leave(record)
+            raise
+        return record, place
+
+    def _joined(self, record: Record) -> dict[str, Record]:
+        """Containers whose namespaces are joined, by type."""
+        found = {}
+        for kind, name in joined_containers(record.host).items():
+            other = self._roster.get(name)
+            if not is_alive(other):
+                raise Conflict(
+                    f"cannot join the {kind} namespace of container {other.name}: it does not run",
+                    code="not-running",
+                    hint=f"pier start {other.name}",
+                )
+            if kind == "ipc" and other.host.ipc_mode != "shareable":
+                raise InvalidInput(
+                    f"cannot join the ipc namespace of container {other.name}: it is not shareable",
+                    code="not-shareable",
+                    hint="make that container with --ipc shareable",
+                )
+            found[kind] = other
+        return found
+
+    def _share_memory(self, record: Record, other: Record | None) -> str:
+        if other is not None:
+            return f"{self._paths.running(other.id)}/shm"
+        if record.host.ipc_mode != "shareable":
+            return ""
+        directory = f"{self._paths.running(record.id)}/shm"
+        os.makedirs(directory, exist_ok=True)
+        mount_shared_memory(directory, record.host.shm_size)
+        return directory
+
+    def _join_network(self, record: Record, place: Place) -> tuple[Record, Place]:
+        if self._network is None:
+            raise Unsupported(
+                "this engine has no default network", code="no-network", hint="use --network none or host"
+            )
+        endpoint = self._network.attach(record.id, _request(record))
+        interface = Network(
+            type="veth",
+            name="eth0",
+            bridge=endpoint.bridge,
+            mac_address=endpoint.mac_address,
+            address=endpoint.address,
+            gateway=endpoint.gateway,
+            ipv6_address=endpoint.ipv6_address,
+            ipv6_gateway=endpoint.ipv6_gateway,
+            mtu=endpoint.mtu,
+            hairpin_mode=endpoint.hairpin_mode,
+            host_interface_name=endpoint.host_interface_name,
+        )
+        addresses = tuple(
+            each.partition("/")[0] for each in (endpoint.address, endpoint.ipv6_address) if each
+        )
+        place = place.replace(interfaces=(interface,), addresses=addresses, host_address=endpoint.gateway)
+        return _with_endpoint(record, endpoint), place
 
     async def leave(self, record: Record) -> Record:
         """What it needed to run is given back; the record tells of nothing any more."""
-        return record
+        await self._jobs.thread(self._leave, record)
+        return record.replace(endpoint=None, ports={})
 
-    async def release(self, record: Record, *, volumes: bool) -> None:
-        """What it kept is given back; with ``volumes`` its nameless volumes are gone."""
+    def _leave(self, record: Record) -> None:
+        if self._network is not None:
+            self._network.detach(record.id)
+        if record.host.ipc_mode == "shareable":
+            unmount_all(f"{self._paths.running(record.id)}/shm")
+        self._volumes.unmount(record.id)
 
-    def _joined(self, record: Record) -> dict[str, str]:
-        """Files of other containers' namespaces, by type."""
-        modes = {"network": record.network_mode, "ipc": record.host.ipc_mode, "pid": record.host.pid_mode}
-        found = {}
-        for kind, mode in modes.items():
-            if mode.startswith("container:"):
-                other = self._roster.get(mode.removeprefix("container:"))
-                if not is_alive(other):
-                    raise Conflict(
-                        f"cannot join the {kind} namespace of container {other.name}: it does not run",
-                        code="not-running",
-                        hint=f"pier start {other.name}",
-                    )
-                found[kind] = f"/proc/{other.state.pid}/ns/{_FILES[kind]}"
-        return found
+    # When an engine comes back
+
+    def restore(self, records: Iterable[Record]) -> tuple[str, ...]:
+        """What was only needed by what does not run any more is given back.
+
+        Returns:
+            Sentences for people.
+        """
+        records = tuple(records)
+        alive = [record.id for record in records if is_alive(record)]
+        strangers = self._volumes.reconcile([record.id for record in records], alive)
+        warnings = [f"the volume directory {name} belongs to no volume" for name in strangers]
+        if self._network is not None:
+            warnings += self._network.restore(alive)
+        return tuple(warnings)
 
 
-_FILES = {"network": "net", "ipc": "ipc", "pid": "pid"}
+def _request(record: Record) -> EndpointRequest:
+    wanted = record.networking.endpoints_config.get(DEFAULT_NETWORK)
+    addresses = wanted.ipam_config if wanted is not None else None
+    bindings = {
+        port: [(each.host_ip, each.host_port) for each in hosts] or [("", "")]
+        for port, hosts in record.host.port_bindings.items()
+    }
+    if record.host.publish_all_ports:
+        for port in record.config.exposed_ports:
+            bindings.setdefault(port, [("", "")])
+    return EndpointRequest(
+        address=addresses.ipv4_address if addresses else "",
+        ipv6_address=addresses.ipv6_address if addresses else "",
+        mac_address=(wanted.mac_address if wanted else "") or record.config.mac_address,
+        ports=parse_port_wishes(bindings),
+        hostname=record.config.hostname,
+    )
+
+
+def _with_endpoint(record: Record, endpoint: Endpoint) -> Record:
+    """The record with its place in the network, and its ports."""
+    address, _, prefix = endpoint.address.partition("/")
+    address6, _, prefix6 = endpoint.ipv6_address.partition("/")
+    ports: dict[str, tuple[PortBinding, ...]] = {}
+    for each in endpoint.ports:
+        name = f"{each.container_port}/{each.protocol}"
+        binding = PortBinding(host_ip=each.host_ip, host_port=str(each.host_port))
+        ports[name] = (*ports.get(name, ()), binding)
+    settings = EndpointSettings(
+        mac_address=endpoint.mac_address,
+        network_id=endpoint.network_id,
+        endpoint_id=endpoint.endpoint_id,
+        gateway=endpoint.gateway,
+        ip_address=address,
+        ip_prefix_len=int(prefix or 0),
+        ipv6_gateway=endpoint.ipv6_gateway,
+        global_ipv6_address=address6,
+        global_ipv6_prefix_len=int(prefix6 or 0),
+    )
+    return record.replace(endpoint=settings, ports=ports)

@@ -9,6 +9,7 @@ import os
 
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
 from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
+from pierhead.engine.reaper import install_reaper
 from pierhead.engine.specgen import (
     Ground,
     Root,
@@ -20,8 +21,9 @@ from pierhead.engine.specgen import (
     root_of_host,
 )
 from pierhead.engine.specgen.processes import short_hostname
-from pierhead.errors import Unsupported
+from pierhead.errors import OperationFailed, Unsupported
 from pierhead.runtime import Network, RootOverlay, host_rootfs
+from pierhead.runtime.config import SECCOMP_DEFAULT
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -58,14 +60,39 @@ class Place(Value):
     files: str = ""
 
 
+def _read_profile(path: str) -> str:
+    """The text of the settings' filter of system calls; the built-in one where none is named."""
+    if path in ("", "builtin"):
+        return SECCOMP_DEFAULT
+    if path == "unconfined":
+        return path
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeError) as error:
+        raise OperationFailed(f"cannot read the seccomp profile {path}: {error}", code="no-profile") from None
+
+
 class Planner:
     """Knows the settings and this machine."""
 
     def __init__(self, settings: Settings, paths: Paths, roots: Roots) -> None:
-        """Looks at the machine once."""
+        """Looks at the machine once.
+
+        Raises:
+            Unsupported: users are to be mapped, which nothing here does yet: to go on would be a silent loss.
+            OperationFailed: the settings' filter of system calls cannot be read.
+        """
+        if settings.userns_remap:
+            raise Unsupported(
+                "users of containers are not mapped: userns_remap is not supported",
+                code="no-userns-remap",
+                hint="leave userns_remap out of the settings",
+            )
         self._settings = settings
         self._paths = paths
         self._roots = roots
+        self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
 
     def fill(
@@ -87,10 +114,6 @@ class Planner:
         Raises:
             PierheadError: something of it is not there, or cannot be.
         """
-        if record.host.init:
-            raise Unsupported(
-                "a reaper as the first process is not supported", code="no-init", hint="omit --init"
-            )
         if record.host.runtime not in ("", "pierhead"):
             message = f"the runtime {record.host.runtime} is not supported"
             raise Unsupported(message, code="no-such-runtime")
@@ -106,11 +129,13 @@ class Planner:
             if record.network_mode == "host" and not record.config.hostname
             else "",
             shm_path=place.shm_path,
+            init_path=install_reaper(self._paths.data_root) if record.host.init else "",
             namespaces=place.namespaces,
             interfaces=place.interfaces,
             devices=find_devices(record.host),
             device_numbers=block_device_numbers(record.host),
             sources=place.sources,
+            seccomp=self._seccomp,
             cgroup_path=self._cgroup_path(record),
             cgroup_manager=self._settings.cgroup_manager,
             machine=self.machine,

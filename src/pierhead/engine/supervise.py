@@ -64,6 +64,7 @@ class Supervisor:
         self._retries: dict[str, asyncio.Task[None]] = {}
         self._delays: dict[str, float] = {}
         self._kept: list[str] = []
+        self._resting = False
         self.companions: list[Companion] = []
         self.remove: Callable[[str], Awaitable[None]] | None = None
         """Removes a container that is to be gone at its end."""
@@ -97,8 +98,17 @@ class Supervisor:
         await self._jobs.finish(self._start_by_hand(record))
 
     async def _start_by_hand(self, record: Record) -> None:
-        async with self._roster.lock(record.id):
-            await self.start(record.id)
+        """One that is to be removed at its end, and has none since it cannot be started, is removed now:
+        whoever wants to run it waits for that.
+        """
+        try:
+            async with self._roster.lock(record.id):
+                await self.start(record.id)
+        except PierheadError:
+            now = self._roster.find(record.id)
+            if now is not None and now.state.error and now.host.auto_remove:
+                await self._remove_at_end(now.id)
+            raise
 
     async def start(self, container_id: str, *, retry: bool = False) -> None:
         """The container runs.  The caller holds its lock.
@@ -200,6 +210,8 @@ class Supervisor:
     # The end
 
     def _watch(self, container_id: str, container: Container) -> None:
+        if self._resting:
+            return
         loop, pidfd = asyncio.get_running_loop(), container.init.pidfd
         if pidfd < 0:  # it had ended before anybody looked
             self._jobs.begin(self._conclude(container_id, container))
@@ -220,11 +232,16 @@ class Supervisor:
             record = self._note_end(container_id, ending)
             self.waiting.ended(record)
             await self._clean_up(container_id, container)
-        if record.state.status == "restarting":
+        if record.state.status == "restarting" and not self._resting:
             self._retry_later(record)
-        elif record.host.auto_remove and container_id not in self._kept and self.remove is not None:
-            with contextlib.suppress(NotFound, Conflict):  # somebody else is at it
-                await self.remove(container_id)
+        elif record.host.auto_remove:
+            await self._remove_at_end(container_id)
+
+    async def _remove_at_end(self, container_id: str) -> None:
+        if container_id in self._kept or self.remove is None:
+            return
+        with contextlib.suppress(NotFound, Conflict):  # somebody else is at it
+            await self.remove(container_id)
 
     def _note_end(self, container_id: str, ending: Ending) -> Record:
         record = self._need(container_id)
@@ -356,16 +373,21 @@ class Supervisor:
             except PierheadError as error:
                 _log.warning("container %s cannot be started: %s", container_id, error)
 
-    def close(self) -> None:
-        """Nothing is watched any more; what runs goes on."""
+    def rest(self) -> None:
+        """Nothing is watched any more; what runs goes on, and what is being done is done to its end."""
+        self._resting = True
         loop = asyncio.get_running_loop()
         for container in self._running.values():
             if container.init.pidfd >= 0:
                 loop.remove_reader(container.init.pidfd)
+        for container_id in (*self._expected, *self._retries):
+            self.forget(container_id)
+
+    def close(self) -> None:
+        """Nothing of what runs is open any more."""
+        for container in self._running.values():
             container.close()
         self._running.clear()
-        for container_id in tuple(self._expected):
-            self.forget(container_id)
 
 
 def exit_code_of_failure(message: str) -> int:

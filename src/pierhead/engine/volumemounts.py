@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from pierhead.runtime.plan.mountoptions import MS_SHARED, PROPAGATION, SUPERBLOC
 if TYPE_CHECKING:
     from pierhead.engine.volumewords import DriverMount, Volume
 
+_NETWORKED = frozenset(("cifs", "nfs", "nfs4"))
 _RECURSIVE = calls.AT_RECURSIVE
 _CLOSED = calls.MOUNT_ATTR_NOSUID | calls.MOUNT_ATTR_NODEV | calls.MOUNT_ATTR_NOEXEC
 
@@ -87,11 +89,25 @@ def _open_driver_mount(wanted: DriverMount) -> int:
         for option in options.data:
             key, equals, value = option.partition("=")
             flag = not equals or option in SUPERBLOCK_FLAGS
+            if key == "addr" and wanted.filesystem in _NETWORKED:
+                value = address_of(value)
             calls.fsconfig(fd, calls.FSCONFIG_SET_FLAG if flag else calls.FSCONFIG_SET_STRING, key, value)
         calls.fsconfig(fd, calls.FSCONFIG_CMD_CREATE)
         return calls.fsmount(fd, options.set)
     finally:
         os.close(fd)
+
+
+def address_of(server: str) -> str:
+    """The first address of a server's name: the kernel takes no names, mount.nfs(8) asks for it.
+
+    Raises:
+        OSError: nobody knows the name.
+    """
+    try:
+        return str(socket.getaddrinfo(server, None, type=socket.SOCK_STREAM)[0][4][0])
+    except (socket.gaierror, UnicodeError):
+        raise OSError(errno.ENOENT, f"no address of {server} is known") from None
 
 
 def unmount_all(path: str) -> None:

@@ -61,7 +61,7 @@ from pierhead.linux import files
 from pierhead.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Self
 
     from pierhead.engine.documents import ContainerConfig, HostConfig, Mount
@@ -91,17 +91,22 @@ class Decided(Value):
 class VolumeStore:
     """All volumes of an engine.  Safe for threads; every method waits for the disk."""
 
-    def __init__(self, database: str, directory: str, running_root: str) -> None:
+    def __init__(
+        self, database: str, directory: str, running_root: str, *, owner: tuple[int, int] | None = None
+    ) -> None:
         """The store is open.
 
         Args:
             database: path of ``engine.db``.
             directory: of volumes; made where it is missing.
             running_root: directory that has one for each running container: ``EXEC_ROOT/containers``.
+            owner: user and group of new volumes: the host's ids of containers' root, where they are mapped;
+                None is the engine itself.
         """
         os.makedirs(directory, mode=0o711, exist_ok=True)
         self._directory = directory
         self._running_root = running_root
+        self._owner = owner
         self._table = VolumeTable(database, directory)
         self._guard = threading.Lock()
         self._locks: dict[str, threading.RLock] = {}
@@ -153,11 +158,12 @@ class VolumeStore:
             remove_tree(path)
             return True
         for each in (f"{path}/_data", path):
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    os.rmdir(each)
-                except OSError:
-                    return False
+            try:
+                os.rmdir(each)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
         return True
 
     # By name
@@ -187,6 +193,8 @@ class VolumeStore:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(mountpoint)
                 os.chmod(mountpoint, 0o755)  # whatever the engine's umask
+                if self._owner:
+                    os.chown(mountpoint, *self._owner)
             volume = Volume(
                 name=name,
                 options=wanted.driver_opts,
@@ -359,7 +367,7 @@ class VolumeStore:
         return point
 
     def mount(
-        self, container_id: str, config: ContainerConfig, host: HostConfig, points: Iterable[MountPoint]
+        self, container_id: str, config: ContainerConfig, host: HostConfig, points: Sequence[MountPoint]
     ) -> dict[str, str]:
         """Everything that the container's mounts come from is there; call ``unmount`` when it has ended.
 
@@ -371,7 +379,8 @@ class VolumeStore:
         """
         wanted = {each.mount.target: each for each in wanted_mounts(config, host)}
         sources: dict[str, str] = {}
-        self._table.mark_mounted(container_id, mounted=True)
+        if any(point.type == "volume" for point in points):
+            self._table.mark_mounted(container_id, mounted=True)
         try:
             for number, point in enumerate(points):
                 asked = wanted.get(point.destination)
@@ -416,8 +425,10 @@ class VolumeStore:
     def unmount(self, container_id: str) -> None:
         """Nothing is mounted that only this container needed.  Says nothing where nothing is."""
         remove_places(self._places(container_id))
-        self._table.mark_mounted(container_id, mounted=False)
-        for name in self._table.volumes_of(container_id):
+        names = self._table.volumes_of(container_id)
+        if names:
+            self._table.mark_mounted(container_id, mounted=False)
+        for name in names:
             volume = self._table.find(name)
             with self._lock(name):
                 if volume is not None and volume.options and not self._table.is_mounted(name):

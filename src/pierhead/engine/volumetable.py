@@ -156,16 +156,21 @@ class VolumeTable:
 
     def use(self, volumes: Iterable[str], container_id: str) -> None:
         """The container has the volumes: they cannot be removed."""
+        rows = [(name, container_id) for name in volumes]
+        if not rows:  # most containers have none, and a transaction takes as long as a plan
+            return
         with self.writing():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO volume_uses (volume, container) VALUES (?, ?)",
-                [(name, container_id) for name in volumes],
+                rows,
             )
 
     def drop(self, container_id: str) -> list[str]:
         """The container has no volumes; those it had, of which some are nobody's now."""
+        had = self.volumes_of(container_id)
+        if not had:
+            return had
         with self.writing():
-            had = self.volumes_of(container_id)
             self._connection.execute("DELETE FROM volume_uses WHERE container = ?", (container_id,))
         return had
 

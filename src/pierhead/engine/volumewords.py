@@ -57,10 +57,10 @@ class Volume(Value):
         return {
             "CreatedAt": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "Driver": LOCAL,
-            "Labels": self.labels or None,
+            "Labels": self.labels,
             "Mountpoint": self.mountpoint,
             "Name": self.name,
-            "Options": self.options or None,
+            "Options": self.options,
             "Scope": "local",
         }
 

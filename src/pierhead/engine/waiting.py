@@ -21,10 +21,9 @@ CONDITIONS = ("not-running", "next-exit", "removed")
 
 
 class Outcome(Value):
-    """How a container ended; ``error`` is a sentence where that failed."""
+    """How a container ended; what never started has a shell's code for it."""
 
     exit_code: int
-    error: str = ""
 
 
 class Waiting:
@@ -78,4 +77,4 @@ class Waiting:
 
 
 def _outcome(record: Record) -> Outcome:
-    return Outcome(exit_code=record.state.exit_code, error=record.state.error)
+    return Outcome(exit_code=record.state.exit_code)

@@ -143,12 +143,15 @@ class Catalogue:
         return next(by_digest, None) or self._find_by_id(encoded_of(digest))
 
     def _find_by_id(self, beginning: str) -> Image | None:
+        """Of images with the same configuration the first: they hold the same, however it is compressed."""
         found: dict[str, Image] = {}
+        meant: set[str] = set()
         for image in self._library.images():
             for digest in (image.descriptor.digest, *self._ids(image)):
                 if encoded_of(digest).startswith(beginning):
                     found.setdefault(image.descriptor.digest, image)
-        if len(found) > 1:
+                    meant.add(digest)
+        if len(found) > 1 and len(meant) > 1:
             message = f"{len(found)} images have an id that begins with {beginning}"
             raise Conflict(message, code="ambiguous-id", hint="give more of it")
         return next(iter(found.values()), None)

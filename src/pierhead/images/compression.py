@@ -68,32 +68,43 @@ def detect(head: bytes) -> Kind:
     return "xz" if head[:6] == b"\xfd7zXZ\0" else "none"
 
 
-def open_reader(fd: int, *, limit_bytes: int = 0, ratio_max: int = 0) -> Reader:
+def open_reader(
+    fd: int, *, limit_bytes: int = 0, ratio_max: int = 0, read: Callable[[int], bytes] | None = None
+) -> Reader:
     """A reader of what is in this descriptor, from its present place on; the descriptor stays the caller's.
 
     Args:
         fd: a file, pipe or socket.
         limit_bytes: how many bytes may come out; 0 is no limit.
         ratio_max: how many times as many as went in, once there are more than 4 GiB; 0 is no limit.
+        read: gives at most so many bytes of it; None is read(2), from the descriptor's present place on.
 
     Raises:
         Unsupported: the package that reads this kind is not installed.
     """
+    source = _Source(fd, read or (lambda size: os.read(fd, size)))
     head = b""
-    while len(head) < _MAGIC_BYTES and (more := _read(fd, _INPUT_BYTES)):
+    while len(head) < _MAGIC_BYTES and (more := source.read(_INPUT_BYTES)):
         head += more
     kind = detect(head)
     if kind == "none":
-        return Reader(fd, head, limit_bytes=limit_bytes)
-    return _CompressedReader(fd, head, kind, limit_bytes=limit_bytes, ratio_max=ratio_max)
+        return Reader(source, head, limit_bytes=limit_bytes)
+    return _CompressedReader(source, head, kind, limit_bytes=limit_bytes, ratio_max=ratio_max)
 
 
-def _read(fd: int, size: int) -> bytes:
-    try:
-        return os.read(fd, size)
-    except OSError as error:
-        message = f"cannot read the content: {(error.strerror or str(error)).lower()}"
-        raise OperationFailed(message, errno=error.errno or 0, code="cannot-read") from error
+class _Source:
+    """The descriptor, and how its bytes are read."""
+
+    def __init__(self, fd: int, read: Callable[[int], bytes]) -> None:
+        self.fd = fd
+        self._read = read
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._read(size)
+        except OSError as error:
+            message = f"cannot read the content: {(error.strerror or str(error)).lower()}"
+            raise OperationFailed(message, errno=error.errno or 0, code="cannot-read") from error
 
 
 class Reader:
@@ -101,15 +112,15 @@ class Reader:
 
     kind: Kind = "none"
 
-    def __init__(self, fd: int, head: bytes, *, limit_bytes: int) -> None:
+    def __init__(self, source: _Source, head: bytes, *, limit_bytes: int) -> None:
         """``head`` has been read already."""
-        self._fd = fd
+        self._source = source
         self._head = head
         self._limit_bytes = limit_bytes
         self.taken = len(head)
         """Compressed bytes that have been read."""
         self.size = 0
-        """Bytes that have been given, without compression."""
+        """Bytes that have been given or passed over, without compression."""
 
     def read(self, size: int, /) -> bytes:
         """At most so many bytes, and none only at the end.
@@ -120,7 +131,7 @@ class Reader:
         if self._head:
             data, self._head = self._head[:size], self._head[size:]
         else:
-            data = _read(self._fd, size)
+            data = self._source.read(size)
             self.taken += len(data)
         self.size += len(data)
         self._check_limit()
@@ -128,19 +139,21 @@ class Reader:
 
     def find_skip(self) -> Callable[[int], None] | None:
         """A function that passes over so many bytes without reading them; None where that is not possible."""
-        return self._skip if self.kind == "none" and stat.S_ISREG(os.fstat(self._fd).st_mode) else None
+        return self._skip if self.kind == "none" and stat.S_ISREG(os.fstat(self._source.fd).st_mode) else None
 
     def _skip(self, size: int) -> None:
         beyond = size - len(self._head)
         self._head = self._head[size:]
         if beyond > 0:
-            end = os.fstat(self._fd).st_size
-            if os.lseek(self._fd, beyond, os.SEEK_CUR) > end:
+            end = os.fstat(self._source.fd).st_size
+            if os.lseek(self._source.fd, beyond, os.SEEK_CUR) > end:
                 raise InvalidInput(
                     f"the archive ends at byte {end}, in the middle of an entry",
                     code="truncated-archive",
                     hint="it was not copied whole",
                 )
+        self.size += size
+        self._check_limit()
 
     def _check_limit(self) -> None:
         if self._limit_bytes and self.size > self._limit_bytes:
@@ -154,8 +167,8 @@ class Reader:
 class _CompressedReader(Reader):
     """The bytes of a descriptor, decompressed."""
 
-    def __init__(self, fd: int, head: bytes, kind: Kind, *, limit_bytes: int, ratio_max: int) -> None:
-        super().__init__(fd, head, limit_bytes=limit_bytes)
+    def __init__(self, source: _Source, head: bytes, kind: Kind, *, limit_bytes: int, ratio_max: int) -> None:
+        super().__init__(source, head, limit_bytes=limit_bytes)
         self.kind = kind
         self._make, errors = _DECOMPRESSORS[kind]()
         self._errors: tuple[type[Exception], ...] = (*errors, EOFError, OSError, ValueError)
@@ -186,7 +199,7 @@ class _CompressedReader(Reader):
         if self._head:
             data, self._head = self._head, b""
             return data
-        data = _read(self._fd, _INPUT_BYTES)
+        data = self._source.read(_INPUT_BYTES)
         self.taken += len(data)
         return data
 

@@ -334,8 +334,8 @@ class Ingest:
         return self._fd >= 0
 
     def open_reader(self) -> int:
-        """A descriptor to read what is there from (``os.pread``), the caller's; it outlives the commit."""
-        return os.dup(self._fd)
+        """A descriptor to read what is there from, the caller's; it outlives the commit."""
+        return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
 
     def flush(self) -> None:
         """What is there is on the disk, so that ``commit`` has little to wait for."""

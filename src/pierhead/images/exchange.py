@@ -12,7 +12,6 @@ from pierhead.images.archive.rootfs import RootfsImage, import_rootfs
 from pierhead.images.archive.save import NamedImage, appender, new_file, plan_save, save_to_fd, save_to_path
 from pierhead.images.diff import write_tree
 from pierhead.images.platforms import find_rank, host_platform
-from pierhead.images.pulling import open_client, pull_image
 from pierhead.images.reference import parse_reference
 from pierhead.images.roots import open_root
 from pierhead.images.snapshots import open_mounts
@@ -219,6 +218,8 @@ async def freeze_images(
         NotFound, Forbidden, Unavailable: an image cannot be had.
         OperationFailed: the directory cannot be written.
     """
+    from pierhead.images.pulling import open_client, pull_image  # 0.3 s, of no use to those who load or save
+
     frozen = []
     with service.library.lease(purpose="frozen images") as lease:
         async with open_client() as client:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from pierhead.errors import NotFound
+from pierhead.errors import Forbidden, NotFound
 from pierhead.images.library.collection import exists_in, reader
 from pierhead.images.platforms import host_platform
 from pierhead.images.recompress import compress_image
@@ -91,7 +91,15 @@ async def check_login(
         Unavailable: it does not answer.
     """
     async with open_client(environment, known={domain: credentials}) as client:
-        await client.check(domain)
+        try:
+            await client.check(domain)
+        except Forbidden as error:
+            if error.code not in ("login-refused", "registry-denied"):
+                raise
+            who = credentials.username or "whoever has this token"
+            message = f"the registry {domain} does not let {who} in with this password"
+            hint = "check the name and the password"
+            raise Forbidden(message, code="login-refused", hint=hint) from error
 
 
 async def pull_image(
@@ -134,15 +142,16 @@ async def pull_image(
             await check_image(policy, lease.content, repository, reference, resolved.descriptor.digest)
             reference = reference.replace(digest=resolved.descriptor.digest)
         async with parallel() as group:
-            pulled = await transfer.pull(
-                client,
-                lease.content,
-                reference,
-                platforms=wanted,
-                progress=progress,
-                arrivals=UnpackArrivals(service, lease, group, progress) if unpack else None,
-                pin=lease.pin,
-            )
+            with UnpackArrivals(service, lease, group, progress) as arrivals:
+                pulled = await transfer.pull(
+                    client,
+                    lease.content,
+                    reference,
+                    platforms=wanted,
+                    progress=progress,
+                    arrivals=arrivals if unpack else None,
+                    pin=lease.pin,
+                )
         before = await offload(service.library.find_image, name)
         await offload(service.library.set_image, name, pulled.descriptor)
         await offload(_remember_sources, service, reference, pulled.descriptor)

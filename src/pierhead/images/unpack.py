@@ -19,7 +19,7 @@ import stat
 from contextlib import ExitStack
 from typing import Literal
 
-from pierhead.digests import digest_of, hasher
+from pierhead.digests import DEFAULT_ALGORITHM, digest_of, hasher
 from pierhead.errors import Forbidden, InvalidInput, OperationFailed, PierheadError
 from pierhead.images.beneath import Beneath, clean_path, make_private
 from pierhead.images.compression import open_reader
@@ -35,11 +35,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pierhead.images.growing import GrowingFile
     from pierhead.images.tarlayer.entry import Entry
     from pierhead.images.tarlayer.reader import Stream
 
-Whiteouts = Literal["overlay", "overlay-user", "apply"]
-"""How what the layers below have is hidden: for overlayfs (also with userxattr), or by removing it."""
+Whiteouts = Literal["overlay", "overlay-user", "apply", "none"]
+"""How what the layers below have is hidden: for overlayfs (also with userxattr), or by removing it; in an
+archive that is no layer there are none, and their names are names like others."""
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICE_MAX = (4095, (1 << 20) - 1)
@@ -93,6 +95,9 @@ def unpack_layer(
     whiteouts: Whiteouts,
     owners: bool = True,
     limits: UnpackLimits | None = None,
+    digest: str = "",
+    growing: GrowingFile | None = None,
+    keeps_kinds: bool = False,
 ) -> Unpacked:
     """The layer is in the directory.
 
@@ -103,6 +108,10 @@ def unpack_layer(
         owners: whether files get their owners, devices are made and security attributes set, which takes
             root; without, everything becomes ours, devices are left out, and nothing is setuid.
         limits: None is the default ones.
+        digest: of the source, by somebody who has hashed it all; "" is unknown.  An archive that is not
+            compressed is not hashed again.
+        growing: reads the archive, which is not whole yet; None if it is.
+        keeps_kinds: whether a directory that is in the way of something else is an error, and the reverse.
 
     Raises:
         InvalidInput: it is no archive, is damaged, or says what is not allowed; the sentence names the entry.
@@ -111,9 +120,11 @@ def unpack_layer(
         Unsupported: the package that decompresses it is not installed.
     """
     limits = limits or UnpackLimits()
-    reader = open_reader(source_fd, limit_bytes=limits.archive_bytes, ratio_max=limits.ratio)
+    read = growing.read if growing else None
+    reader = open_reader(source_fd, limit_bytes=limits.archive_bytes, ratio_max=limits.ratio, read=read)
     attributes = Attributes(directory_fd, owners=owners)
     hashed = hasher()
+    known = digest if reader.kind == "none" and digest.startswith(f"{DEFAULT_ALGORITHM}:") else ""
 
     def take() -> bytes:
         block = reader.read(READ_BYTES)
@@ -121,13 +132,17 @@ def unpack_layer(
         return block
 
     with ExitStack() as stack:
-        stream: Stream = _Taken(take)
-        if stat.S_ISREG(os.fstat(source_fd).st_mode):  # reading anything else may wait for ever
+        stream: Stream = reader if known else _Taken(take)
+        if not known and stat.S_ISREG(os.fstat(source_fd).st_mode):  # reading anything else may wait for ever
             stream = stack.enter_context(ReadAhead(take))
-        unpacker = _Unpacker(TarReader(stream), directory_fd, whiteouts, attributes, limits)
+            if growing:
+                stack.callback(growing.stop)
+        unpacker = _Unpacker(
+            TarReader(stream), directory_fd, whiteouts, attributes, limits, keeps_kinds=keeps_kinds
+        )
         stack.callback(unpacker.close)
         unpacker.run()
-    return unpacker.result(digest_of(hashed), reader.size)
+    return unpacker.result(known or digest_of(hashed), reader.size)
 
 
 class _Taken:
@@ -151,12 +166,16 @@ class _Unpacker:
         whiteouts: Whiteouts,
         attributes: Attributes,
         limits: UnpackLimits,
+        *,
+        keeps_kinds: bool,
     ) -> None:
         self._reader = reader
         self._beneath = Beneath(directory_fd, make=self._make_implied)
         self._attributes = attributes
         self._limits = limits
-        self._applies = whiteouts == "apply"
+        self._applies = whiteouts in ("apply", "none")
+        self._has_whiteouts = whiteouts != "none"
+        self._keeps_kinds = keeps_kinds
         self._opaque = opaque_xattr(user=whiteouts == "overlay-user")
         self._entries = 0
         self._file_bytes = 0
@@ -215,7 +234,7 @@ class _Unpacker:
             self._directories[b""] = entry
             return
         parent, _, last = path.rpartition(b"/")
-        if PREFIX in path:
+        if PREFIX in path and self._has_whiteouts:
             if parent.startswith(PREFIX) or b"/" + PREFIX in parent:
                 message = f"the entry {shown(name)} is in a whiteout"
                 raise InvalidInput(message, code="invalid-whiteout")
@@ -309,6 +328,8 @@ class _Unpacker:
         about = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         if stat.S_ISDIR(about.st_mode):
             return
+        if self._keeps_kinds:
+            raise _other_kind(path, "non-directory", "directory")
         hides = not self._applies and _is_whiteout(about)
         if not (replaces or hides):
             message = f"the archive has entries in {shown(path)}, which is no directory in it"
@@ -324,7 +345,7 @@ class _Unpacker:
         """A symbolic link, device or FIFO is there."""
         if entry.kind in ("character", "block"):
             device = (entry.device_major, entry.device_minor)
-            if entry.kind == "character" and device == DEVICE:
+            if entry.kind == "character" and device == DEVICE and self._has_whiteouts:
                 self._hide(real, name)  # that is what it means to overlayfs
                 return
             if not self._attributes.owners:
@@ -385,6 +406,8 @@ class _Unpacker:
     def _remove(self, directory_fd: int, name: bytes, path: bytes) -> None:
         """What is there makes room for an entry of the same path; descriptors of ``Beneath`` are void."""
         mode = os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode
+        if self._keeps_kinds and stat.S_ISDIR(mode):
+            raise _other_kind(path, "directory", "non-directory")
         remove_whatever(directory_fd, name)
         if stat.S_ISDIR(mode):
             below = path + b"/"
@@ -455,6 +478,11 @@ class _Unpacker:
 
 def _join(parent: bytes, name: bytes) -> bytes:
     return parent + b"/" + name if parent else name
+
+
+def _other_kind(path: bytes, there: str, coming: str) -> InvalidInput:
+    """Docker's words."""
+    return InvalidInput(f"cannot overwrite {there} {shown(path)} with {coming}", code="other-kind")
 
 
 def _too_large(what: str) -> InvalidInput:

@@ -1,8 +1,8 @@
 """Layers of an image to snapshots, each in a process of its own, as many at once as there are processors.
 
-    layer in the store ─▶ a process unpacks it ─▶ diff id checked ─▶ committed upon the one below
+    layer ─▶ a process unpacks it as it comes ─▶ it was verified, and so is its diff id ─▶ committed
 
-With a snapshotter that rebases, layers are unpacked as they arrive, in any order, and committed in theirs;
+With a snapshotter that rebases, layers are unpacked while they arrive, in any order, and committed in theirs;
 with one that does not, each waits for the one below.  Few layers mean something only together with those
 below: a hard link to a file there, a path through a link there.  These are unpacked once more, upon them.
 Whoever else unpacks the same image at the same time does the same work, and the first to commit a layer has
@@ -12,10 +12,12 @@ done it for both.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 
 from pierhead.errors import Conflict, InvalidInput, NotFound
+from pierhead.images.arriving import ArrivingLayer
 from pierhead.images.library import Layer
 from pierhead.images.remote.progress import Arrivals
 from pierhead.images.remote.tasks import offload, parallel
@@ -28,6 +30,10 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from pierhead.images.arriving import Part
     from pierhead.images.catalogue import PlatformImage
     from pierhead.images.library import Lease
     from pierhead.images.service import ImageService
@@ -74,16 +80,22 @@ class Stack:
         self._progress = progress
         self._names = chain_ids(diff_ids)
         self._places = asyncio.Semaphore(os.cpu_count() or 1)
-        self.arrived = [asyncio.Event() for _ in self._layers]
-        """Set when the layer is in the store."""
+        self._active: set[str] = set()
+        """Keys of snapshots that are not committed yet."""
+        self.arriving = [ArrivingLayer(layer.size) for layer in self._layers]
 
     @property
     def name(self) -> str:
         """The chain id of the whole; "" for an image without layers."""
         return self._names[-1] if self._names else ""
 
+    def finish(self, number: int) -> None:
+        """The layer of this number is in the store."""
+        if self.arriving[number].finish():
+            self._progress.unpacking(self._layers[number])
+
     async def run(self) -> None:
-        """Every layer is a committed snapshot.
+        """Every layer is a committed snapshot; or nothing is left of those that are none.
 
         Raises:
             InvalidInput: a layer is not what the configuration says, or no archive that may be unpacked.
@@ -93,6 +105,14 @@ class Stack:
         first = await offload(self._count_present)
         for content in self._layers[:first]:
             self._progress.unpacked(content)
+        try:
+            await self._unpack_from(first)
+        except BaseException:
+            for key in tuple(self._active):
+                await self._discard(key)
+            raise
+
+    async def _unpack_from(self, first: int) -> None:
         if self._snapshotter.rebases:
             async with parallel() as group:
                 numbers = range(first, len(self._layers))
@@ -117,41 +137,70 @@ class Stack:
         for number, task in enumerate(tasks, first):
             filled = await task
             if number and filled.implied and await offload(self._differs_below, number, filled.implied):
-                await offload(self._snapshotter.remove, filled.key)
+                await self._discard(filled.key)
                 filled = _Filled()
             if not filled.key:
                 filled = await self._unpack(number, upon=self._names[number - 1])
             await self._commit(number, filled.key)
 
     async def _unpack(self, number: int, *, upon: str = "") -> _Filled:
-        """The layer's files are in an active snapshot, alone or upon what is below."""
-        await self.arrived[number].wait()
-        layer = self._layers[number]
+        """The layer is verified, and its files are in an active snapshot, alone or upon what is below."""
+        layer, arriving = self._layers[number], self.arriving[number]
         key = self._lease.snapshot_key(f"layer-{number}-{self._names[number]}")
+        while True:
+            await arriving.ready.wait()
+            with arriving.take() as part:
+                outcome = await self._attempt(number, key, upon, part)
+                if part is not None:
+                    await part.settled.wait()
+            if part is None or not part.lost.is_set():
+                break
+            await self._discard(key)
+        if isinstance(outcome, InvalidInput):
+            await self._discard(key)
+            if self._snapshotter.rebases and not upon and number and outcome.code == _NEEDS_BELOW:
+                return _Filled()
+            raise outcome
+        if outcome.diff_id != self._diff_ids[number]:
+            message = (
+                f"the layer {layer.digest} unpacks to {outcome.diff_id}, not to {self._diff_ids[number]}"
+            )
+            hint = "the image is not what it says: do not use it"
+            raise InvalidInput(message, code="wrong-diff-id", hint=hint)
+        await offload(self._service.library.record_compressed, outcome.diff_id, layer)
+        return _Filled(key=key, implied=outcome.implied)
+
+    async def _attempt(self, number: int, key: str, upon: str, part: Part | None) -> Unpacked | InvalidInput:
+        """What the layer was, when it is unpacked; or why it cannot be.
+
+        Args:
+            number: of the layer.
+            key: of the active snapshot that gets its files.
+            upon: chain id of what is below; "" if it is unpacked alone.
+            part: what has come of it; None if it is in the store.
+
+        Raises:
+            OperationFailed: something else is wrong than the layer.
+        """
         async with self._places:
-            self._progress.unpacking(layer)
+            if part is None:
+                self._progress.unpacking(self._layers[number])
+            self._active.add(key)
             mounts = await offload(self._snapshotter.prepare, key, upon)
             directory_fd = await offload(open_mounts, mounts, undo=os.close)
-            alone = self._snapshotter.rebases and not upon
             try:
-                unpacked = await self._run_worker(layer, directory_fd, "overlay" if alone else "apply")
-            except BaseException as error:
-                await offload(self._snapshotter.remove, key)
-                if alone and number and isinstance(error, InvalidInput) and error.code == _NEEDS_BELOW:
-                    return _Filled()
-                raise
+                whiteouts: Whiteouts = "overlay" if self._snapshotter.rebases and not upon else "apply"
+                return await self._run_worker(self._layers[number], directory_fd, whiteouts, part)
+            except InvalidInput as error:
+                return error
             finally:
                 os.close(directory_fd)
-        if unpacked.diff_id != self._diff_ids[number]:
+
+    async def _discard(self, key: str) -> None:
+        """There is no active snapshot of this key."""
+        with contextlib.suppress(NotFound):
             await offload(self._snapshotter.remove, key)
-            message = (
-                f"the layer {layer.digest} unpacks to {unpacked.diff_id}, not to {self._diff_ids[number]}"
-            )
-            raise InvalidInput(
-                message, code="wrong-diff-id", hint="the image is not what it says: do not use it"
-            )
-        await offload(self._service.library.record_compressed, unpacked.diff_id, layer)
-        return _Filled(key=key, implied=unpacked.implied)
+        self._active.discard(key)
 
     def _differs_below(self, number: int, implied: tuple[str, ...]) -> bool:
         """Whether a directory that a layer only implies is something particular in the layers below: a link
@@ -165,14 +214,25 @@ class Stack:
             os.close(directory_fd)
             self._snapshotter.remove(key)
 
-    async def _run_worker(self, layer: Descriptor, directory_fd: int, whiteouts: Whiteouts) -> Unpacked:
-        source_fd = self._service.content.open(layer.digest)
+    async def _run_worker(
+        self, layer: Descriptor, directory_fd: int, whiteouts: Whiteouts, part: Part | None
+    ) -> Unpacked:
+        source_fd = os.dup(part.fd) if part else self._service.content.open(layer.digest)
         try:
-            worker = start_unpack(source_fd, directory_fd, whiteouts=whiteouts, owners=os.geteuid() == 0)
+            worker = start_unpack(
+                source_fd,
+                directory_fd,
+                whiteouts=whiteouts,
+                owners=os.geteuid() == 0,
+                digest="" if part else layer.digest,  # the store has hashed what is whole
+                growth=part.growth if part else None,
+            )
         finally:
             os.close(source_fd)
         with worker:
-            await _ended(worker.pidfd)
+            await _ended(worker.pidfd, part.lost if part else asyncio.Event())
+            if part is not None and part.lost.is_set():
+                raise InvalidInput(f"what came of the layer {layer.digest} was wrong", code="wrong-digest")
             return worker.wait()
 
     async def _commit(self, number: int, key: str) -> None:
@@ -180,7 +240,8 @@ class Stack:
         try:
             await offload(lambda: self._snapshotter.commit(self._names[number], key, parent=below))
         except Conflict:
-            await offload(self._snapshotter.remove, key)  # somebody else has been quicker
+            await self._discard(key)  # somebody else has been quicker
+        self._active.discard(key)
         await offload(self._record, number)
         self._progress.unpacked(self._layers[number])
 
@@ -210,19 +271,31 @@ def _is_particular(root_fd: int, path: str) -> bool:
     return not (plain and about.st_uid == 0 and about.st_gid == 0)
 
 
-async def _ended(pidfd: int) -> None:
-    """The process behind the descriptor has ended."""
+async def _ended(pidfd: int, lost: asyncio.Event) -> None:
+    """The process behind the descriptor has ended, or what it does is worth nothing any more."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(pidfd, ended.set)
     try:
-        await ended.wait()
+        await _first_of(ended, lost)
     finally:
         loop.remove_reader(pidfd)
 
 
+async def _first_of(*events: asyncio.Event) -> None:
+    """One of the events is set."""
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(event.wait()) for event in events]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+
 class UnpackArrivals(Arrivals):
-    """Unpacks an image while it is pulled: the first one that comes, of those that were asked for."""
+    """Unpacks an image while it is pulled: the first one that comes, of those that were asked for.
+
+    A context manager: leaving it leaves nothing open.
+    """
 
     def __init__(
         self, service: ImageService, lease: Lease, group: asyncio.TaskGroup, progress: UnpackProgress
@@ -233,6 +306,15 @@ class UnpackArrivals(Arrivals):
         self._progress = progress
         self._digest = ""
         self._stack: Stack | None = None
+        self._coming: dict[str, ArrivingLayer] = {}
+        """By digest; of a layer that an image has several times, the first one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for layer in self._coming.values():
+            layer.close()
 
     def image(self, descriptor: Descriptor, manifest: Manifest) -> None:
         """See ``Arrivals``."""
@@ -244,12 +326,24 @@ class UnpackArrivals(Arrivals):
         raw = self._service.content.read(manifest.config.digest, limit_bytes=DOCUMENT_BYTES_MAX)
         diff_ids = decode_config(raw).rootfs.diff_ids
         self._stack = Stack(self._service, self._lease, manifest, diff_ids, self._progress)
+        for layer, arriving in zip(manifest.layers, self._stack.arriving, strict=True):
+            self._coming.setdefault(layer.digest, arriving)
         self._group.create_task(self._stack.run())
+
+    def begun(self, content: Descriptor, open_reader: Callable[[], int]) -> None:
+        """See ``Arrivals``."""
+        if content.digest in self._coming:
+            self._coming[content.digest].begin(open_reader)
+
+    def grown(self, content: Descriptor, done_bytes: int) -> None:
+        """See ``Arrivals``."""
+        if content.digest in self._coming:
+            self._coming[content.digest].grow(done_bytes)
 
     def layer(self, descriptor: Descriptor, position: int) -> None:
         """See ``Arrivals``."""
         if self._stack is not None and descriptor.digest == self._digest:
-            self._stack.arrived[position].set()
+            self._stack.finish(position)
 
 
 async def unpack_image(
@@ -265,7 +359,7 @@ async def unpack_image(
         raise InvalidInput(message, code="not-an-image")
     diff_ids = image.config.rootfs.diff_ids
     stack = Stack(service, lease, image.manifest, diff_ids, progress or UnpackProgress())
-    for event in stack.arrived:
-        event.set()
+    for number in range(len(diff_ids)):
+        stack.finish(number)
     await stack.run()
     return stack.name

@@ -3,6 +3,7 @@
     us                                    the worker: unpackworker.main
     start_unpack ── archive, directory ─▶ unpack_layer
                  ── a pipe, open while we live: its end is the worker's
+                 ── how much of the archive is there, if it still comes (``growing``)
     wait         ◀─ what it says, at last a line of JSON: what the layer was, or an error ──
 
 Whoever starts it may wait for ``pidfd`` in a loop of events, and then ask.
@@ -15,6 +16,7 @@ import os
 
 from pierhead import errors
 from pierhead.errors import OperationFailed, PierheadError
+from pierhead.images.growing import GrowingFile
 from pierhead.images.unpack import Unpacked, UnpackLimits, unpack_layer
 from pierhead.linux.files import read_all
 from pierhead.linux.process import end_with_writers, kill_pidfd, reap, spawn_python
@@ -23,9 +25,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
+    from pierhead.images.growing import Growth
     from pierhead.images.unpack import Whiteouts
 
-_SOURCE_FD, _DIRECTORY_FD, _LIFE_FD = 3, 4, 5
+_SOURCE_FD, _DIRECTORY_FD, _LIFE_FD, _GROWTH_FD = 3, 4, 5, 6
 _SAID_MAX = 200
 
 
@@ -83,13 +86,25 @@ def start_unpack(
     whiteouts: Whiteouts,
     owners: bool = True,
     limits: UnpackLimits | None = None,
+    digest: str = "",
+    growth: Growth | None = None,
+    keeps_kinds: bool = False,
 ) -> UnpackWorker:
     """A process of its own unpacks the layer; arguments are those of ``unpack_layer``.
+
+    With ``growth``, which stays the caller's, the archive may still come: the process waits for it.
 
     Raises:
         OperationFailed: it cannot be started.
     """
-    order = {"whiteouts": whiteouts, "owners": owners, "limits": vars(limits or UnpackLimits())}
+    order = {
+        "whiteouts": whiteouts,
+        "owners": owners,
+        "limits": vars(limits or UnpackLimits()),
+        "digest": digest,
+        "growing_bytes": growth.size_bytes if growth else None,
+        "keeps_kinds": keeps_kinds,
+    }
     pipes: list[int] = []
     try:
         pipes += os.pipe2(os.O_CLOEXEC)
@@ -98,7 +113,7 @@ def start_unpack(
         pid, pidfd = spawn_python(
             __name__,
             (json.dumps(order),),
-            fds=(source_fd, directory_fd, living_fd),
+            fds=(source_fd, directory_fd, living_fd, *((growth.fd,) if growth else ())),
             output_fd=reporting_fd,
         )
     except BaseException:
@@ -116,10 +131,20 @@ def main(arguments: tuple[str, ...]) -> None:
     os.umask(0)
     order = json.loads(arguments[0])
     limits = UnpackLimits(**order["limits"])
+    growing = None
+    if order["growing_bytes"] is not None:
+        growing = GrowingFile(_SOURCE_FD, _GROWTH_FD, order["growing_bytes"])
     report: dict[str, Any]
     try:
         unpacked = unpack_layer(
-            _SOURCE_FD, _DIRECTORY_FD, whiteouts=order["whiteouts"], owners=order["owners"], limits=limits
+            _SOURCE_FD,
+            _DIRECTORY_FD,
+            whiteouts=order["whiteouts"],
+            owners=order["owners"],
+            limits=limits,
+            digest=order["digest"],
+            growing=growing,
+            keeps_kinds=order["keeps_kinds"],
         )
         report = {"unpacked": vars(unpacked)}
     except PierheadError as error:

@@ -18,10 +18,11 @@ Source: linux/netfilter/nf_tables.h, nfnetlink.h, nft(8); numbers of types: nfta
 
 from __future__ import annotations
 
+from errno import EBADMSG
 from struct import Struct
 from typing import Literal
 
-from pierhead.errors import InvalidInput
+from pierhead.errors import InvalidInput, OperationFailed
 from pierhead.linux.netlink_codec import (
     NLM_F_CREATE,
     decode_attributes,
@@ -451,6 +452,8 @@ def decode_elements(set_name: str, body: bytes) -> tuple[Element, ...]:
     offset = 0
     while len(items) - offset >= 4:
         length = _U16_HOST.unpack_from(items, offset)[0]
+        if length < 4 or offset + length > len(items):
+            raise OperationFailed("the kernel's list of elements is cut short", errno=EBADMSG)
         attributes = decode_attributes(items[offset + 4 : offset + length])
         key = decode_attributes(attributes.get(_ELEMENT_KEY, b"")).get(_DATA_VALUE, b"")
         data = decode_attributes(attributes.get(_ELEMENT_DATA, b"")).get(_DATA_VALUE, b"")

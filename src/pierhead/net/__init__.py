@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pierhead.net.explain import Explanation
 from pierhead.net.model import (
     Endpoint,
     EndpointRequest,
@@ -19,6 +20,7 @@ from pierhead.net.service import NetworkService
 __all__ = [
     "Endpoint",
     "EndpointRequest",
+    "Explanation",
     "Network",
     "NetworkService",
     "NetworkSettings",

@@ -18,7 +18,7 @@ from pierhead.linux.nftables_codec import (
     delete_table,
     interface_name,
 )
-from pierhead.net.rules import network_elements, plan_table, port_elements
+from pierhead.net.rules import plan_table, port_elements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,10 +71,6 @@ class Firewall:
     def withdraw(self, endpoint: Endpoint) -> bool:
         """They do not any more; False when the table is not what it was."""
         return self._try(delete_elements(NFPROTO_INET, self._table, port_elements(endpoint)))
-
-    def add_network(self, network: Network) -> bool:
-        """The network's bridge is known; False when the table is not what it was."""
-        return self._try(add_elements(NFPROTO_INET, self._table, network_elements(network)))
 
     def publishes(self, endpoint: Endpoint) -> bool:
         """Whether the kernel has every port of the endpoint."""

@@ -7,16 +7,16 @@ What is set of the kernel (ip-sysctl.rst), each only where it is not so already:
     net.ipv6.conf.BRIDGE.accept_ra         0   no container tells the machine its routes (CVE-2020-13401)
     net.ipv6.conf.all.forwarding           1   with an IPv6 subnet only
     net.ipv6.conf.LINK.accept_ra           2   where it was 1: a router with 1 listens to no router itself
+    net.bridge.bridge-nf-call-ip*tables    1   only where containers of one bridge may not reach each other
 """
 
 from __future__ import annotations
 
 import os
 from errno import EEXIST
-from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
-from pierhead.errors import Conflict, OperationFailed
+from pierhead.errors import Conflict, OperationFailed, Unsupported
 from pierhead.linux.files import read_file, write_text
 from pierhead.linux.netlink_codec import RT_SCOPE_UNIVERSE, Link, LinkOptions
 from pierhead.linux.refusals import refused
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pierhead.net.model import Network
 
 _SYSCTLS = "/proc/sys/net"
+_LINK_LOCAL = "fe80::1/64"
+"""Of a bridge with IPv6: neighbours are asked for from a link-local address (ndisc_send_ns), and the
+kernel's own is there some seconds after the first container: too late for its first packets.
+"""
 
 
 def in_use(netlink: NetlinkSocket) -> tuple[str, ...]:
@@ -84,6 +88,8 @@ def ensure_bridge(netlink: NetlinkSocket, network: Network) -> None:
             )
         if wanted not in has:
             _add_address(netlink, bridge, wanted)
+    if network.ipv6_gateway and _LINK_LOCAL not in {each.address for each in netlink.addresses(bridge)}:
+        _add_address(netlink, bridge, _LINK_LOCAL)
     set_sysctl(f"ipv6/conf/{network.bridge}/accept_ra", "0", where_there=True)
     set_sysctl(f"ipv4/conf/{network.bridge}/route_localnet", "1")
     if not bridge.up:
@@ -98,20 +104,41 @@ def _add_address(netlink: NetlinkSocket, bridge: Link, address: str) -> None:
             raise
 
 
-def same_subnet(address: str, subnet: str) -> bool:
-    """Whether an address with prefix length (``172.17.0.1/16``) is one of the subnet."""
-    return str(ip_interface(address).network) == subnet
+def forwards(*, ipv6: bool) -> bool:
+    """Whether packets go through this machine."""
+    return read_sysctl("ipv6/conf/all/forwarding" if ipv6 else "ipv4/ip_forward") == "1"
 
 
-def ensure_forwarding(*, ipv6: bool) -> bool:
-    """Packets go through this machine; whether they did not before."""
-    changed = set_sysctl("ipv4/ip_forward", "1")
-    if ipv6 and read_sysctl("ipv6/conf/all/forwarding") == "0":
+def edges(netlink: NetlinkSocket) -> tuple[str, ...]:
+    """The links of this machine that lead out of it or into it: all but its loopback."""
+    return tuple(link.name for link in netlink.links() if link.name != "lo")
+
+
+def ensure_forwarding(*, ipv6: bool) -> None:
+    """Packets go through this machine."""
+    set_sysctl("ipv4/ip_forward", "1")
+    if ipv6 and not forwards(ipv6=True):
         for link in os.listdir(f"{_SYSCTLS}/ipv6/conf"):
             if link != "all" and read_sysctl(f"ipv6/conf/{link}/accept_ra") == "1":
                 set_sysctl(f"ipv6/conf/{link}/accept_ra", "2")
         set_sysctl("ipv6/conf/all/forwarding", "1")
-    return changed
+
+
+def ensure_bridged_packets_are_filtered() -> None:
+    """What goes from one port of a bridge to another meets the firewall.
+
+    Raises:
+        Unsupported: this kernel cannot, or its module is not loaded.
+    """
+    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
+        if not read_sysctl(f"bridge/{name}"):
+            raise Unsupported(
+                "containers of one bridge cannot be kept from each other: this kernel does not show bridged "
+                "packets to the firewall",
+                code="no-bridge-filter",
+                hint="load the module: modprobe br_netfilter",
+            )
+        set_sysctl(f"bridge/{name}", "1")
 
 
 def read_sysctl(name: str) -> str:
@@ -122,8 +149,8 @@ def read_sysctl(name: str) -> str:
         return ""
 
 
-def set_sysctl(name: str, value: str, *, where_there: bool = False) -> bool:
-    """The setting has the value; whether it had another before.
+def set_sysctl(name: str, value: str, *, where_there: bool = False) -> None:
+    """The setting has the value.
 
     Args:
         name: path below /proc/sys/net.
@@ -132,12 +159,11 @@ def set_sysctl(name: str, value: str, *, where_there: bool = False) -> bool:
     """
     try:
         if read_file(f"{_SYSCTLS}/{name}").decode().strip() == value:
-            return False
+            return
         write_text(f"{_SYSCTLS}/{name}", value)
     except FileNotFoundError as error:
         if where_there:
-            return False
+            return
         raise refused(f"set net.{name.replace('/', '.')}", error) from error
     except OSError as error:
         raise refused(f"set net.{name.replace('/', '.')} to {value}", error) from error
-    return True

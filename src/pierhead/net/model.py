@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - as docker does
+"""All addresses of the machine, for each version of IP."""
 _PORT_MAX = 65535
 
 
@@ -62,6 +64,8 @@ class Network(Value):
         mtu, masquerade, inter_container: see ``NetworkSettings``.
         internal: whether nothing leads out of it or into it.
         created_ns: Unix time.
+        edges4, edges6: links of the machine between which it forwarded no packets of IPv4 or IPv6 before this
+            network, and does not because of it.
     """
 
     json_case = "snake"
@@ -78,6 +82,8 @@ class Network(Value):
     inter_container: bool = True
     internal: bool = False
     created_ns: int = 0
+    edges4: tuple[str, ...] = ()
+    edges6: tuple[str, ...] = ()
 
 
 class PortWish(Value):
@@ -115,7 +121,7 @@ class PublishedPort(Value):
     @property
     def everywhere(self) -> bool:
         """Whether all addresses of the machine are meant."""
-        return self.host_ip in ("0.0.0.0", "::")  # noqa: S104 - a comparison
+        return self.host_ip in EVERYWHERE
 
     def __str__(self) -> str:
         return f"{format_host(self.host_ip)}:{self.host_port}"

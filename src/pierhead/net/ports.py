@@ -25,7 +25,7 @@ from socket import (
 from typing import TYPE_CHECKING
 
 from pierhead.errors import Conflict, InvalidInput, OperationFailed
-from pierhead.net.model import PROTOCOLS, PortWish, PublishedPort
+from pierhead.net.model import EVERYWHERE, PROTOCOLS, PortWish, PublishedPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FIRST_FREE_PORT, LAST_FREE_PORT = 49153, 65535
 """Where ports come from that nobody has chosen, as Docker's do."""
 
+_Place = tuple[str, bool, int]
+"""Protocol, IP version and port: what addresses share."""
 _NO_SUCH_PROTOCOL = (EPROTONOSUPPORT, ESOCKTNOSUPPORT)
 
 
@@ -45,7 +47,7 @@ class PortReservations:
 
     def __init__(self, bind: Callable[[str, str, int], socket | None] | None = None) -> None:
         self._bind = bind or bind_port
-        self._held: dict[tuple[str, str, int], tuple[socket | None, str]] = {}
+        self._held: dict[_Place, dict[str, tuple[socket | None, str]]] = {}
         self._next = FIRST_FREE_PORT
 
     def take(self, wish: PortWish, hosts: Sequence[str], owner: str) -> tuple[PublishedPort, ...]:
@@ -101,19 +103,23 @@ class PortReservations:
     def give_back(self, ports: Iterable[PublishedPort]) -> None:
         """The ports are free for whoever wants them."""
         for port in ports:
-            holder, _ = self._held.pop(_key(port), (None, ""))
+            at_addresses = self._held.get(_place(port), {})
+            holder, _ = at_addresses.pop(port.host_ip, (None, ""))
             if holder is not None:
                 holder.close()
+            if not at_addresses:
+                self._held.pop(_place(port), None)
 
     def is_held(self, port: PublishedPort) -> bool:
         """Whether the port is held by us."""
-        return _key(port) in self._held
+        return port.host_ip in self._held.get(_place(port), ())
 
     def close(self) -> None:
         """All are free."""
-        for holder, _ in self._held.values():
-            if holder is not None:
-                holder.close()
+        for at_addresses in self._held.values():
+            for holder, _ in at_addresses.values():
+                if holder is not None:
+                    holder.close()
         self._held.clear()
 
     def _candidates(self, wish: PortWish) -> Iterable[int]:
@@ -130,20 +136,12 @@ class PortReservations:
             holder = self._bind(port.protocol, port.host_ip, port.host_port)
         except OSError as error:
             raise _refused(port, error) from error
-        self._held[_key(port)] = (holder, owner)
+        self._held.setdefault(_place(port), {})[port.host_ip] = (holder, owner)
 
     def _owner(self, port: PublishedPort) -> str:
         """Who holds it: asked before the kernel is, which does not know every protocol."""
-        anywhere = "::" if port.is_ipv6 else "0.0.0.0"  # noqa: S104 - a comparison
-        for host in (port.host_ip, anywhere):
-            found = self._held.get((port.protocol, host, port.host_port))
-            if found:
-                return found[1]
-        if not port.everywhere:
-            return ""
-        family = port.is_ipv6
-        for (protocol, host, number), (_, owner) in self._held.items():
-            if (protocol, number, ":" in host) == (port.protocol, port.host_port, family):
+        for host, (_, owner) in self._held.get(_place(port), {}).items():
+            if port.everywhere or host == port.host_ip or host in EVERYWHERE:
                 return owner
         return ""
 
@@ -180,8 +178,8 @@ def bind_port(protocol: str, host: str, port: int) -> socket | None:
     return holder
 
 
-def _key(port: PublishedPort) -> tuple[str, str, int]:
-    return port.protocol, port.host_ip, port.host_port
+def _place(port: PublishedPort) -> _Place:
+    return port.protocol, port.is_ipv6, port.host_port
 
 
 def _taken(port: PublishedPort, hint: str) -> Conflict:

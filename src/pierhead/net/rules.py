@@ -8,7 +8,8 @@ is one small message, and a packet meets the same few look-ups with one containe
     output (nat)    to an address of this machine → published
     published       (address, protocol, port) or else (protocol, port) → (address, port) of a container
     forward         answers pass; then published ports; then neighbours by their bridge's rule;
-                    nobody else reaches a container; internal networks reach nobody
+                    nobody else reaches a container; internal networks reach nobody;
+                    a machine that was no router before is none now
     postrouting     a container's address is exchanged for the machine's on the way out;
       (nat)         so is the source where the answer would not find the way back: the machine's own
                     loopback addresses, and containers that use published ports
@@ -72,11 +73,13 @@ _LOCAL = b"\x02\0\0\0"  # RTN_LOCAL, in the host's order
 _ESTABLISHED, _RELATED = 0x2, 0x4  # NF_CT_STATE_BIT of nf_conntrack_common.h
 _DNAT = 0x20  # IPS_DST_NAT
 _IPV4_SOURCE, _IPV4_DESTINATION, _IPV6_SOURCE, _IPV6_DESTINATION = 12, 16, 8, 24
-_PART_2, _PART_3, _PART_5, _PART_6 = 9, 10, 12, 13  # NFT_REG32: register 1 is 8 to 11 in parts of four bytes
+_PART_2, _PART_3, _PART_5, _PART_6 = 9, 10, 2, 13  # NFT_REG32: register 1 is 8 to 11, register 2 12 to 15
 
 SETS = (
     NamedSet(name="bridges", key=(IFNAME,)),
     NamedSet(name="internal", key=(IFNAME,)),
+    NamedSet(name="edges4", key=(IFNAME,)),
+    NamedSet(name="edges6", key=(IFNAME,)),
     NamedSet(name="neighbours", key=(IFNAME, IFNAME), verdicts=True),
     NamedSet(name="containers4", key=(IPV4_ADDR,), intervals=True),
     NamedSet(name="containers6", key=(IPV6_ADDR,), intervals=True),
@@ -133,6 +136,8 @@ def network_elements(network: Network) -> tuple[Element, ...]:
         elements.append(Element(set_name="internal", key=link))
     for subnet, version in ((network.subnet, 4), (network.ipv6_subnet, 6)):
         if subnet:
+            edges = network.edges4 if version == 4 else network.edges6
+            elements += [Element(set_name=f"edges{version}", key=interface_name(edge)) for edge in edges]
             elements += _interval(f"containers{version}", subnet)
             if network.masquerade and not network.internal:
                 elements += _interval(f"masqueraded{version}", subnet)
@@ -194,6 +199,18 @@ def _entrances() -> tuple[Rule, ...]:
             why="a neighbour's packet to 127.0.0.1 is not for us",
         ),
         Rule(chain="prerouting", expressions=to_published, why="to an address of this machine"),
+        # Linux routes nothing from ::1 to another link.  Whoever tries it is refused at once, since nobody
+        # listens there, and goes on with 127.0.0.1; redirected, it would wait for nothing.
+        Rule(
+            chain="output",
+            expressions=(
+                *_is_ipv6(),
+                payload("network", _IPV6_DESTINATION, 16),
+                compare(bytes(15) + b"\x01"),
+                verdict("return"),
+            ),
+            why="::1 cannot be led to a container",
+        ),
         Rule(chain="output", expressions=to_published, why="to an address of this machine"),
     )
 
@@ -271,19 +288,35 @@ def _forward() -> tuple[Rule, ...]:
             expressions=(*from_internal, counter(), verdict("drop")),
             why="out of an internal network",
         ),
+        *(
+            Rule(
+                chain="forward",
+                expressions=(
+                    *family,
+                    meta("iifname"),
+                    lookup(edges),
+                    meta("oifname"),
+                    lookup(edges),
+                    counter(),
+                    verdict("drop"),
+                ),
+                why="forwarding is on for containers: this machine is no router",
+            )
+            for family, edges in ((_is_ipv4(), "edges4"), (_is_ipv6(), "edges6"))
+        ),
     )
 
 
 def _postrouting() -> tuple[Rule, ...]:
     to_elsewhere = (meta("oifname"), lookup("bridges", inverted=True))
+    from_ipv4 = (*_is_ipv4(), payload("network", _IPV4_SOURCE, 4))
+    from_ipv6 = (*_is_ipv6(), payload("network", _IPV6_SOURCE, 16))
     rules = []
-    for family, source in ((_is_ipv4(), payload("network", 12, 4)), (_is_ipv6(), payload("network", 8, 16))):
-        version = 4 if family == _is_ipv4() else 6
-        loopback = _loopback(_IPV4_SOURCE) if version == 4 else (source, compare(bytes(15) + b"\x01"))
+    for version, source in ((4, from_ipv4), (6, from_ipv6)):
         rules += [
             Rule(
                 chain="postrouting",
-                expressions=(*to_elsewhere, *family, source, lookup(f"masqueraded{version}"), masquerade()),
+                expressions=(*to_elsewhere, *source, lookup(f"masqueraded{version}"), masquerade()),
                 why="from a container to the world",
             ),
             Rule(
@@ -291,20 +324,16 @@ def _postrouting() -> tuple[Rule, ...]:
                 expressions=(
                     *_to_bridge(),
                     *_was_redirected(),
-                    *family,
-                    source,
+                    *source,
                     lookup(f"containers{version}"),
                     masquerade(),
                 ),
                 why="from a container to a published port",
             ),
-            Rule(
-                chain="postrouting",
-                expressions=(*_to_bridge(), *family, *loopback, masquerade()),
-                why="from this machine's loopback to a published port",
-            ),
         ]
-    return tuple(rules)
+    loopback = (*_to_bridge(), *_is_ipv4(), *_loopback(_IPV4_SOURCE), masquerade())
+    why = "from this machine's loopback to a published port"
+    return (*rules, Rule(chain="postrouting", expressions=loopback, why=why))
 
 
 def _is_ipv4() -> tuple[Expression, ...]:

@@ -22,16 +22,26 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from pierhead.errors import Conflict, InvalidInput, PierheadError, Unavailable
+from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError, Unavailable
 from pierhead.linux.conntrack import ConntrackSocket
 from pierhead.linux.netlink import NetlinkSocket
 from pierhead.linux.nftables import NftablesSocket
 from pierhead.net.claim import claim_bridge
+from pierhead.net.explain import Explanation, Kernel, explain, observe
 from pierhead.net.firewall import Firewall
 from pierhead.net.flows import end_flows, redirect_flows
 from pierhead.net.ipam import Pool, choose_subnet, first_address, mac_of, parse_subnet
-from pierhead.net.links import addresses_of, ensure_bridge, ensure_forwarding, find_bridge, in_use
-from pierhead.net.model import Endpoint, EndpointRequest, Network, NetworkSettings, PublishedPort
+from pierhead.net.links import (
+    addresses_of,
+    edges,
+    ensure_bridge,
+    ensure_bridged_packets_are_filtered,
+    ensure_forwarding,
+    find_bridge,
+    forwards,
+    in_use,
+)
+from pierhead.net.model import EVERYWHERE, Endpoint, EndpointRequest, Network, NetworkSettings, PublishedPort
 from pierhead.net.otherfirewalls import leave_other_firewalls, pass_other_firewalls
 from pierhead.net.ports import PortReservations
 from pierhead.net.statefiles import StateFiles
@@ -40,8 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pierhead.net.model import PortWish
-
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - as docker does
 
 
 class _Ground:
@@ -93,15 +101,14 @@ class NetworkService:
             OperationFailed: the kernel refuses.
         """
         with self._lock:
-            warnings: tuple[str, ...] = ()
-            if self._ground is None:
-                self._ground = _Ground(self._state_dir, self._settings)
-                try:
-                    warnings = self._load(self._ground)
-                except BaseException:
-                    self._close()
-                    raise
-            return warnings + self._ensure(self._ground)
+            if self._ground is not None:
+                return self._ensure(self._ground)
+            self._ground = _Ground(self._state_dir, self._settings)
+            try:
+                return self._load(self._ground) + self._ensure(self._ground)
+            except BaseException:
+                self._close()
+                raise
 
     def restore(self, alive_ids: Iterable[str]) -> tuple[str, ...]:
         """Endpoints of containers that are gone are released, ports of the others are held again.
@@ -166,6 +173,8 @@ class NetworkService:
             before = self._endpoints.get(container_id)
             if before is not None:
                 self._release(ground, before)
+            if ground.netlink.find_link(network.bridge) is None:
+                self._ensure(ground)
             if ground.firewall.changed():
                 self._repair(ground, network)
             with ExitStack() as undo:
@@ -197,6 +206,30 @@ class NetworkService:
     def networks(self) -> tuple[Network, ...]:
         """The networks that there are."""
         return (self._network,) if self._network else ()
+
+    def explain(self, container_id: str) -> tuple[Explanation, ...]:
+        """For each published port of the container, the way of a packet to it and what stands in the way.
+
+        Raises:
+            NotFound: the container has no endpoint: it does not run, or publishes nothing here.
+        """
+        with self._lock:
+            ground, network = self._get_ground(), self._get_network()
+            endpoint = self._endpoints.get(container_id)
+            if endpoint is None:
+                raise NotFound(
+                    f"container {container_id[:12]} has no place in network {network.name}",
+                    code="endpoint-not-found",
+                    hint="it does not run, or has another network",
+                )
+            kernel = Kernel(netlink=ground.netlink, nftables=ground.nftables, firewall=ground.firewall)
+            return tuple(
+                explain(
+                    endpoint,
+                    observe(endpoint, port, network, kernel=kernel, held=ground.ports.is_held(port)),
+                )
+                for port in endpoint.ports
+            )
 
     # Parts
 
@@ -254,18 +287,34 @@ class NetworkService:
             masquerade=settings.masquerade,
             inter_container=settings.inter_container,
             created_ns=remembered.created_ns if remembered else time.time_ns(),
+            edges4=remembered.edges4 if remembered else (),
+            edges6=remembered.edges6 if remembered else (),
         )
         Pool(network.subnet, (network.gateway,))  # the gateway lies within
         return network
 
     def _ensure(self, ground: _Ground) -> tuple[str, ...]:
-        network = self._get_network()
+        network = self._remain_no_router(ground, self._get_network())
         ensure_bridge(ground.netlink, network)
         ensure_forwarding(ipv6=bool(network.ipv6_subnet))
+        if not network.inter_container:
+            ensure_bridged_packets_are_filtered()
         ground.firewall.replace((network,), self._endpoints.values())
         warnings = pass_other_firewalls(ground.nftables, network)
         ground.firewall.changed()  # what we have changed elsewhere is known
         return warnings
+
+    def _remain_no_router(self, ground: _Ground, network: Network) -> Network:
+        """Where forwarding is not yet on, the present links are remembered: between them it will not be."""
+        others = tuple(name for name in edges(ground.netlink) if name != network.bridge)
+        if not forwards(ipv6=False):
+            network = network.replace(edges4=others)
+        if network.ipv6_subnet and not forwards(ipv6=True):
+            network = network.replace(edges6=others)
+        if network is not self._network:
+            ground.files.save_network(network)
+            self._network = network
+        return network
 
     def _repair(self, ground: _Ground, network: Network) -> None:
         """Somebody has changed rules: ours are there, and pass those of others."""
@@ -321,8 +370,8 @@ class NetworkService:
                 f"network {network.name} has no IPv6 subnet",
                 hint="publish it at an IPv4 address, or give the network an IPv6 subnet in the settings",
             )
-        if host == _EVERYWHERE and not wish.host_ip and network.ipv6_subnet:
-            return host, "::"
+        if host == EVERYWHERE[0] and not wish.host_ip and network.ipv6_subnet:
+            return EVERYWHERE
         return (host,)
 
     def _release(self, ground: _Ground, endpoint: Endpoint) -> None:

@@ -35,7 +35,8 @@ class StateFiles:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         with Refusals(f"make the network's state directory {directory}"):
-            os.makedirs(f"{directory}/{_ENDPOINTS}", mode=0o700, exist_ok=True)
+            for path in (directory, f"{directory}/{_ENDPOINTS}"):
+                os.makedirs(path, mode=0o700, exist_ok=True)
             self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._endpoints_fd = -1
             try:

@@ -2,12 +2,13 @@
 
 A digest never changes its meaning, so what is here is not asked for again.  What a tag means is asked of the
 upstream again after a while; if that does not answer, the old meaning is better than none.  Clients that
-want the same blob at the same time share one download.
+want the same blob at the same time share one download.  What is evicted (``evict``) is fetched again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from pierhead.registry.call import UploadLocks
 from pierhead.registry.download import Download
 from pierhead.registry.faults import Fault
 from pierhead.registry.names import is_name
+from pierhead.registry.storage import ManifestRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
 
     from pierhead.images.remote.connection import Connection
     from pierhead.oci.image import Descriptor
+    from pierhead.registry.metrics import Metrics
     from pierhead.registry.settings import Settings, Upstream
-    from pierhead.registry.storage import ManifestRecord, Storage
+    from pierhead.registry.storage import Storage
+
+_log = logging.getLogger(__name__)
 
 _CHECKED_MOST = 10_000
 
@@ -49,8 +54,8 @@ def find_upstream(upstreams: tuple[Upstream, ...], name: str) -> tuple[Upstream,
     return found, rest
 
 
-def parse_upstream(url: str) -> Endpoint:
-    """How the server of the URL is spoken to.
+def parse_upstream(url: str, ca_path: str = "") -> Endpoint:
+    """How the server of the URL is spoken to; ``ca_path`` has further authorities that vouch for it.
 
     Raises:
         InvalidInput: it is none.
@@ -63,7 +68,9 @@ def parse_upstream(url: str) -> Endpoint:
     if prefix and not is_name(prefix):
         raise InvalidInput(f"{url[:200]!r}: {prefix!r} is no name for repositories", code="invalid-settings")
     address = parts.netloc
-    return Endpoint(registry=address, address=address, schemes=(parts.scheme,), prefix=prefix)
+    return Endpoint(
+        registry=address, address=address, schemes=(parts.scheme,), prefix=prefix, ca_path=ca_path
+    )
 
 
 class Cache:
@@ -74,6 +81,7 @@ class Cache:
         storage: Storage,
         settings: Settings,
         connection: Connection,
+        metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,10 +92,13 @@ class Cache:
         """
         self._storage = storage
         self._settings = settings
+        self._metrics = metrics
         self._clock = clock
+        self.grown = asyncio.Event()
+        """Set when more came from an upstream; whoever waits for it clears it."""
         self._clients = {}
         for each in settings.upstreams:
-            endpoint = parse_upstream(each.url)
+            endpoint = parse_upstream(each.url, settings.upstream_ca)
             self._clients[each] = (
                 Client(connection, Hosts({endpoint.registry: (endpoint,)})),
                 endpoint.registry,
@@ -131,11 +142,15 @@ class Cache:
                 wanted = reference
             else:
                 wanted = await self._resolve(name, reference)
-            if await asyncio.to_thread(self._storage.index.find_manifest, name, wanted) is None:
-                await self._fetch_manifest(name, wanted)
+            try:
+                record = await asyncio.to_thread(self._storage.get_manifest, name, wanted)
+            except Fault:
+                record = await self._fetch_manifest(name, wanted)
+            else:
+                await asyncio.to_thread(self._storage.use_manifest, name, wanted)
             if wanted != reference:
                 await asyncio.to_thread(self._storage.set_tag, name, reference, wanted)
-            return await asyncio.to_thread(self._storage.get_manifest, name, wanted)
+            return record
 
     async def _resolve(self, name: str, tag: str) -> str:
         """What the tag means, here if that was asked a short while ago."""
@@ -156,7 +171,7 @@ class Cache:
         self._checked[name, tag] = now_s
         return found
 
-    async def _fetch_manifest(self, name: str, digest: str) -> None:
+    async def _fetch_manifest(self, name: str, digest: str) -> ManifestRecord:
         try:
             received = await self._repository(name).get_manifest(digest)
         except NotFound:
@@ -169,8 +184,11 @@ class Cache:
             received.raw,
             content_type=received.descriptor.media_type,
             digest=digest,
-            sparse=True,
+            copied=True,
         )
+        self._metrics.count("upstream_manifests")
+        self.grown.set()
+        return ManifestRecord(digest=digest, media_type=received.descriptor.media_type, raw=received.raw)
 
     # Blobs
 
@@ -196,7 +214,7 @@ class Cache:
         if download is None or name not in download.names:
             await self._check_right(name, digest)
             owners = await asyncio.to_thread(self._storage.index.repositories_of_blob, digest)
-            if await asyncio.to_thread(self._storage.mount, name, digest, owners):
+            if await asyncio.to_thread(self._mount, name, digest, owners):
                 yield None
                 return
             download = self._find_download(digest) or self._begin(name, digest)
@@ -219,6 +237,9 @@ class Cache:
         if await self.find_blob_size(name, digest) is None:
             raise Fault("BLOB_UNKNOWN", f"the upstream of {name} has no blob {digest}")
 
+    def _mount(self, name: str, digest: str, owners: list[str]) -> bool:
+        return self._storage.mount(name, digest, owners, copied=True)
+
     def _begin(self, name: str, digest: str) -> Download:
         download = Download(self._storage, self._repository(name), digest, name)
         self._downloads[digest] = download
@@ -227,6 +248,10 @@ class Cache:
 
         def end(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
+            if download.is_here:
+                self._metrics.count("upstream_blobs")
+                self._metrics.count("upstream_bytes", download.size)
+                self.grown.set()
             if self._downloads.get(digest) is download:
                 del self._downloads[digest]
 
@@ -254,5 +279,6 @@ class Cache:
 
 def _upstream_failed(error: PierheadError) -> Fault:
     """Its trouble is not the client's mistake."""
+    _log.warning("an upstream failed: %s", error.message)
     status = error.status if error.status in (429, 503, 504) else 502
     return Fault("UNKNOWN", error.message, status=status, hint=error.hint)

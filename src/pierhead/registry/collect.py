@@ -62,13 +62,14 @@ def collect(
     with storage.index.change() as change:
         manifests = change.remove_untagged_manifests(before_s) if untagged else 0
         blobs = change.remove_forgotten_blobs(before_s)
+        change.forget_origins()
         change.remove_empty_repositories()
     contents, freed_bytes = 0, _remove_old_parts(storage, now_s - upload_age_s)
     for digest, _ in list(storage.content.digests()):
         if give_up():
             break
         if not storage.index.is_wanted(digest):
-            freed = _remove_unwanted(storage, digest)
+            freed = remove_unwanted(storage, digest)
             contents += freed >= 0
             freed_bytes += max(freed, 0)
     return Collected(
@@ -89,7 +90,7 @@ def _remove_old_parts(storage: Storage, before_s: int) -> int:
     return freed
 
 
-def _remove_unwanted(storage: Storage, digest: str) -> int:
+def remove_unwanted(storage: Storage, digest: str) -> int:
     """The content's size in bytes if it was removed; -1 if somebody has it by now."""
     with storage.index.change() as change:
         return -1 if change.is_wanted(digest) else storage.content.remove(digest)

@@ -17,6 +17,7 @@ from pierhead.errors import PierheadError, Unavailable
 from pierhead.images.content import Ingest
 from pierhead.images.remote.connection import FAILURES
 from pierhead.images.remote.tasks import offload
+from pierhead.registry.evict import hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Download:
     def has_ended(self) -> bool:
         """Whether nothing more becomes of it: the blob belongs to all of ``names``, or it has failed."""
         return self._ended
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the blob is in the store now."""
+        return self._done
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -169,6 +175,7 @@ class Download:
         self._have = ingest.size
         if self._fd < 0:
             self._fd = ingest.open_reader()
+            hold(self._fd)
         self._tell()
         parts: list[bytes] = []
         waiting = 0
@@ -188,7 +195,7 @@ class Download:
         """More repositories have the blob."""
         with self._storage.index.change() as change:
             for name in names:
-                change.add_blob(name, self._digest, self.size)
+                change.add_blob(name, self._digest, self.size, copied=True)
 
     def _commit(self, ingest: Ingest, names: frozenset[str]) -> None:
         """In one change, as all contents appear (``collect``)."""
@@ -196,4 +203,4 @@ class Download:
         with self._storage.index.change() as change:
             ingest.commit(size=self.size)
             for name in names:
-                change.add_blob(name, self._digest, self.size)
+                change.add_blob(name, self._digest, self.size, copied=True)

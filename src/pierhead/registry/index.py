@@ -6,6 +6,7 @@
     edges           manifest -> digest: a manifest, and what it needs (blobs, an index's manifests)
     tags            name -> digest of a manifest
     uploads         id, repository, algorithm
+    copies          which blobs and manifests came from an upstream, and not from a client
 
 A change is one transaction that holds SQLite's write lock, so that changes of all processes come one after
 another: who asks in a change whether a blob is there may rely on the answer until the change is made.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from pierhead.registry.documents import Facts
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS repositories (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS blobs (
@@ -57,10 +58,22 @@ CREATE INDEX IF NOT EXISTS tags_by_digest ON tags (repository, digest);
 CREATE TABLE IF NOT EXISTS uploads (
   id TEXT PRIMARY KEY, repository TEXT NOT NULL, algorithm TEXT NOT NULL, used_s INTEGER NOT NULL
   ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copies (
+  digest TEXT NOT NULL, repository INTEGER NOT NULL, PRIMARY KEY (digest, repository)) WITHOUT ROWID;
 """
 _BUSY_S = 60
 _WANTED = """SELECT 1 WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = ?)
   OR EXISTS (SELECT 1 FROM manifests WHERE digest = ?)"""
+_BROUGHT = """SELECT 1 FROM {table} AS brought WHERE brought.digest = copies.digest AND NOT EXISTS (
+  SELECT 1 FROM copies AS copy WHERE copy.digest = brought.digest AND copy.repository = brought.repository)"""
+_COPIES = f"""
+SELECT copies.digest, max(ifnull(blobs.size, manifests.size)) AS bytes,
+  max(ifnull(blobs.used_s, manifests.used_s)) AS used_s
+FROM copies LEFT JOIN blobs USING (repository, digest) LEFT JOIN manifests USING (repository, digest)
+WHERE NOT EXISTS ({_BROUGHT.format(table="blobs")})
+  AND NOT EXISTS ({_BROUGHT.format(table="manifests")})
+GROUP BY copies.digest HAVING bytes NOT NULL ORDER BY 3, bytes DESC
+"""  # noqa: S608 - what is put in are names of tables
 _OF_NAME = "(SELECT id FROM repositories WHERE name = ?)"
 
 
@@ -70,6 +83,20 @@ class UploadRecord(Value):
     id: str
     repository: str
     algorithm: str
+    used_s: int
+
+
+class CopyRecord(Value):
+    """A content that only copies of upstreams' repositories have.
+
+    Fields:
+        digest: its name.
+        size: in bytes.
+        used_s: when it was last asked for.
+    """
+
+    digest: str
+    size: int
     used_s: int
 
 
@@ -222,6 +249,28 @@ class Index:
             for row in self._rows("SELECT id, repository, algorithm, used_s FROM uploads ORDER BY id")
         ]
 
+    # Copies
+
+    def copies(self) -> list[CopyRecord]:
+        """What came from upstreams and nobody else has, the least recently used first; of those that were
+        used at the same time the largest.
+        """
+        return [
+            CopyRecord(digest=digest, size=size, used_s=used_s)
+            for digest, size, used_s in self._rows(_COPIES)
+        ]
+
+    def count_copies(self) -> tuple[int, int]:
+        """How many such contents there are, and their bytes."""
+        ((count, size),) = self._rows(f"SELECT count(*), ifnull(sum(bytes), 0) FROM ({_COPIES})")  # noqa: S608
+        return count, size
+
+    def find_manifest_use(self, repository: str, digest: str) -> int | None:
+        """When a manifest was put or last asked for; None if the repository has none."""
+        sql = f"SELECT used_s FROM manifests WHERE repository = {_OF_NAME} AND digest = ?"  # noqa: S608
+        rows = self._rows(sql, repository, digest)
+        return rows[0][0] if rows else None
+
     def totals(self) -> dict[str, int]:
         """Rows of each table, for those who watch."""
         tables = ("repositories", "blobs", "manifests", "tags", "uploads")
@@ -260,10 +309,24 @@ class Change:
         """Whether the repository has the blob."""
         return self._has("blobs", repository, digest)
 
-    def add_blob(self, repository: str, digest: str, size: int) -> None:
-        """The repository has the blob, and it was asked for now."""
+    def add_blob(self, repository: str, digest: str, size: int, *, copied: bool = False) -> None:
+        """The repository has the blob, and it was asked for now; ``copied``: it came from an upstream."""
+        number = self._repository(repository)
+        self._note_origin("blobs", number, digest, copied=copied)
         sql = "INSERT OR REPLACE INTO blobs (repository, digest, size, used_s) VALUES (?, ?, ?, ?)"
-        self._db.execute(sql, (self._repository(repository), digest, size, self._now_s))
+        self._db.execute(sql, (number, digest, size, self._now_s))
+
+    def _note_origin(self, table: str, number: int, digest: str, *, copied: bool) -> None:
+        """What a client has brought stays a client's, whatever comes from an upstream later.
+
+        Called before the row is written.
+        """
+        if not copied:
+            self._db.execute("DELETE FROM copies WHERE digest = ? AND repository = ?", (digest, number))
+            return
+        sql = f"""INSERT OR IGNORE INTO copies (digest, repository) SELECT ?, ? WHERE NOT EXISTS (
+          SELECT 1 FROM {table} WHERE repository = ? AND digest = ?)"""  # noqa: S608
+        self._db.execute(sql, (digest, number, number, digest))
 
     def use_blob(self, repository: str, digest: str) -> None:
         """The blob was asked for now."""
@@ -292,9 +355,12 @@ class Change:
         """Whether the repository has the manifest."""
         return self._has("manifests", repository, digest)
 
-    def add_manifest(self, repository: str, digest: str, size: int, facts: Facts) -> None:
-        """The repository has the manifest."""
+    def add_manifest(
+        self, repository: str, digest: str, size: int, facts: Facts, *, copied: bool = False
+    ) -> None:
+        """The repository has the manifest; ``copied``: it came from an upstream."""
         number = self._repository(repository)
+        self._note_origin("manifests", number, digest, copied=copied)
         annotations = jsontext.format_compact(facts.annotations)
         self._db.execute(
             "INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -308,6 +374,11 @@ class Change:
 
     def _add_edges(self, edges: Iterable[tuple[int, str, str]]) -> None:
         self._db.executemany("INSERT OR IGNORE INTO edges VALUES (?, ?, ?)", edges)
+
+    def use_manifest(self, repository: str, digest: str) -> None:
+        """The manifest was asked for now."""
+        sql = f"UPDATE manifests SET used_s = ? WHERE repository = {_OF_NAME} AND digest = ?"  # noqa: S608
+        self._db.execute(sql, (self._now_s, repository, digest))
 
     def remove_manifest(self, repository: str, digest: str) -> bool:
         """The repository has neither the manifest nor tags that mean it; False: it had none."""
@@ -347,6 +418,21 @@ class Change:
     def remove_tag(self, repository: str, tag: str) -> bool:
         """There is no such tag; False: there was none."""
         return self._delete("tags", repository, "name", tag)
+
+    def remove_copies(self, digest: str) -> None:
+        """Of the copies of upstreams' repositories none has this content any more, nor tags that mean it."""
+        for table in ("tags", "edges", "manifests", "blobs"):
+            column = "manifest" if table == "edges" else "digest"
+            sql = f"""DELETE FROM {table} WHERE {column} = ?
+              AND repository IN (SELECT repository FROM copies WHERE digest = ?)"""  # noqa: S608
+            self._db.execute(sql, (digest, digest))
+        self._db.execute("DELETE FROM copies WHERE digest = ?", (digest,))
+
+    def forget_origins(self) -> None:
+        """Where contents came from is not kept longer than they are."""
+        self._db.execute("""DELETE FROM copies WHERE
+          (repository, digest) NOT IN (SELECT repository, digest FROM blobs)
+          AND (repository, digest) NOT IN (SELECT repository, digest FROM manifests)""")
 
     def remove_empty_repositories(self) -> int:
         """Repositories without anything are gone; returns how many."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from pierhead.registry.evict import hold
 from pierhead.registry.faults import Fault
 from pierhead.registry.names import check_digest_of_path
 from pierhead.registry.ranges import parse_range
@@ -34,11 +35,15 @@ async def get_blob(call: Call) -> web.StreamResponse:
     """The blob, or a range of it, is sent; of HEAD only what it would be."""
     digest = call.reference
     check_digest_of_path(digest)
-    if call.cache is not None and await asyncio.to_thread(call.storage.find_blob, call.name, digest) is None:
-        answer = await _get_from_upstream(call, call.cache)
-        if answer is not None:
-            return answer
+    if call.cache is not None:
+        return await _get_copy(call, call.cache)
     fd, size = await asyncio.to_thread(call.storage.open_blob, call.name, digest)
+    return await _send(call, fd, size)
+
+
+async def _send(call: Call, fd: int, size: int) -> web.StreamResponse:
+    """What is asked for of this file is sent; the descriptor is taken over."""
+    digest = call.reference
     try:
         headers, request = _headers(digest), call.request
         if request.headers.get("If-None-Match", "") in ("*", headers["ETag"]):
@@ -61,6 +66,25 @@ def _part(request: web.BaseRequest, headers: dict[str, str], size: int) -> tuple
         return 200, 0, size
     headers["Content-Range"] = f"bytes {part[0]}-{part[1] - 1}/{size}"
     return 206, *part
+
+
+async def _get_copy(call: Call, cache: Cache) -> web.StreamResponse:
+    """The blob is sent from here, or from the upstream."""
+    while True:
+        try:
+            fd, size = await asyncio.to_thread(_open_held, call)
+        except Fault:
+            answer = await _get_from_upstream(call, cache)
+            if answer is not None:
+                return answer
+        else:
+            return await _send(call, fd, size)
+
+
+def _open_held(call: Call) -> tuple[int, int]:
+    fd, size = call.storage.open_blob(call.name, call.reference)
+    hold(fd)
+    return fd, size
 
 
 async def _get_from_upstream(call: Call, cache: Cache) -> web.StreamResponse | None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 import ssl
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -18,7 +17,6 @@ from pierhead.errors import Conflict, OperationFailed, PierheadError
 from pierhead.linux.files import lock_at_once
 from pierhead.registry.access import default_access, parse_access
 from pierhead.registry.accesslog import AccessLog
-from pierhead.registry.collect import collect
 from pierhead.registry.gate import Gate
 from pierhead.registry.metrics import Metrics
 from pierhead.registry.passwords import Passwords
@@ -27,6 +25,7 @@ from pierhead.registry.server import Server
 from pierhead.registry.settings import check_settings
 from pierhead.registry.storage import Storage
 from pierhead.registry.tokens import Tokens, load_key
+from pierhead.registry.upkeep import Upkeep
 from pierhead.registry.watching import watch
 
 TYPE_CHECKING = False
@@ -71,7 +70,7 @@ async def running(settings: Settings) -> AsyncIterator[int]:
             _reopen_on_hangup(stack, access_log)
         gate = await asyncio.to_thread(_make_gate, settings)
         tls = await asyncio.to_thread(_make_tls, settings)
-        cache = await _open_cache(stack, storage, settings) if settings.upstreams else None
+        cache = await _open_cache(stack, storage, settings, metrics) if settings.upstreams else None
         server = Server(storage, settings, metrics=metrics, gate=gate, access_log=access_log, cache=cache)
         if settings.metrics_port >= 0:
             where = (settings.metrics_host, settings.metrics_port)
@@ -83,13 +82,13 @@ async def running(settings: Settings) -> AsyncIterator[int]:
             tls=tls,
             drain=partial(server.drain, settings.stop_s),
         )
-        stopping = asyncio.Event()
+        upkeep = Upkeep(storage, metrics, settings, more_came=cache.grown if cache else asyncio.Event())
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_collect_again_and_again(storage, metrics, settings, stopping))
+            tasks.create_task(upkeep.run())
             try:
                 yield port
             finally:
-                stopping.set()
+                upkeep.stop()
 
 
 @contextmanager
@@ -110,18 +109,23 @@ def _lock(fd: int, root: str) -> None:
         raise Conflict(message, code="registry-is-served", hint="give each its own directory")
 
 
-async def _open_cache(stack: AsyncExitStack, storage: Storage, settings: Settings) -> Cache:
+async def _open_cache(stack: AsyncExitStack, storage: Storage, settings: Settings, metrics: Metrics) -> Cache:
     """Upstreams need the client's part of aiohttp: it is loaded only for them."""
     from pierhead.images.remote.connection import Connection, Patience
     from pierhead.images.remote.credentials import CredentialFile
     from pierhead.registry.cache import Cache
 
+    if settings.upstream_ca:
+        try:
+            await asyncio.to_thread(ssl.create_default_context, cafile=settings.upstream_ca)
+        except OSError as error:
+            raise _cannot_read(settings.upstream_ca, error) from error
     path = settings.upstream_credentials
     find = CredentialFile(path, environment=os.environ).find if path else None
     # Short: a client waits, and what is here already is better than an answer that comes late.
     patience = Patience(attempts=2, first_delay_s=0.2, connect_timeout_s=5.0)
     connection = await stack.enter_async_context(Connection(find_credentials=find, patience=patience))
-    return await stack.enter_async_context(Cache(storage, settings, connection))
+    return await stack.enter_async_context(Cache(storage, settings, connection, metrics))
 
 
 def _make_gate(settings: Settings) -> Gate | None:
@@ -211,39 +215,6 @@ async def _listen(
     stack.push_async_callback(site.stop)
     found: int = runner.addresses[0][1]
     return found
-
-
-async def _collect_again_and_again(
-    storage: Storage, metrics: Metrics, settings: Settings, stopping: asyncio.Event
-) -> None:
-    """A collection that runs when the registry is to stop ends early, before its storage is closed."""
-    collect_now = partial(
-        collect,
-        storage,
-        grace_s=settings.grace_s,
-        untagged=settings.collect_untagged,
-        give_up=stopping.is_set,
-    )
-    while not await _is_set_within(stopping, settings.collect_every_s):
-        try:
-            collected = await asyncio.to_thread(collect_now)
-        except (OSError, sqlite3.Error, PierheadError):
-            # The next one will say more, or it was a passing trouble; the registry goes on.
-            _log.exception("collecting garbage failed")
-            metrics.count("collections_failed")
-            continue
-        metrics.count("collections")
-        metrics.count("contents_collected", collected.contents)
-        metrics.count("freed_bytes", collected.freed_bytes)
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event comes within the time; without end if that is 0."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds or None)
-    except TimeoutError:
-        return False
-    return True
 
 
 async def serve(settings: Settings, *, ready: Callable[[int], None] = lambda _: None) -> None:

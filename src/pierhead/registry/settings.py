@@ -38,6 +38,10 @@ class Settings(Value):
         token_key: private key in PEM; "" is ROOT/token-key.pem, made if need be.
         upstreams: where what is missing is fetched from; the longest prefix counts.
         upstream_credentials: file of docker's form (config.json) with names and passwords for them.
+        copies_bytes_most: of what came from upstreams so much is kept, the least recently used goes first;
+            0 is without limit.
+        copies_age_s: what came from them goes when nobody has asked for it for so long; 0 is never.
+        upstream_ca: file of authorities, in PEM, that vouch for upstreams beside those of the machine.
         upstream_fresh_s: what a tag means is asked of an upstream again after this time.
         read_only: nothing is taken from clients.
         collect_every_s: garbage is collected so often; 0 is never.
@@ -66,6 +70,9 @@ class Settings(Value):
     token_key: str = ""
     upstreams: tuple[Upstream, ...] = ()
     upstream_credentials: str = ""
+    upstream_ca: str = ""
+    copies_bytes_most: int = 0
+    copies_age_s: int = 0
     upstream_fresh_s: float = 60.0
     read_only: bool = False
     collect_every_s: float = 3600.0
@@ -90,6 +97,9 @@ def check_settings(settings: Settings) -> None:
         raise InvalidInput("TLS needs both a certificate and a key", code="invalid-settings")
     if settings.tls_client_ca and not settings.tls_cert:
         raise InvalidInput("certificates of clients need TLS", code="invalid-settings")
+    if settings.copies_bytes_most < 0 or settings.copies_age_s < 0:
+        message = "what is kept of upstreams cannot be less than nothing"
+        raise InvalidInput(message, code="invalid-settings", hint="0 is without limit")
     if settings.auth not in ("basic", "token"):
         message = f"{settings.auth!r} is no way to show who one is"
         raise InvalidInput(message, code="invalid-settings", hint="it may be basic or token")

@@ -107,13 +107,16 @@ class Storage:
             if not change.remove_blob(repository, digest):
                 raise _blob_unknown(repository, digest)
 
-    def mount(self, repository: str, digest: str, sources: Sequence[str]) -> bool:
-        """The repository has the blob, if one of the sources has it; False: none has."""
+    def mount(self, repository: str, digest: str, sources: Sequence[str], *, copied: bool = False) -> bool:
+        """The repository has the blob, if one of the sources has it; False: none has.
+
+        ``copied``: the repository is an upstream's, and the blob counts as come from there.
+        """
         with self.index.change() as change:
             if change.has_blob(repository, digest) or any(change.has_blob(each, digest) for each in sources):
                 size = self.content.find_size(digest)
                 if size is not None:
-                    change.add_blob(repository, digest, size)
+                    change.add_blob(repository, digest, size, copied=copied)
                     return True
         return False
 
@@ -156,7 +159,7 @@ class Storage:
         content_type: str,
         digest: str = "",
         tags: Sequence[str] = (),
-        sparse: bool = False,
+        copied: bool = False,
     ) -> tuple[str, Facts]:
         """The repository has the manifest, and the tags mean it; returns its digest and what it says.
 
@@ -166,7 +169,7 @@ class Storage:
             content_type: what the client says that they are.
             digest: what they have to be; "" is whatever they are.
             tags: names that will mean it.
-            sparse: blobs may be missing as well: a cache fetches them when they are asked for.
+            copied: it comes from an upstream; blobs may be missing, they are fetched when they are asked for.
 
         Raises:
             Fault: MANIFEST_INVALID, DIGEST_INVALID, TAG_INVALID, or MANIFEST_BLOB_UNKNOWN: push that first.
@@ -181,13 +184,20 @@ class Storage:
                 raise Fault("DIGEST_INVALID", f"the manifest is not {digest} but {found}")
             ingest.flush()
             with self.index.change() as change:
-                if not sparse:
+                if not copied:
                     _check_blobs(change, repository, facts)
                 ingest.commit()
-                change.add_manifest(repository, found, len(raw), facts)
+                change.add_manifest(repository, found, len(raw), facts, copied=copied)
                 for tag in tags:
                     change.set_tag(repository, tag, found)
         return found, facts
+
+    def use_manifest(self, repository: str, digest: str) -> None:
+        """The manifest counts as used, if it is there."""
+        used_s = self.index.find_manifest_use(repository, digest)
+        if used_s is not None and used_s < self.index.now_s() - USE_STEP_S:
+            with self.index.change() as change:
+                change.use_manifest(repository, digest)
 
     def set_tag(self, repository: str, tag: str, digest: str) -> None:
         """The tag means this manifest, which the repository has."""

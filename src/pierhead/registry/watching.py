@@ -46,8 +46,11 @@ def _gauges(storage: Storage) -> dict[str, float]:
     room = os.statvfs(storage.root)
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
+    copies, copies_bytes = storage.index.count_copies()
     return {
         **storage.index.totals(),
+        "copies": copies,
+        "copies_bytes": copies_bytes,
         "disk_free_bytes": room.f_bavail * room.f_frsize,
         "disk_bytes": room.f_blocks * room.f_frsize,
         "memory_bytes": pages * os.sysconf("SC_PAGE_SIZE"),

@@ -17,7 +17,7 @@ from pierhead.engine.containertree import ContainerTrees
 from pierhead.engine.documents import ContainerConfig, HostConfig
 from pierhead.engine.files import ContainerFiles
 from pierhead.engine.record import MountPoint, Record, State
-from pierhead.errors import Conflict, NotFound
+from pierhead.errors import Conflict, Forbidden, InvalidInput, NotFound
 from pierhead.images.exchange import import_image
 from pierhead.images.roots import open_root
 from pierhead.images.service import ImageService
@@ -25,7 +25,7 @@ from tests.support.image_archives import archive
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pierhead.images.roots import ImageRoot
 
@@ -218,3 +218,57 @@ def test_what_has_no_files_of_its_own(box: Box) -> None:
         asyncio.run(box.files.export_container("web"))
     with pytest.raises(Conflict, match="a view of this machine"):
         commit(box.service, box.record, box.mount, CommitRequest())
+
+
+def put(box: Box, path: str, members: dict[str, bytes], *, no_overwrite: bool = True) -> None:
+    """A client sends an archive."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield archive(members)
+
+    asyncio.run(box.files.put_archive("web", path, pieces(), no_overwrite=no_overwrite, copy_owners=False))
+
+
+def test_put(box: Box) -> None:
+    """Files come into the directory, over those that are there; a whiteout is a file like others."""
+    put(box, "/srv", {"old": b"newer", "made/here": b"x", ".wh.gone": b"a name like others"})
+    assert box.get("/srv") == {
+        "srv": b"",
+        "srv/.wh.gone": b"a name like others",
+        "srv/gone": b"gone",
+        "srv/made": b"",
+        "srv/made/here": b"x",
+        "srv/old": b"newer",
+    }
+
+
+def test_put_through_a_link(box: Box, tmp_path: Path) -> None:
+    """A link to a place outside leads to the same place inside, where there is nothing."""
+    os.symlink(tmp_path, box.upper / "out")
+    with pytest.raises(NotFound):
+        put(box, "/out", {"x": b"y"})
+    assert not (tmp_path / "x").exists()
+
+
+def test_put_into_what_is_no_directory(box: Box) -> None:
+    """Is refused in docker's words, as is a file in a directory's place."""
+    with pytest.raises(InvalidInput, match="extraction point is not a directory"):
+        put(box, "/srv/old", {"x": b"y"})
+    with pytest.raises(InvalidInput, match="cannot overwrite directory"):
+        put(box, "/", {"srv": b"a file"})
+    put(box, "/", {"srv": b"a file"}, no_overwrite=False)
+    assert box.get("/srv") == {"srv": b"a file"}
+
+
+def test_put_where_nothing_may_be_written(box: Box, tmp_path: Path) -> None:
+    """A read-only root takes nothing but in a mount that can be written, and the reverse."""
+    box.record = box.record.replace(host=HostConfig(readonly_rootfs=True))
+    with pytest.raises(Forbidden, match="container rootfs is marked read-only"):
+        put(box, "/srv", {"x": b"y"})
+    point = MountPoint(type="bind", source=str(tmp_path), destination="/data")
+    box.record = box.record.replace(mounts=(point,))
+    put(box, "/data", {"x": b"y"})
+    assert (tmp_path / "x").read_bytes() == b"y"
+    box.record = box.record.replace(mounts=(point.replace(rw=False),))
+    with pytest.raises(Forbidden, match="mounted volume is marked read-only"):
+        put(box, "/data", {"x": b"y"})

@@ -161,6 +161,11 @@ def test_what_cannot_be_run(engines: Engines) -> None:
         state = await state_of(engine, missing)
         assert (state["Status"], state["ExitCode"]) == ("created", 127)
         assert "no-such-program" in state["Error"]
+        removed = await create(engine, "no-such-program", auto_remove=True)
+        with pytest.raises(PierheadError, match="executable file not found"):
+            await engine.start_container(removed)
+        with pytest.raises(NotFound):
+            await engine.inspect_container(removed, size=False)
         refused = await create(engine, "/etc/motd")
         with pytest.raises(PierheadError, match="permission denied"):
             await engine.start_container(refused)

@@ -85,11 +85,15 @@ def test_limits_of_run(loaded: Pier) -> None:
 
 
 def test_the_exit_status_is_the_commands(loaded: Pier) -> None:
-    """Whatever it is; a program that is not there is 127 and a sentence."""
+    """Whatever it is; docker's three where it did not run: no such one, not executable, our own error."""
     assert loaded.run_result("box", "sh", "-c", "exit 7").returncode == 7
     failed = loaded.run_result("box", "no-such-program")
     assert failed.returncode == 127
     assert "no-such-program" in failed.stderr
+    assert loaded.run_result("box", "/bin/no-such-program").returncode == 127
+    assert loaded.run_result("box", "/etc/motd").returncode == 126
+    assert loaded.run_result("--pull", "never", "none", "true").returncode == 125
+    assert loaded.run_result("--no-such-flag", "box").returncode == 125
     assert not loaded.left()
 
 
@@ -104,6 +108,16 @@ def test_read_only(loaded: Pier) -> None:
     failed = loaded.run_result("-u", "0", "--read-only", "box", "touch", "/x")
     assert failed.returncode == 1
     assert "Read-only" in failed.stderr
+
+
+def test_an_id_of_several_forms(loaded: Pier, server: Registry) -> None:
+    """An image that is here compressed and uncompressed has one id, and can be named by it."""
+    name = f"{server.address}/box:1"
+    loaded("tag", "box", name)
+    loaded("push", "-q", name)
+    (identity,) = loaded.lines("images", "--quiet")
+    assert loaded.run(identity) == "hello\n"
+    loaded("tag", identity, "third")
 
 
 def test_whiteouts(loaded: Pier) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LAYERS = [random_bytes(2_000_000, 1), random_bytes(1000, 2)]
-IN_RANGES = DownloadSettings(ranges_above_bytes=200_000, range_bytes=100_000)
+IN_RANGES = DownloadSettings(ranges_above_bytes=200_000, range_bytes=100_000, quick_bytes_per_s=1 << 60)
 
 
 class Scene:

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 
 LAYER = random_bytes(3_000_000, 1)
 SMALL = random_bytes(50_000, 2)
-IN_RANGES = DownloadSettings(ranges_above_bytes=400_000, range_bytes=200_000, ranges_at_once=2)
+IN_RANGES = DownloadSettings(
+    ranges_above_bytes=400_000, range_bytes=200_000, ranges_at_once=2, quick_bytes_per_s=1 << 60
+)
 
 
 class Scene:

@@ -81,7 +81,7 @@ def test_large_contents_go_and_come_in_pieces(
         here, [random_bytes(3_000_000, chunk_bytes + 5), random_bytes(1_000_000, chunk_bytes + 6)]
     )
     reference = named(address, "team/large:1")
-    settings = DownloadSettings(ranges_above_bytes=300_000, range_bytes=300_000)
+    settings = DownloadSettings(ranges_above_bytes=300_000, range_bytes=300_000, quick_bytes_per_s=1 << 60)
 
     async def run() -> None:
         async with connected() as client:

@@ -102,6 +102,17 @@ def test_everything_is_as_the_archive_says(tmp_path: Path, whiteouts: Whiteouts,
             assert about.st_rdev == os.makedev(entry.device_major, entry.device_minor)
 
 
+@pytest.mark.parametrize("kind", ["none", "gzip", "zstd"])
+def test_what_was_hashed_is_not_hashed_again(tmp_path: Path, kind: Written) -> None:
+    """A known digest is the diff id where nothing is compressed, if it is of the algorithm of diff ids."""
+    data, said = compress(as_archive(), kind), f"sha256:{'7' * 64}"
+    found = unpack(data, tmp_path / "known", digest=said)
+    real = compute_digest(as_archive())
+    assert found == unpack(data, tmp_path / "unknown").replace(diff_id=said if kind == "none" else real)
+    assert unpack(data, tmp_path / "other", digest=f"sha512:{'7' * 128}").diff_id == real
+    assert describe(tmp_path / "known") == describe(tmp_path / "unknown")
+
+
 @requires("tar")
 def test_as_gnu_tar_unpacks_it(tmp_path: Path) -> None:
     """The same tree comes of it, but for names that it takes otherwise."""

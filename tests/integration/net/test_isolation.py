@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pierhead.linux.netlink_codec import LinkOptions
 from pierhead.net import EndpointRequest, NetworkSettings, parse_port_wishes
-from tests.support.networks import Machine, ServiceOn, container
+from tests.support.networks import Machine, ServiceOn, container, machine
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def test_without_masquerade(host: Machine, outside: Machine, tmp_path: Path) -> 
 
 
 def test_neighbours_apart(host: Machine, tmp_path: Path) -> None:
-    """With ``inter_container`` off containers do not reach each other, but published ports they do."""
+    """With ``inter_container`` off containers do not reach each other, but published ports they do; also
+    where the kernel was told not to show bridged packets to the firewall.
+    """
+    host.write("bridge/bridge-nf-call-iptables", "0")
     service = ServiceOn(host, str(tmp_path), NetworkSettings(inter_container=False))
     service.ensure()
     web = service.attach("web", EndpointRequest(ports=parse_port_wishes({"80/tcp": [("", "8080")]})))
@@ -96,8 +100,34 @@ def test_neighbours_apart(host: Machine, tmp_path: Path) -> None:
     service.close()
 
 
+def test_machine_is_no_router(host: Machine, outside: Machine, tmp_path: Path) -> None:
+    """A machine that did not forward packets from one cable to another does not because of containers; one
+    that did goes on.
+    """
+    with machine() as far:
+        fd = far.netlink.namespace_fd()
+        host.netlink.create_veth(LinkOptions(name="eth1"), LinkOptions(name="eth0", namespace_fd=fd))
+        os.close(fd)
+        for each, link, address in ((host, "eth1", "198.51.100.1/24"), (far, "eth0", "198.51.100.2/24")):
+            each.netlink.change_link(each.netlink.get_link(link), LinkOptions(up=True))
+            each.netlink.add_address(each.netlink.get_link(link), address)
+        far.netlink.add_route(None, "0.0.0.0/0", gateway="198.51.100.1")
+        outside.netlink.add_route(None, "198.51.100.0/24", gateway="192.0.2.1")
+        with far.listening(7000) as listener:
+            for was_router, reached in (("0", ""), ("1", "192.0.2.2")):
+                host.write("ipv4/ip_forward", was_router)
+                service = ServiceOn(host, str(tmp_path / was_router))
+                service.ensure()
+                endpoint = service.attach("c", EndpointRequest())
+                with container(host, endpoint) as guest:
+                    assert guest.reaches("198.51.100.2", 7000, listener) == "198.51.100.1"
+                assert outside.reaches("198.51.100.2", 7000, listener) == reached
+                service.detach("c")
+                service.close()
+
+
 def test_router_advertisements_of_containers(host: Machine, tmp_path: Path) -> None:
-    """The machine takes no routes from containers; its other links still do where it forwards IPv6."""
+    """The machine takes no routes from containers; its other links still take theirs, though it forwards."""
     host.write("ipv6/conf/default/accept_ra", "1")
     host.netlink.create_bridge(LinkOptions(name="lan"))
     service = ServiceOn(host, str(tmp_path), NetworkSettings(ipv6_subnet="fd00:17::/64"))

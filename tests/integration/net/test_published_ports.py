@@ -44,6 +44,21 @@ def test_reached_from_everywhere(host: Machine, outside: Machine, service: Servi
         assert host.reaches("127.0.0.1", 8080, listener) == ""
 
 
+def test_bridged_packets_unseen(host: Machine, service: ServiceOn) -> None:
+    """Containers reach published ports, also their own, where the firewall does not see bridged packets."""
+    host.write("bridge/bridge-nf-call-iptables", "0")
+    web = service.attach("web", publish())
+    other = service.attach("other", EndpointRequest())
+    with (
+        container(host, web) as web_machine,
+        container(host, other) as other_machine,
+        web_machine.listening(80) as listener,
+    ):
+        for each in (other_machine, web_machine):
+            assert each.reaches("172.17.0.1", 8080, listener) == "172.17.0.1"
+        assert other_machine.reaches("172.17.0.2", 80, listener) == "172.17.0.3"
+
+
 def test_udp_goes_to_the_container_that_is_there(host: Machine, outside: Machine, service: ServiceOn) -> None:
     """A client that sends datagrams all the time reaches a container that starts meanwhile, and the next one
     when that has ended.

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,39 @@ def test_blobs_of_others_are_not_given(tmp_path: Path) -> None:
             reg.push_blob("own", b"shared")
             assert reg.get(f"/v2/hub/a/blobs/{secret}").status == 404
             assert reg.get(f"/v2/hub/a/blobs/{shared}").body == b"shared"
+
+
+def test_an_upstream_of_ones_own(tmp_path: Path) -> None:
+    """Its certificate is vouched for by authorities in a file; without them the log says what is wrong."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(words, check=True, capture_output=True)
+    with registry(tmp_path / "upstream") as upstream:
+        _, raw = push_image(upstream, "a", "1", b"layer")
+    with registry(tmp_path / "upstream", tls_cert=str(cert), tls_key=str(key)) as upstream:
+        url = f"https://localhost:{upstream.port}"
+        with registry(tmp_path / "none", **copies(url)) as reg:
+            assert reg.get("/v2/hub/a/manifests/1").status in (502, 503)
+        assert "an upstream failed: " in (tmp_path / "none.log").read_text()
+        with registry(tmp_path / "copy", **copies(url, upstream_ca=str(cert))) as reg:
+            assert reg.get("/v2/hub/a/manifests/1").body == raw
+    (tmp_path / "empty.pem").write_text("")
+    for path in ("missing.pem", "empty.pem"):
+        wrong = registry(tmp_path / f"wrong-{path}", **copies(url, upstream_ca=str(tmp_path / path)))
+        with pytest.raises(AssertionError, match=f"cannot use .*{path}"), wrong:
+            pass
 
 
 def test_credentials(tmp_path: Path) -> None:

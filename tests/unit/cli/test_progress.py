@@ -41,6 +41,22 @@ def test_bars(done: int, width: int, text: str) -> None:
     assert line.format(width) == text
 
 
+def test_an_end_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing follows it: neither the download of what is unpacked, nor an end of what was there."""
+    progress = TransferProgress(Output("pier"))
+    progress.planned((ONE, TWO))
+    progress.downloading(ONE, 1)
+    progress.unpacking(ONE)
+    progress.unpacked(ONE)
+    progress.complete(ONE)
+    progress.exists(TWO)
+    progress.unpacked(TWO)
+    assert capfd.readouterr().err.splitlines() == [
+        "111111111111: Pull complete",
+        "222222222222: Already exists",
+    ]
+
+
 def test_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     """What begins and ends is told, once, on standard error."""
     progress = TransferProgress(Output("pier"))

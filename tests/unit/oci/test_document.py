@@ -244,22 +244,3 @@ def test_annotations_without_a_json_form() -> None:
     Twice.__annotations__["pair"] = runtime.Box | runtime.User
     with pytest.raises(TypeError, match="both an object in JSON"):
         decode(Twice, {"pair": {}})
-
-
-class _Port(Value):
-    json_case = "pascal"
-    json_whole = True
-
-    host_port: str = ""
-    names: tuple[str, ...] = ()
-    limit: int | None = None
-
-
-def test_pascal_case_is_read_in_any_case() -> None:
-    """Go's encoding/json reads members in any case, so clients of Docker write them in any."""
-    assert decode(_Port, {"HostPort": "80"}) == decode(_Port, {"hostPort": "80"}) == _Port(host_port="80")
-
-
-def test_a_whole_class_writes_every_field() -> None:
-    """Fields at their defaults are there, and None is null."""
-    assert encode(_Port(names=("a",))) == {"HostPort": "", "Names": ["a"], "Limit": None}

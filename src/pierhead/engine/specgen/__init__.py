@@ -16,6 +16,7 @@ from pierhead.engine.specgen.imagemerge import merge_image
 from pierhead.engine.specgen.plan import plan_config
 from pierhead.engine.specgen.processes import plan_exec
 from pierhead.engine.specgen.updates import plan_update
+from pierhead.engine.specgen.usermaps import plan_user_maps
 
 __all__ = [
     "Ground",
@@ -26,5 +27,6 @@ __all__ = [
     "plan_config",
     "plan_exec",
     "plan_update",
+    "plan_user_maps",
     "root_of_host",
 ]

@@ -16,14 +16,16 @@ from pierhead.engine.specgen.logwords import check_log_config
 from pierhead.engine.specgen.modes import check_modes
 from pierhead.engine.specgen.mountwords import parse_volumes_from, target_faults, wanted_mounts
 from pierhead.engine.specgen.portwords import check_port_bindings
-from pierhead.engine.specgen.processes import program_of
+from pierhead.engine.specgen.processes import check_environment, program_of
 from pierhead.engine.specgen.restarts import check_restart_policy
 from pierhead.engine.specgen.rights import (
     check_security,
+    granted_capabilities,
     lacking_capabilities,
     parse_capabilities,
     parse_security_options,
 )
+from pierhead.engine.specgen.seccompprofile import parse_profile
 from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.engine.specgen.tmpfswords import parse_tmpfs, tmpfs_options
 from pierhead.engine.specgen.ulimits import fill_ulimits
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pierhead.engine.specgen.ground import Machine
 
 _MILLISECOND_NS = 10**6
+_NAME_BYTES_MOST = 64  # uname(2), __NEW_UTS_LEN
 
 
 def fill_host(
@@ -110,9 +113,10 @@ def check_container(config: ContainerConfig) -> None:
             f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path",
             code="bad-working-directory",
         )
-    for entry in config.env:
-        if entry.startswith("=") or not entry:
-            raise InvalidInput(f"invalid environment variable: {entry}", code="bad-environment")
+    check_environment(config.env)
+    for name, value in (("hostname", config.hostname), ("domainname", config.domainname)):
+        if len(value.encode(errors="surrogateescape")) > _NAME_BYTES_MOST:
+            raise InvalidInput(f"invalid {name}: {value} is longer than 64 bytes", code="bad-hostname")
     if config.stop_signal:
         parse_signal(config.stop_signal)
     _check_health(config)
@@ -191,7 +195,11 @@ def _check_extra_host(entry: str) -> None:
 def _check_rights(host: HostConfig, machine: Machine) -> None:
     parse_capabilities(host.cap_add, "CapAdd")
     parse_capabilities(host.cap_drop, "CapDrop")
-    check_security(parse_security_options(host.security_opt), machine)
+    security = parse_security_options(host.security_opt)
+    check_security(security, machine)
+    if security.seccomp not in (None, "unconfined", "builtin"):
+        capabilities = granted_capabilities(host, machine)
+        parse_profile(security.seccomp, capabilities.bounding, machine.arch, machine.kernel)
     check_devices(host.devices)
     for name in host.sysctls:
         space = namespace_of_sysctl(name)

@@ -102,11 +102,12 @@ class Ground(Value):
         init_path: the program that becomes /sbin/docker-init; needed with ``HostConfig.Init``.
         namespaces: files of namespaces to join, by type: ``{"pid": "/proc/7/ns/pid"}``.
         interfaces: of a new network namespace, beside ``lo``.
-        mappings: of users and groups; empty for none.
+        user_mappings, group_mappings: see ``plan_user_maps``; empty for none.
         devices: that ``HostConfig.Devices`` has turned out to be, or all of the machine's.
         device_numbers: major and minor of block devices by their paths, for limits and weights.
         sources: where mounts come from that are not at their ``MountPoint.source``, by destination.
-        seccomp: the filter where the container asks for none of its own.
+        seccomp: the filter where the container asks for none of its own: one, ``default``, ``unconfined``, or
+            the text of a profile.
         apparmor_profile: where the container asks for none; empty for none.
         cgroup_path, cgroup_manager: see ``runtime.Config``.
         machine: see ``Machine``.
@@ -122,7 +123,8 @@ class Ground(Value):
     init_path: str = ""
     namespaces: dict[str, str] = {}  # noqa: RUF012 - never changed
     interfaces: tuple[Network, ...] = ()
-    mappings: tuple[IDMapping, ...] = ()
+    user_mappings: tuple[IDMapping, ...] = ()
+    group_mappings: tuple[IDMapping, ...] = ()
     devices: tuple[Device, ...] = ()
     device_numbers: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - never changed
     sources: dict[str, str] = {}  # noqa: RUF012 - never changed

@@ -62,6 +62,8 @@ def _check_memory(limits: Resources) -> None:
         raise _refuse("Minimum memory limit allowed is 6MB")
     if memory > 0 and 0 < swap < memory:
         raise _refuse("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if not memory and swap > 0:
+        raise _refuse("You should always set the Memory limit when using Memoryswap limit, see usage")
     if 0 < reservation < MEMORY_LEAST_BYTES:
         raise _refuse("Minimum memory reservation allowed is 6MB")
     if 0 < memory < reservation:

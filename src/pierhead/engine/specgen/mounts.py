@@ -47,7 +47,8 @@ def _default_mounts(host: HostConfig, ground: Ground, security: Security) -> Ite
     for mount in DEFAULT_MOUNTS:
         if mount.destination == "/dev/shm":
             yield from _shm_mount(host, ground)
-        elif mount.destination == "/dev/mqueue" and host.ipc_mode == "host":
+        elif mount.destination == "/dev/mqueue" and host.ipc_mode == "host" and ground.user_mappings:
+            # Root of a user namespace may not mount what belongs to the host's ipc namespace.
             yield _bind("/dev/mqueue", "/dev/mqueue", *_CLOSED)
         elif mount.destination.startswith("/sys"):
             writable = (host.privileged and not host.readonly_rootfs) or (

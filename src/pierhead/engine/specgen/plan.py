@@ -56,15 +56,16 @@ def plan_config(record: Record, ground: Ground) -> Config:
         copy_on_write=ground.root.copy_on_write,
         readonlyfs=host.readonly_rootfs,
         mounts=plan_mounts(record, ground, security),
+        rootfs_propagation=_propagation(record),
         devices=ground.devices,
         mask_paths=(*_covered(host, security, host.masked_paths), *ground.root.mask_paths),
         readonly_paths=_covered(host, security, host.readonly_paths),
         namespaces=namespaces,
-        uid_mappings=ground.mappings,
-        gid_mappings=ground.mappings,
+        uid_mappings=ground.user_mappings,
+        gid_mappings=ground.group_mappings,
         hostname=hostname if own_names else "",
         domainname=(ground.domainname or record.config.domainname) if own_names else "",
-        sysctl=_sysctl(host, own_network=own_network, mapped=bool(ground.mappings)),
+        sysctl=_sysctl(host, own_network=own_network, mapped=bool(ground.user_mappings)),
         networks=(_LOOPBACK, *ground.interfaces) if own_network else (),
         resources=resources_of(host, ground.device_numbers).replace(devices=rules),
         cgroup_path=ground.cgroup_path,
@@ -81,13 +82,19 @@ def plan_config(record: Record, ground: Ground) -> Config:
     )
 
 
+def _propagation(record: Record) -> str:
+    """Of the root: shared where a mount is to be, since what is copied as a slave sends nothing back."""
+    shared = any(point.propagation in ("shared", "rshared") for point in record.mounts)
+    return "shared" if shared else ""
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
 def _namespaces(host: HostConfig, ground: Ground) -> Iterator[Namespace]:
     """Namespaces to make or to join; the host's are left out."""
-    if ground.mappings or "user" in ground.namespaces:
+    if ground.user_mappings or "user" in ground.namespaces:
         yield Namespace(type="user", path=ground.namespaces.get("user", ""))
     yield Namespace(type="mount")
     modes = {
@@ -119,11 +126,11 @@ def _seccomp(
     host: HostConfig, security: Security, ground: Ground, capabilities: Capabilities
 ) -> Seccomp | str:
     """The filter; privileged containers have one only if they ask for it."""
-    asked = security.seccomp
+    asked: Seccomp | str | None = security.seccomp
     if asked is None:
-        return SECCOMP_UNCONFINED if host.privileged else ground.seccomp
-    if asked == "unconfined":
-        return SECCOMP_UNCONFINED
+        asked = SECCOMP_UNCONFINED if host.privileged else ground.seccomp
+    if not isinstance(asked, str) or asked in (SECCOMP_DEFAULT, SECCOMP_UNCONFINED):
+        return asked
     if asked == "builtin":
         return SECCOMP_DEFAULT
     machine = ground.machine

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pierhead.engine.specgen.ground import ANY_MACHINE
 from pierhead.engine.specgen.imagemerge import as_list
 from pierhead.engine.specgen.rights import granted_capabilities
+from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import Box
 from pierhead.runtime.config import DEFAULT_ENV, ProcessSpec
 
@@ -50,7 +51,16 @@ def plan_first_process(record: Record, hostname: str) -> ProcessSpec:
 
 
 def plan_exec(record: Record, wanted: ExecConfig, *, machine: Machine = ANY_MACHINE) -> ProcessSpec:
-    """A further process of the container, with what it does not say as its first process has it."""
+    """A further process of the container, with what it does not say as its first process has it.
+
+    Raises:
+        InvalidInput: it cannot be one; Docker's sentence.
+    """
+    if not wanted.cmd or not wanted.cmd[0]:
+        raise InvalidInput("No exec command specified", code="no-command")
+    if wanted.working_dir and not wanted.working_dir.startswith("/"):
+        raise InvalidInput("Cwd must be an absolute path", code="bad-working-directory")
+    check_environment(wanted.env)
     env = _environment((*record.config.env, *wanted.env), short_hostname(record), terminal=wanted.tty)
     privileged = granted_capabilities(record.host.replace(privileged=True), machine)
     return ProcessSpec(
@@ -63,6 +73,17 @@ def plan_exec(record: Record, wanted: ExecConfig, *, machine: Machine = ANY_MACH
         capabilities=privileged if wanted.privileged else None,
         apparmor_profile="" if wanted.privileged else None,
     )
+
+
+def check_environment(env: Iterable[str]) -> None:
+    """Every entry has a name.
+
+    Raises:
+        InvalidInput: one has none; Docker's sentence.
+    """
+    for entry in env:
+        if not entry or entry.startswith("="):
+            raise InvalidInput(f"invalid environment variable: {entry}", code="bad-environment")
 
 
 def _environment(given: Iterable[str], hostname: str, *, terminal: bool) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pierhead.digests import digest_of, hasher
 from pierhead.errors import InvalidInput
 from pierhead.images.archive.files import RATIO_MAX
 from pierhead.images.compression import open_reader
+from pierhead.images.sidebyside import side_by_side
 from pierhead.images.tarlayer.reader import TarReader
 from pierhead.oci.document import encode
 from pierhead.oci.image import (
@@ -28,9 +29,9 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from pierhead.images.archive.files import Stored
+    from pierhead.images.archive.files import Files, Stored
     from pierhead.images.compression import Reader
     from pierhead.images.content import ContentStore
 
@@ -56,6 +57,27 @@ class _Overheard:
         data = self._reader.read(size)
         self._take(data)
         return data
+
+
+def compose_layers(files: Files, names: Iterable[str]) -> dict[str, ComposedLayer]:
+    """What these files are as layers, by their names; all are in the store.
+
+    Large ones come first and two at once: hashing and writing leave another thread its processor.
+
+    Raises:
+        InvalidInput: there is none of such a name; or as ``compose_layer``.
+    """
+    layers: dict[str, ComposedLayer] = {}
+
+    def compose(name: str) -> ComposedLayer:
+        stored = files.store(name)
+        known = layers.get(stored.digest)
+        if known is None:
+            known = layers[stored.digest] = compose_layer(files.content, stored)
+        return known
+
+    wanted = sorted(dict.fromkeys(names), key=files.size, reverse=True)
+    return dict(zip(wanted, side_by_side(compose, wanted), strict=True))
 
 
 def compose_layer(content: ContentStore, stored: Stored, *, checked: bool = False) -> ComposedLayer:

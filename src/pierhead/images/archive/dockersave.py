@@ -15,7 +15,7 @@ import re
 from pierhead import jsontext
 from pierhead.digests import compute_digest, encoded_of
 from pierhead.errors import InvalidInput
-from pierhead.images.archive.compose import compose_image, compose_layer
+from pierhead.images.archive.compose import compose_image, compose_layers
 from pierhead.images.archive.loaded import LoadedImage
 from pierhead.oci.document import decode, names
 from pierhead.oci.image import decode_config
@@ -67,9 +67,10 @@ def load_docker_save(files: "Files") -> "tuple[tuple[LoadedImage, ...], dict[str
     Raises:
         InvalidInput: it is not what it says.
     """
-    layers: dict[str, ComposedLayer] = {}
+    listed = decode_saved(files.read(MANIFEST_FILE))
+    layers = compose_layers(files, (name for saved in listed for name in saved.layers))
     found: dict[str, LoadedImage] = {}
-    for saved in decode_saved(files.read(MANIFEST_FILE)):
+    for saved in listed:
         image = _load(files, saved, layers)
         same = found.get(image.descriptor.digest)
         found[image.descriptor.digest] = image.replace(names=same.names + image.names) if same else image
@@ -90,10 +91,7 @@ def _load(files: "Files", saved: SavedImage, layers: "dict[str, ComposedLayer]")
         raise InvalidInput(message, code="invalid-archive")
     descriptors = []
     for name, diff_id in zip(saved.layers, diff_ids, strict=True):
-        stored = files.store(name)
-        layer = layers.get(stored.digest)
-        if layer is None:
-            layer = layers[stored.digest] = compose_layer(files.content, stored)
+        layer = layers[name]
         if layer.diff_id != diff_id:
             message = f"the layer {name} in the archive is not {diff_id}, as {saved.config} says"
             raise InvalidInput(message, code="wrong-digest")

@@ -1,10 +1,11 @@
 """What an archive or a directory of an image brings: names, small documents, large contents.
 
-An archive is read once, from its beginning to its end, so that it may come from a pipe; what its entries are
-for is only known afterwards.  So small files are kept in memory, and large ones, and all blobs of an OCI
-layout, go into the store as they come.
+An archive may come from a pipe, which is read once, from its beginning to its end; what its entries are for
+is only known afterwards.  So small files are kept in memory, and large ones, and all blobs of an OCI layout,
+go into the store as they come.  Of an archive that is a file and not compressed it is enough to know where
+large ones are: each is read when it is asked for, and several at once by several threads.
 
-    ArchiveFiles      a tar archive, compressed or not, that has been read
+    ArchiveFiles      a tar archive, compressed or not, whose entries are known
     DirectoryFiles    a directory; a file is read when it is asked for
 
 Names are relative, with neither ``.`` nor ``..``.  Links lead to other names or are refused.
@@ -66,6 +67,13 @@ class Stored(Value):
     size: int
 
 
+class _Place(Value):
+    """Where a file's content is in an archive, from the descriptor's beginning on."""
+
+    offset: int
+    size: int
+
+
 class Files(Protocol):
     """What the forms are read from."""
 
@@ -75,6 +83,13 @@ class Files(Protocol):
     def names(self) -> Collection[str]:
         """Of all files, links to files included."""
 
+    def size(self, name: str) -> int:
+        """The file's, in bytes.
+
+        Raises:
+            InvalidInput: there is none of this name.
+        """
+
     def read(self, name: str) -> bytes:
         """A document.
 
@@ -83,7 +98,7 @@ class Files(Protocol):
         """
 
     def store(self, name: str, digest: str = "") -> Stored:
-        """The file is in the store.
+        """The file is in the store.  Threads may ask for several files at once.
 
         Raises:
             InvalidInput: there is none of this name, or it is not what ``digest`` says.
@@ -106,11 +121,11 @@ class ArchiveFiles:
     """The files of a tar archive."""
 
     def __init__(self, content: ContentStore, fd: int, limits: Limits | None = None) -> None:
-        """The archive has been read to its end.
+        """What the archive has is known; of a pipe, or compressed, it has been read to its end.
 
         Args:
             content: takes what is large; one of a lease, so that collections leave it.
-            fd: where the archive comes from, compressed or not; stays the caller's.
+            fd: where the archive comes from, compressed or not; stays the caller's, and open.
             limits: what it may have.
 
         Raises:
@@ -120,10 +135,15 @@ class ArchiveFiles:
         self._limits = limits or Limits()
         self._documents: dict[str, bytes] = {}
         self._stored: dict[str, Stored] = {}
+        self._places: dict[str, _Place] = {}
         self._links: dict[str, str] = {}
         self._memory_bytes = 0
+        self._fd = fd
+        start = os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(os.fstat(fd).st_mode) else 0
         stream = open_reader(fd, limit_bytes=self._limits.content_bytes, ratio_max=RATIO_MAX)
-        reader = TarReader(stream)
+        skip = stream.find_skip()
+        self._start = start if skip else -1
+        reader = TarReader(stream, skip=skip)
         for count, entry in enumerate(reader, 1):
             if count > self._limits.entries:
                 message = f"the archive has more than {self._limits.entries} entries"
@@ -135,14 +155,21 @@ class ArchiveFiles:
 
     def names(self) -> Collection[str]:
         """As ``Files``."""
-        return self._documents.keys() | self._stored.keys() | self._links.keys()
+        return self._documents.keys() | self._stored.keys() | self._places.keys() | self._links.keys()
+
+    def size(self, name: str) -> int:
+        """As ``Files``."""
+        found = self._resolve(name)
+        if found in self._documents:
+            return len(self._documents[found])
+        return self._places[found].size if found in self._places else self._stored[found].size
 
     def read(self, name: str) -> bytes:
         """As ``Files``."""
         name = self._resolve(name)
         if name in self._documents:
             return self._documents[name]
-        return self.content.read(self._stored[name].digest, limit_bytes=DOCUMENT_BYTES_MAX)
+        return self.content.read(self.store(name).digest, limit_bytes=DOCUMENT_BYTES_MAX)
 
     def store(self, name: str, digest: str = "") -> Stored:
         """As ``Files``."""
@@ -150,6 +177,9 @@ class ArchiveFiles:
         if found in self._documents:
             data = self._documents[found]
             self._stored[found] = Stored(digest=self.content.write(data), size=len(data))
+        elif found not in self._stored:
+            place = self._places[found]
+            self._stored[found] = self._write(digest_of_blob(found), place.size, self._blocks(place))
         stored = self._stored[found]
         if digest and stored.digest != digest:
             raise InvalidInput(
@@ -161,7 +191,7 @@ class ArchiveFiles:
         """The file that a name means, links followed."""
         found = name
         for _ in range(_LINKS_MAX):
-            if found in self._documents or found in self._stored:
+            if found in self._documents or found in self._stored or found in self._places:
                 return found
             if found not in self._links:
                 break
@@ -187,15 +217,35 @@ class ArchiveFiles:
     def _take_file(self, name: str, size: int, reader: TarReader) -> None:
         digest = digest_of_blob(name)
         small = size <= min(self._limits.small_bytes, self._limits.memory_bytes - self._memory_bytes)
+        if name in self._places:
+            self.store(name)
         before = self._stored.get(name) or self._documents.get(name)
         now: Stored | bytes
         if small and not digest:
             now = self._documents[name] = reader.read(size)
             self._memory_bytes += size
+        elif self._start >= 0 and before is None:
+            self._places[name] = _Place(offset=self._start + reader.offset, size=size)
+            return
         else:
             now = self._stored[name] = self._write(digest, size, reader.chunks())
         if before is not None and before != now:
             raise InvalidInput(f"the archive has {name!r} twice, and not the same", code="invalid-archive")
+
+    def _blocks(self, place: _Place) -> Iterator[memoryview]:
+        """What the archive has in this place; each block is valid until the next is asked for."""
+        buffer = memoryview(bytearray(min(_BLOCK_BYTES, place.size)))
+        at, end = place.offset, place.offset + place.size
+        while at < end:
+            read = os.preadv(self._fd, (buffer[: end - at],), at)
+            if not read:
+                raise InvalidInput(
+                    f"the archive ends at byte {at}, in the middle of an entry",
+                    code="truncated-archive",
+                    hint="it was changed while it was read",
+                )
+            at += read
+            yield buffer[:read]
 
     def _write(self, digest: str, size: int, chunks: Iterable[memoryview]) -> Stored:
         if digest:
@@ -234,6 +284,14 @@ class DirectoryFiles:
     def names(self) -> Collection[str]:
         """As ``Files``; three levels deep, which is as deep as any form goes."""
         return set(_names_below(self._fd, "", 3))
+
+    def size(self, name: str) -> int:
+        """As ``Files``."""
+        fd = self._open(name)
+        try:
+            return os.fstat(fd).st_size
+        finally:
+            os.close(fd)
 
     def read(self, name: str) -> bytes:
         """As ``Files``."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pierhead import jsontext
 from pierhead.errors import InvalidInput
-from pierhead.images.archive.compose import compose_image, compose_layer
+from pierhead.images.archive.compose import compose_image, compose_layers
 from pierhead.images.archive.loaded import LoadedImage
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pierhead.images.archive.compose import ComposedLayer
     from pierhead.images.archive.files import Files
+    from pierhead.oci.image import Descriptor
 
 REPOSITORIES_FILE = "repositories"
 LAYER_FILE = "layer.tar"
@@ -60,10 +61,12 @@ def load_v1_layout(files: Files) -> tuple[tuple[LoadedImage, ...], dict[str, Com
     Raises:
         InvalidInput: it is not what it says.
     """
-    layers: dict[str, ComposedLayer] = {}
+    tops = sorted(_tops(files).items())
+    chains = {top: _chain(files, top) for top, _ in tops}
+    layers = compose_layers(files, (_archive_of(layer) for chain in chains.values() for layer, _ in chain))
     images = tuple(
-        LoadedImage(descriptor=_load(files, top, layers), names=tuple(sorted(names)))
-        for top, names in sorted(_tops(files).items())
+        LoadedImage(descriptor=_load(files, chains[top], layers), names=tuple(sorted(names)))
+        for top, names in tops
     )
     return images, {layer.diff_id: layer for layer in layers.values()}
 
@@ -98,14 +101,14 @@ def _document(files: Files, layer: str) -> dict[str, Any]:
     return document
 
 
-def _load(files: Files, top: str, layers: dict[str, ComposedLayer]) -> Any:
-    chain = _chain(files, top)
-    composed = []
-    for layer, _ in chain:
-        stored = files.store(f"{layer}/{LAYER_FILE}")
-        if stored.digest not in layers:
-            layers[stored.digest] = compose_layer(files.content, stored)
-        composed.append(layers[stored.digest])
+def _archive_of(layer: str) -> str:
+    return f"{layer}/{LAYER_FILE}"
+
+
+def _load(
+    files: Files, chain: list[tuple[str, dict[str, Any]]], layers: dict[str, ComposedLayer]
+) -> Descriptor:
+    composed = [layers[_archive_of(layer)] for layer, _ in chain]
     config = {key: value for key, value in chain[-1][1].items() if key not in NOT_OF_IMAGES}
     config.setdefault("architecture", "amd64")  # what images without one were made for
     config.setdefault("os", "linux")

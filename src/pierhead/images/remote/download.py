@@ -2,9 +2,11 @@
 
     claim ─▶ what a former fetch left counts ─▶ one stream, or ranges side by side ─▶ size, digest ─▶ there
 
-A part only grows at its end, so ranges that come early wait in memory for their turn; all downloads of a
-transfer share the places for them.  What comes is cut where the content has to end, and gone on with where
-it broke off.  If the digest is wrong and some of it was here before, all of it is fetched once more.
+A server that gives the beginning quickly gives the rest in one stream: ranges would not be quicker.  A part
+only grows at its end, so ranges that come early wait in memory for their turn; all downloads of a transfer
+share the places for them, and one that fails is gone on with while the others wait.  What comes is cut where
+the content has to end, and gone on with where it broke off.  If the digest is wrong and some of it was here
+before, all of it is fetched once more.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 
 from pierhead.errors import InvalidInput, PierheadError, Unavailable
 from pierhead.images.remote.connection import FAILURES, Request, retryable
-from pierhead.images.remote.progress import Progress
+from pierhead.images.remote.progress import Arrivals, Progress
 from pierhead.images.remote.refusals import describe_endpoint, failure
 from pierhead.images.remote.tasks import offload, parallel
 from pierhead.values import Value
@@ -48,6 +50,7 @@ class DownloadSettings(Value):
         range_bytes: of one range.
         ranges_per_content: asked for side by side.
         ranges_at_once: places for ranges in memory, for all contents together.
+        quick_bytes_per_s: a server that gives the first range so quickly is asked for the rest at once.
         failures_in_a_row: without a single byte in between, after which a server is given up.
     """
 
@@ -56,6 +59,7 @@ class DownloadSettings(Value):
     range_bytes: int = 4 << 20
     ranges_per_content: int = 3
     ranges_at_once: int = 8
+    quick_bytes_per_s: int = 48 << 20
     failures_in_a_row: int = 5
 
 
@@ -69,6 +73,7 @@ class Downloads:
         *,
         settings: DownloadSettings | None = None,
         progress: Progress | None = None,
+        arrivals: Arrivals | None = None,
         pin: Callable[[str], object] | None = None,
     ) -> None:
         """``pin`` is called with a digest before anybody asks whether the content is there."""
@@ -76,9 +81,10 @@ class Downloads:
         self.repository = repository
         self.settings = settings or DownloadSettings()
         self.progress = progress or Progress()
+        self.arrivals = arrivals or Arrivals()
         self._pin = pin or (lambda _: None)
         self._contents = asyncio.Semaphore(self.settings.layers_at_once)
-        self.places = asyncio.Semaphore(self.settings.ranges_at_once)
+        self.places = _Places(self.settings.ranges_at_once, self.settings.range_bytes)
 
     def pin(self, digest: str) -> None:
         """The content will not be removed while we need it."""
@@ -142,6 +148,25 @@ class Downloads:
         return finished
 
 
+class _Places:
+    """Memory for ranges, used again and again: fresh memory costs as much as what comes into it."""
+
+    def __init__(self, count: int, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self._free = asyncio.Semaphore(count)
+        self._used: list[bytearray] = []
+
+    async def take(self) -> bytearray:
+        """A place, the caller's until it gives it back."""
+        await self._free.acquire()
+        return self._used.pop() if self._used else bytearray(self._size_bytes)
+
+    def give(self, place: bytearray) -> None:
+        """The place is free again."""
+        self._used.append(place)
+        self._free.release()
+
+
 def _close(ingest: Ingest | None) -> None:
     if ingest is not None:
         ingest.close()
@@ -170,6 +195,8 @@ class _Download:
         if ingest.size > content.size:
             await offload(ingest.rewind)
         kept_bytes = ingest.size
+        self._downloads.arrivals.begun(content, ingest.open_reader)
+        self._downloads.arrivals.grown(content, ingest.size)
         sources = self._sources()
         while True:
             givers = await self._fill(sources)
@@ -177,6 +204,7 @@ class _Download:
             try:
                 await offload(lambda: ingest.commit(size=content.size))
             except InvalidInput as error:
+                self._downloads.arrivals.grown(content, ingest.size)
                 if error.code != "wrong-digest" or not (kept_bytes or givers):
                     raise
                 reason = "what was here from before is not part of it"
@@ -267,6 +295,8 @@ class _Download:
         if start or in_ranges:
             request = _ranged(request, start, end).replace(accepts=(200, 206, 416))
         connection = self._downloads.repository.client.connection
+        clock_s = asyncio.get_running_loop().time
+        began_s = clock_s()
         async with connection.stream(source.endpoint, request) as response:
             if response.status == 416:
                 await self._refuse_kept(source)
@@ -276,8 +306,21 @@ class _Download:
             else:
                 _check_length(source, response, size)
                 await self._append(source, response, skip=start, left=size - start)
-        if self._ingest.size < size:
+        if self._ingest.size == size:
+            return
+        if self._ingest.size - start > (clock_s() - began_s) * self._settings.quick_bytes_per_s:
+            await self._append_rest(source)
+        else:
             await self._append_ranges(source)
+
+    async def _append_rest(self, source: _Source) -> None:
+        """The rest is in the part, fetched in one stream."""
+        start, size = self._ingest.size, self._content.size
+        request = _ranged(source.request, start, size).replace(accepts=(206,))
+        connection = self._downloads.repository.client.connection
+        async with connection.stream(source.endpoint, request) as response:
+            _check_range(source, response, start, size, size)
+            await self._append(source, response, skip=0, left=size - start)
 
     async def _refuse_kept(self, source: _Source) -> None:
         """What the server has ends before what is here does: one of the two is something else."""
@@ -287,26 +330,36 @@ class _Download:
             raise error
         self._rewound = True
         await offload(self._ingest.rewind)
+        self._downloads.arrivals.grown(self._content, 0)
         raise Unavailable(error.message, code="registry-unavailable")
 
     async def _append(self, source: _Source, response: ClientResponse, *, skip: int, left: int) -> None:
         """What the stream gives is in the part: ``left`` bytes after the first ``skip``."""
-        block = bytearray()
+        pieces: list[memoryview] = []
+        waiting_bytes = 0
         try:
             async for piece in _pieces(source, response, skip + left):
                 dropped = min(skip, len(piece))
                 skip -= dropped
-                block += memoryview(piece)[dropped:]
-                if len(block) >= _BLOCK_BYTES:
-                    full, block = block, bytearray()
+                pieces.append(memoryview(piece)[dropped:])
+                waiting_bytes += len(piece) - dropped
+                if waiting_bytes >= _BLOCK_BYTES:
+                    full, pieces, waiting_bytes = pieces, [], 0
                     await self._write(full)
         finally:
-            await self._write(block)
+            await self._write(pieces)
 
-    async def _write(self, block: bytearray) -> None:
-        if block:
-            await offload(self._ingest.append, memoryview(block))
-            self._downloads.progress.downloading(self._content, self._ingest.size)
+    async def _write(self, pieces: list[memoryview]) -> None:
+        if not pieces:
+            return
+
+        def append() -> None:
+            for piece in pieces:
+                self._ingest.append(piece)
+
+        await offload(append)
+        self._downloads.arrivals.grown(self._content, self._ingest.size)
+        self._downloads.progress.downloading(self._content, self._ingest.size)
 
     # Ranges side by side
 
@@ -314,7 +367,7 @@ class _Download:
         """The rest is in the part, fetched in ranges; a failed one ends it, what came before stays."""
         size, step = self._content.size, self._settings.range_bytes
         starts = iter(range(self._ingest.size, size, step))
-        window: collections.deque[asyncio.Task[bytearray | PierheadError]] = collections.deque()
+        window: collections.deque[asyncio.Task[_Range | PierheadError]] = collections.deque()
         async with parallel() as group:
             try:
                 while True:
@@ -329,50 +382,67 @@ class _Download:
                     if isinstance(fetched, PierheadError):
                         raise fetched
                     try:
-                        await self._write(fetched)
+                        await self._write([memoryview(fetched.place)[: fetched.size]])
                     finally:
-                        self._downloads.places.release()
+                        self._downloads.places.give(fetched.place)
             finally:
                 self._give_up(window)
 
-    def _give_up(self, window: collections.deque[asyncio.Task[bytearray | PierheadError]]) -> None:
+    def _give_up(self, window: collections.deque[asyncio.Task[_Range | PierheadError]]) -> None:
         """Ranges that nobody waits for any more give their places back."""
         for task in window:
             task.cancel()
             task.add_done_callback(self._release)
 
-    def _release(self, task: asyncio.Task[bytearray | PierheadError]) -> None:
-        if not task.cancelled() and task.exception() is None and isinstance(task.result(), bytearray):
-            self._downloads.places.release()
+    def _release(self, task: asyncio.Task[_Range | PierheadError]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            found = task.result()
+            if isinstance(found, _Range):
+                self._downloads.places.give(found.place)
 
-    async def _range(self, source: _Source, start: int, end: int) -> bytearray | PierheadError:
-        """The bytes from start to end, and a place in memory that is theirs; or what prevented it.
+    async def _range(self, source: _Source, start: int, end: int) -> _Range | PierheadError:
+        """The bytes from start to end, in a place in memory that is theirs; or what prevented it.
 
         Places are given in the order in which they were asked for, and every content asks in its order:
-        the range whose turn it is never waits for one that comes after it.
+        the range whose turn it is never waits for one that comes after it.  So a range that breaks off is
+        gone on with in its place, once.
         """
-        await self._downloads.places.acquire()
+        found = _Range(await self._downloads.places.take())
         try:
-            block = await self._fetch_range(source, start, end)
+            try:
+                await self._fetch_range(source, start, end, found)
+            except PierheadError as error:
+                if not retryable(error) or source.endpoint.is_mirror:
+                    raise
+                self._downloads.progress.retrying(self._content, error.message)
+                await self._downloads.repository.client.connection.pause(1)
+                await self._fetch_range(source, start, end, found)
         except PierheadError as error:
-            self._downloads.places.release()
+            self._downloads.places.give(found.place)
             return error
         except BaseException:
-            self._downloads.places.release()
+            self._downloads.places.give(found.place)
             raise
-        return block
+        return found
 
-    async def _fetch_range(self, source: _Source, start: int, end: int) -> bytearray:
-        block = bytearray(end - start)
-        request = _ranged(source.request, start, end).replace(accepts=(206,))
+    async def _fetch_range(self, source: _Source, start: int, end: int, found: _Range) -> None:
+        """What the range has not yet of the bytes from start to end has come."""
+        at = start + found.size
+        request = _ranged(source.request, at, end).replace(accepts=(206,))
         connection = self._downloads.repository.client.connection
-        at = 0
         async with connection.stream(source.endpoint, request) as response:
-            _check_range(source, response, start, end, self._content.size)
-            async for piece in _pieces(source, response, end - start):
-                block[at : at + len(piece)] = piece
-                at += len(piece)
-        return block
+            _check_range(source, response, at, end, self._content.size)
+            async for piece in _pieces(source, response, end - at):
+                found.place[found.size : found.size + len(piece)] = piece
+                found.size += len(piece)
+
+
+class _Range:
+    """Bytes of a content at the beginning of a place."""
+
+    def __init__(self, place: bytearray) -> None:
+        self.place = place
+        self.size = 0
 
 
 async def _pieces(source: _Source, response: ClientResponse, expected: int) -> AsyncIterator[bytes]:
@@ -385,8 +455,10 @@ async def _pieces(source: _Source, response: ClientResponse, expected: int) -> A
     left = expected
     try:
         while left:
-            piece = await response.content.readany()
+            piece, is_chunk_end = await response.content.readchunk()
             if not piece:
+                if is_chunk_end:
+                    continue
                 break
             if len(piece) > left:
                 raise _wrong(source, f"it goes on after {expected} bytes", code="wrong-size")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pierhead.oci.image import Descriptor, Manifest
 
 
@@ -49,10 +51,19 @@ class Progress:
 
 
 class Arrivals:
-    """Whoever goes on with what has come, unpacking layers say; here nobody.  Called as ``Progress`` is."""
+    """Whoever goes on with what has come, unpacking layers say; here nobody.  Called as ``Progress`` is.
+
+    image ─▶ for each layer that is not in the store:  begun ─▶ grown … ─▶ layer
+    """
 
     def image(self, descriptor: Descriptor, manifest: Manifest) -> None:
         """This manifest and its configuration are in the store; its layers follow, in any order."""
+
+    def begun(self, content: Descriptor, open_reader: Callable[[], int]) -> None:
+        """The content comes; what is there of it can be read from a descriptor that this function gives."""
+
+    def grown(self, content: Descriptor, done_bytes: int) -> None:
+        """So many bytes are there, not verified yet; fewer than before if those were wrong."""
 
     def layer(self, descriptor: Descriptor, position: int) -> None:
         """The layer at this position of the manifest's is in the store."""

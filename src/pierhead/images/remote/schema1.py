@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import os
-import zlib
 
 from pierhead import jsontext
 from pierhead.digests import check_digest, compute_digest, digest_of, hasher
 from pierhead.errors import InvalidInput
+from pierhead.images.compression import open_reader
 from pierhead.oci.image import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
 from pierhead.values import Value
 
@@ -153,23 +152,29 @@ def convert(old: OldManifest, sizes: Mapping[str, int], diff_ids: Mapping[str, s
     return jsontext.format_compact(manifest).encode(), raw
 
 
-def compute_diff_id(store: ContentStore, digest: str) -> str:
+def compute_diff_id(store: ContentStore, digest: str, *, limit_bytes: int = _UNPACKED_BYTES_MAX) -> str:
     """The digest of what a compressed layer holds.
 
     Raises:
         NotFound: it is not in the store.
         InvalidInput: it is not compressed by gzip, as all layers of this form are, or holds too much.
     """
-    hashed, held = hasher(), 0
-    with os.fdopen(store.open(digest), "rb") as file, gzip.GzipFile(fileobj=file) as unpacked:
-        try:
-            while block := unpacked.read(_BLOCK_BYTES):
-                hashed.update(block)
-                held += len(block)
-                if held > _UNPACKED_BYTES_MAX:
-                    raise InvalidInput(f"the layer {digest} holds too much", code="too-large")
-        except (OSError, EOFError, zlib.error) as error:
+    hashed, fd = hasher(), store.open(digest)
+    try:
+        unpacked = open_reader(fd, limit_bytes=limit_bytes)
+        is_gzip = unpacked.kind == "gzip"
+        while is_gzip and (block := unpacked.read(_BLOCK_BYTES)):
+            hashed.update(block)
+    except InvalidInput as error:
+        if error.code == "too-large":
+            raise InvalidInput(f"the layer {digest} holds too much", code="too-large") from None
+        if error.code == "damaged-stream":
             raise InvalidInput(f"the layer {digest} is not whole: {error}", code="damaged-layer") from None
+        raise
+    finally:
+        os.close(fd)
+    if not is_gzip:
+        raise InvalidInput(f"the layer {digest} is not compressed by gzip", code="damaged-layer")
     return digest_of(hashed)
 
 

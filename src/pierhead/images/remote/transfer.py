@@ -14,7 +14,7 @@ from pierhead.images.platforms import find_rank, format_platform, select
 from pierhead.images.remote import schema1
 from pierhead.images.remote.client import contradicts
 from pierhead.images.remote.download import Downloads
-from pierhead.images.remote.progress import Arrivals, Progress
+from pierhead.images.remote.progress import Progress
 from pierhead.images.remote.tasks import offload, parallel
 from pierhead.images.remote.upload import Uploads
 from pierhead.oci.image import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pierhead.images.reference import Reference
     from pierhead.images.remote.client import Client, Repository
     from pierhead.images.remote.download import DownloadSettings
+    from pierhead.images.remote.progress import Arrivals
     from pierhead.images.remote.upload import UploadSettings
     from pierhead.oci.image import Platform
 
@@ -98,8 +99,15 @@ async def pull(
         OperationFailed: the disk is full.
     """
     progress = progress or Progress()
-    downloads = Downloads(store, client.repository(reference), settings=settings, progress=progress, pin=pin)
-    return await _Pull(downloads, reference, platforms, arrivals or Arrivals()).run()
+    downloads = Downloads(
+        store,
+        client.repository(reference),
+        settings=settings,
+        progress=progress,
+        arrivals=arrivals,
+        pin=pin,
+    )
+    return await _Pull(downloads, reference, platforms).run()
 
 
 class _Pull:
@@ -108,14 +116,13 @@ class _Pull:
         downloads: Downloads,
         reference: Reference,
         platforms: tuple[Platform, ...] | None,
-        arrivals: Arrivals,
     ) -> None:
         self._downloads = downloads
         self._repository: Repository = downloads.repository
         self._store = downloads.store
         self._reference = reference
         self._platforms = platforms
-        self._arrivals = arrivals
+        self._arrivals = downloads.arrivals
         self._images: dict[str, tuple[Descriptor, Manifest]] = {}
         self._documents_bytes = 0
 
@@ -207,7 +214,7 @@ class _Pull:
     # Contents
 
     async def _fetch(self) -> None:
-        """Configurations first, then every layer once, the lowest first."""
+        """Configurations first, then every layer once, the largest first: it takes longest to unpack."""
         if not self._images:
             wanted = ", ".join(format_platform(each) for each in self._platforms or ())
             message = f"the image {self._reference} has nothing for {wanted or 'any platform'}"
@@ -228,7 +235,7 @@ class _Pull:
                 await self._check_platform(manifest)
             self._arrivals.image(descriptor, manifest)
         async with parallel() as group:
-            for layer in layers.values():
+            for layer in sorted(layers.values(), key=lambda layer: -layer.size):
                 group.create_task(self._fetch_layer(layer, users[layer.digest]))
 
     async def _fetch_layer(self, layer: Descriptor, users: list[tuple[Descriptor, int]]) -> None:

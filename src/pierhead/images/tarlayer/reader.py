@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from pierhead.images.tarlayer.entry import Kind
     from pierhead.images.tarlayer.sparse import Regions
 
-READ_BYTES = 1 << 18
-"""What is asked of the stream at once."""
+READ_BYTES = 1 << 17
+"""What is asked of the stream at once: what a processor keeps at hand while it is hashed and written."""
 
 _NS = 1_000_000_000
 _PADDING = BLOCK_BYTES - 1

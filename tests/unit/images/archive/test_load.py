@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
-from pierhead.images.archive.files import Limits
+from pierhead.images.archive.files import ArchiveFiles, Limits
 from pierhead.images.archive.load import load, load_archive
 from pierhead.images.content import ContentStore
 from pierhead.images.library import Library
@@ -47,6 +47,12 @@ class Loader:
         self.scratch = root / "scratch"
         self.scratch.mkdir()
 
+    def file(self, data: bytes, limits: Limits | None = None) -> LoadedImage:
+        """The one image of these bytes, which are in a file."""
+        path = self.scratch / "archive.tar"
+        path.write_bytes(data)
+        return self.path(path, limits)
+
     def files(
         self, files: Mapping[str, bytes | tarfile.TarInfo], limits: Limits | None = None
     ) -> LoadedImage:
@@ -60,10 +66,10 @@ class Loader:
             self.library.set_image("loaded", image.descriptor)
         return image
 
-    def path(self, path: Path) -> LoadedImage:
+    def path(self, path: Path, limits: Limits | None = None) -> LoadedImage:
         """The one image of a file or directory."""
         with self.library.lease() as lease:
-            [image] = load(path, self.library, lease)
+            [image] = load(path, self.library, lease, limits=limits)
             self.library.set_image("loaded", image.descriptor)
         return image
 
@@ -107,6 +113,52 @@ def test_large_files_are_not_kept_in_memory(loader: Loader, form: str) -> None:
     """Nothing changes when everything goes through the store."""
     image = loader.files(FORMS[form](), Limits(small_bytes=0))
     assert loader.files(FORMS[form](), Limits(memory_bytes=500)) == image
+    for limits in (Limits(small_bytes=0), Limits(memory_bytes=500)):
+        loader.library.remove_image("loaded")
+        loader.library.collect()
+        assert loader.file(made.archive(FORMS[form]()), limits) == image
+        assert loader.file(gzip.compress(made.archive(FORMS[form]())), limits) == image
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_no_image_has_stays_in_its_file(loader: Loader, form: str) -> None:
+    """Of an archive that can be read anywhere nothing else is copied; layers that come twice are one."""
+    files = {**FORMS[form](), "notes": b"n" * 5000, f"blobs/sha256/{made.sha256(b'other')}": b"other"}
+    loader.file(made.archive(files), Limits(small_bytes=0))
+    contents = {digest for digest, _ in loader.content.digests()}
+    assert {f"sha256:{made.sha256(each)}" for each in (ONE, TWO)} <= contents
+    assert not contents & {f"sha256:{made.sha256(files[name])}" for name in list(files)[-2:]}
+
+
+def test_an_archive_that_does_not_begin_its_file(loader: Loader) -> None:
+    """It begins where the descriptor stands."""
+    path = loader.scratch / "behind"
+    path.write_bytes(b"before" + made.archive(made.docker_save(ONE, TWO)))
+    fd = os.open(path, os.O_RDONLY)
+    os.lseek(fd, 6, os.SEEK_SET)
+    with loader.library.lease() as lease:
+        load_archive(fd, loader.library, lease, limits=Limits(small_bytes=0))
+    os.close(fd)
+    assert {f"sha256:{made.sha256(each)}" for each in (ONE, TWO)} <= {
+        digest for digest, _ in loader.content.digests()
+    }
+
+
+def test_an_archive_that_is_cut_while_it_is_read(loader: Loader) -> None:
+    """What was there when its entries were listed, and is not any more, is no layer."""
+    path = loader.scratch / "cut.tar"
+    files = made.docker_save(b"x" * 9000)
+    path.write_bytes(made.archive(files))
+    with loader.library.lease() as lease:
+        fd = os.open(path, os.O_RDONLY)
+        found = ArchiveFiles(lease.content, fd, Limits(small_bytes=0))
+        path.write_bytes(path.read_bytes()[:2000])
+        with pytest.raises(InvalidInput, match=r"ends at byte 2000, .*"):
+            found.store(next(name for name in files if name.endswith("layer.tar")))
+        os.close(fd)
+    loader.library.collect(parts_kept_s=0)
+    assert not list(loader.content.digests())
+    assert not list(loader.content.parts())
 
 
 def test_compressed_layers_stay_as_they_are(loader: Loader) -> None:
@@ -255,6 +307,8 @@ def test_hostile_archives(loader: Loader, case: str) -> None:
     files, expected = HOSTILE[case]
     with pytest.raises(PierheadError, match=expected):
         loader.files(files)
+    with pytest.raises(PierheadError, match=expected):
+        loader.file(made.archive(files), Limits(small_bytes=0))
     assert not loader.library.images()
     loader.library.collect()
     assert not list(loader.content.digests())
@@ -268,6 +322,10 @@ def test_a_name_twice(loader: Loader) -> None:
     with pytest.raises(InvalidInput, match=r"has 'manifest.json' twice"):
         loader.bytes(head + second)
     loader.bytes(head + first)
+    everywhere = Limits(small_bytes=0)
+    with pytest.raises(InvalidInput, match=r"has 'manifest.json' twice"):
+        loader.file(head + second, everywhere)
+    loader.file(head + first, everywhere)
 
 
 @pytest.mark.parametrize("cut", [1, 600, 5000])
@@ -276,6 +334,8 @@ def test_truncated_archives(loader: Loader, cut: int) -> None:
     data = made.archive(made.docker_save(ONE, TWO)).rstrip(b"\0")
     with pytest.raises(InvalidInput):
         loader.bytes(data[:-cut])
+    with pytest.raises(InvalidInput):
+        loader.file(data[:-cut], Limits(small_bytes=0))
 
 
 def test_limits(loader: Loader) -> None:
@@ -284,6 +344,9 @@ def test_limits(loader: Loader) -> None:
         loader.files(made.docker_save(ONE), Limits(entries=2))
     with pytest.raises(InvalidInput, match="more than the 4096 bytes"):
         loader.bytes(gzip.compress(made.archive(made.docker_save(ONE, TWO))), Limits(content_bytes=4096))
+    large = made.archive(made.docker_save(bytes(2 << 20)))
+    with pytest.raises(InvalidInput, match="more than the 2097152 bytes"):
+        loader.file(large, Limits(content_bytes=2 << 20))
 
 
 def test_links_in_directories_lead_nowhere_out(loader: Loader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -88,11 +89,34 @@ def test_other_forms_are_refused(store: ContentStore, changes: dict[str, object]
         decode_schema1(jsontext.format_compact({**jsontext.parse(raw), **changes}).encode())
 
 
-@pytest.mark.parametrize("data", [b"plain", b"\x1f\x8b\x08\x00broken"])
-def test_layers_that_are_not_gzip(store: ContentStore, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"plain", "is not compressed by gzip"),
+        (b"", "is not compressed by gzip"),
+        (b"\x1f\x8b\x08\x00broken", "is not whole"),
+        (gzip.compress(b"cut short")[:-6], "is not whole"),
+        (gzip.compress(b"more follows") + b"garbage", "is not whole"),
+    ],
+)
+def test_layers_that_are_not_gzip(store: ContentStore, data: bytes, says: str) -> None:
     """Are named."""
-    with pytest.raises(InvalidInput, match="is not whole"):
-        compute_diff_id(store, store.write(data))
+    digest = store.write(data)
+    with pytest.raises(InvalidInput, match=f"{digest} {says}"):
+        compute_diff_id(store, digest)
+
+
+def test_several_streams_are_one_layer(store: ContentStore) -> None:
+    """As gzip -dc has it (RFC 1952 section 2.2)."""
+    digest = store.write(gzip.compress(b"one") + gzip.compress(b"two"))
+    assert compute_diff_id(store, digest) == compute_digest(b"onetwo")
+
+
+def test_layers_that_hold_too_much(store: ContentStore) -> None:
+    """Are refused before they are read to their end."""
+    with pytest.raises(InvalidInput, match="holds too much") as caught:
+        compute_diff_id(store, store.write(gzip.compress(bytes(2 << 20))), limit_bytes=1 << 20)
+    assert caught.value.code == "too-large"
 
 
 KEYS = st.sampled_from(["fsLayers", "history", "blobSum", "signatures", "protected"])

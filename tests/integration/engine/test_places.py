@@ -1,0 +1,149 @@
+"""Networks, volumes and namespaces of containers, through an engine."""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pierhead.engine.documents import Empty, Mount, PortBinding, VolumeCreate
+from pierhead.errors import Conflict, InvalidInput
+from tests.support.engines import Engines, create, outcome, run, start
+from tests.support.networks import Machine, machine
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from pierhead.engine.engine import Engine
+
+pytestmark = requires("root", "busybox")
+FOREVER = ("sleep", "1000")
+
+
+class Bridged:
+    """Engines with a default network, on a machine of the test's own: a network namespace."""
+
+    def __init__(self, engines: Engines, host: Machine) -> None:
+        self._engines = engines
+        self._host = host
+
+    def run(self, work: Callable[[Engine], Awaitable[None]]) -> None:
+        """The work is done there, and by threads that are there too."""
+        self._host.call(self._engines.run, work)
+
+
+@pytest.fixture
+def bridged(tmp_path: Path, engine_image: Path) -> Iterator[Bridged]:
+    """One whose bridge and rules vanish with the namespace."""
+    with machine() as host:
+        yield Bridged(Engines(tmp_path, engine_image, bridge="pier0"), host)
+
+
+def test_bridge_and_published_port(bridged: Bridged) -> None:
+    """A server in the default network is reached at its published port, and gives all back at its end."""
+
+    async def work(engine: Engine) -> None:
+        server = "mkdir /w; echo served > /w/index.html; exec httpd -f -p 80 -h /w"
+        bindings = {"80/tcp": (PortBinding(host_ip="127.0.0.1"),)}
+        made = await start(engine, "sh", "-c", server, network_mode="bridge", port_bindings=bindings)
+        settings = (await engine.inspect_container(made, size=False))["NetworkSettings"]
+        [published] = settings["Ports"]["80/tcp"]
+        url = f"http://127.0.0.1:{published['HostPort']}/index.html"
+        assert await engine.jobs.thread(_fetch, url) == b"served\n"
+        [summary] = await engine.list_containers(stopped=False, limit=0, size=False, filters={})
+        assert summary["Ports"][0]["PublicPort"] == int(published["HostPort"])
+        network = await engine.inspect_network("bridge")
+        assert network["Containers"][made]["IPv4Address"].startswith(settings["IPAddress"])
+        await engine.stop_container(made, timeout_s=0, signal="")
+        await engine.remove_container(made, force=True, volumes=False)
+        assert not (await engine.inspect_network("bridge"))["Containers"]
+
+    bridged.run(work)
+
+
+def _fetch(url: str) -> bytes:
+    """What the server says; it may be about to begin."""
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return bytes(answer.read())
+        except OSError:
+            continue
+    raise AssertionError(f"nobody answers at {url}")
+
+
+def test_network_of_another_container(bridged: Bridged) -> None:
+    """It is joined with its addresses and its /etc/hosts, as long as the other runs."""
+
+    async def work(engine: Engine) -> None:
+        made = await start(engine, *FOREVER, network_mode="bridge", name="first")
+        address = (await engine.inspect_container(made, size=False))["NetworkSettings"]["IPAddress"]
+        _, output = await run(engine, "sh", "-c", "ip addr; cat /etc/hosts", network_mode="container:first")
+        assert output["stdout"].count(address) == 2
+        await engine.kill_container(made, signal="")
+        await outcome(engine, made)
+        other = await create(engine, "true", network_mode="container:first")
+        with pytest.raises(Conflict, match="does not run"):
+            await engine.start_container(other)
+
+    bridged.run(work)
+
+
+def test_volumes(engines: Engines) -> None:
+    """A named volume is filled by the image, kept, and shared; a nameless one goes with its container."""
+
+    async def work(engine: Engine) -> None:
+        named = Mount(type="volume", source="kept", target="/etc")
+        script = "cat /etc/motd; echo more > /etc/more; echo x > /data/x"
+        volumes = {"/data": Empty()}
+        first = await start(engine, "sh", "-c", script, mounts=(named,), volumes=volumes, name="first")
+        await outcome(engine, first)
+        names = [each["Name"] for each in (await engine.list_volumes({}))["Volumes"]]
+        assert len(names) == 2
+        code, output = await run(
+            engine, "cat", "/etc/motd", "/etc/more", "/data/x", volumes_from=("first:ro",)
+        )
+        assert (code, output["stdout"]) == (0, "hello\nmore\nx\n")
+        with pytest.raises(Conflict):
+            await engine.remove_volume("kept", force=False)
+        await engine.remove_container(first, force=False, volumes=True)
+        assert [each["Name"] for each in (await engine.list_volumes({}))["Volumes"]] == ["kept"]
+        await engine.remove_volume("kept", force=False)
+
+    engines.run(work)
+
+
+def test_bind_that_is_not_there(engines: Engines) -> None:
+    """Nothing is made of a container whose mount has no source."""
+
+    async def work(engine: Engine) -> None:
+        volumes = await engine.create_volume(VolumeCreate(name="vol"))
+        assert volumes["Name"] == "vol"
+        mount = Mount(type="bind", source="/no/such/place", target="/x")
+        with pytest.raises(InvalidInput, match="bind source path does not exist"):
+            await create(engine, "true", mounts=(mount,))
+        assert not engine.roster.all()
+        assert not [each for each in engine.images.snapshotter.walk() if each.kind != "committed"]
+        await engine.remove_volume("vol", force=False)
+
+    engines.run(work)
+
+
+def test_shared_memory(engines: Engines) -> None:
+    """Of a container that shares it, others see what it has there; of one that does not, nobody."""
+
+    async def work(engine: Engine) -> None:
+        script = "echo shared > /dev/shm/x; exec sleep 1000"
+        await start(engine, "sh", "-c", script, ipc_mode="shareable", name="first")
+        reading = "until cat /dev/shm/x 2>/dev/null; do :; done"
+        _, output = await run(engine, "sh", "-c", reading, ipc_mode="container:first")
+        assert output["stdout"] == "shared\n"
+        await start(engine, *FOREVER, name="private")
+        other = await create(engine, "true", ipc_mode="container:private")
+        with pytest.raises(InvalidInput, match="not shareable"):
+            await engine.start_container(other)
+
+    engines.run(work)

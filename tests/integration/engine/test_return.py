@@ -1,0 +1,209 @@
+"""Engines that are killed, and what those find that come after them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pierhead.engine.happenings import container_event
+from pierhead.errors import Conflict
+from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, start, state_of
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pierhead.engine.engine import Engine
+
+pytestmark = requires("root", "busybox")
+FOREVER = ("sleep", "1000")
+_PROGRAM = """
+import asyncio, sys
+sys.path[:0] = {path!r}
+from pierhead.engine.engine import Engine
+from pierhead.engine.settings import Settings
+from tests.support.engines import *
+from pierhead.engine.documents import RestartPolicy
+
+async def main():
+    places = {{"data_root": {data!r}, "exec_root": {exec!r}, "cgroup_parent": {cgroup!r}}}
+    async with Engine(Settings(**places, bridge=None)) as engine:
+{work}
+        print("ready", flush=True)
+        await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def another_engine(engines: Engines, work: str) -> Iterator[subprocess.Popen[str]]:
+    """An engine in a process of its own that has done the work; it is killed at the end."""
+    settings = engines.settings
+    text = _PROGRAM.format(
+        path=sys.path,
+        data=settings.data_root,
+        exec=settings.exec_root,
+        cgroup=settings.cgroup_parent,
+        work="".join(f"        {line}\n" for line in work.splitlines()),
+    )
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+async def actions(engine: Engine, reference: str) -> list[str]:
+    """What the journal tells of a container."""
+    now_ns = time.time_ns()
+    events = engine.events(since_ns=1, until_ns=now_ns, filters={"container": [reference]})
+    return [event.action async for event in events]
+
+
+def test_containers_go_on(engines: Engines) -> None:
+    """A container outlives its engine; the next one sees it run, with its output, and its end."""
+    script = "await start(engine, 'sh', '-c', 'read x; echo got $x; exit 6', name='web', open_stdin=True)"
+    with another_engine(engines, script) as process:
+        process.send_signal(signal.SIGKILL)
+
+    async def work(engine: Engine) -> None:
+        assert (await state_of(engine, "web"))["Running"]
+        attachment = await engine.attach_container("web", OUTPUT.replace(stdin=True))
+        await attachment.write(b"it\n")
+        assert await read_all(attachment) == {"stdout": "got it\n"}
+        assert await outcome(engine, "web") == 6
+        assert await actions(engine, "web") == ["create", "start", "attach", "die"]
+
+    engines.run(work)
+
+
+def test_ends_that_nobody_saw(engines: Engines) -> None:
+    """What ended while no engine was there has ended, with its code and the time of its end."""
+    script = "await start(engine, 'sh', '-c', 'sleep 0.5; exit 7', name='web')"
+    with another_engine(engines, script):
+        pass
+    runtime = Path(engines.settings.exec_root, "runtime")
+    while not list(runtime.glob("*/exit.json")):
+        time.sleep(0.05)
+    ended_s = time.time()
+    time.sleep(0.3)
+
+    async def work(engine: Engine) -> None:
+        await outcome(engine, "web")
+        record = engine.roster.get("web")
+        assert (record.state.status, record.state.exit_code) == ("exited", 7)
+        assert record.state.finished_ns / 1e9 <= ended_s
+        assert await actions(engine, "web") == ["create", "start", "die"]
+
+    engines.run(work)
+
+
+def test_policies_when_an_engine_begins(engines: Engines) -> None:
+    """``always`` starts also what was stopped, ``unless-stopped`` only what was not, others nothing."""
+    script = """
+for name in ("always", "unless-stopped", "no"):
+    policy = RestartPolicy(name=name)
+    await start(engine, "sleep", "1000", name=name, restart_policy=policy)
+    await engine.stop_container(name, timeout_s=0, signal="")
+await start(engine, "sleep", "1000", name="cut", restart_policy=RestartPolicy(name="unless-stopped"))
+"""
+    with another_engine(engines, script.strip()):
+        pass
+    cut = _pid_of(engines, "cut")
+    os.kill(cut, signal.SIGKILL)
+
+    async def work(engine: Engine) -> None:
+        for name in ("always", "cut"):
+            while not (await state_of(engine, name))["Running"]:
+                await asyncio.sleep(0.01)
+        for name in ("unless-stopped", "no"):
+            assert (await state_of(engine, name))["Status"] == "exited"
+
+    engines.run(work)
+
+
+def _pid_of(engines: Engines, name: str) -> int:
+    found: list[int] = []
+
+    async def work(engine: Engine) -> None:
+        found.append(engine.roster.get(name).state.pid)
+
+    engines.run(work, keep=True)
+    return found[0]
+
+
+def test_one_engine_at_a_time(engines: Engines) -> None:
+    """A second one does not work in the same directories."""
+
+    async def work(_: Engine) -> None:
+        with pytest.raises(Conflict, match="another engine works"):
+            async with type(_)(engines.settings):
+                pass
+
+    engines.run(work)
+
+
+def test_what_was_left_half_way(engines: Engines) -> None:
+    """A removal that was begun is finished, files of what never came to be are gone, a start that was not
+    noted is noted.
+    """
+
+    async def prepare(engine: Engine) -> None:
+        doomed = engine.roster.get(await create(engine, "true", name="doomed"))
+        engine.roster.put(doomed.replace(state=doomed.state.replace(status="removing")))
+        engine.images.snapshotter.prepare("container-" + "a" * 64)
+        Path(engine.paths.container("a" * 64)).mkdir()
+        started = engine.roster.get(await start(engine, *FOREVER, name="started"))
+        event = container_event(started, "rewound", engine.roster.now_ns())
+        engine.roster.put(started.replace(state=started.state.replace(status="created", pid=0)), event)
+
+    engines.run(prepare, keep=True)
+
+    async def work(engine: Engine) -> None:
+        assert [record.name for record in engine.roster.all()] == ["started"]
+        keys = [each.name for each in engine.images.snapshotter.walk() if each.kind != "committed"]
+        assert keys == [engine.roster.get("started").root]
+        assert not Path(engine.paths.container("a" * 64)).exists()
+        assert (await state_of(engine, "started"))["Running"]
+        assert (await actions(engine, "started"))[-2:] == ["rewound", "start"]
+
+    engines.run(work)
+
+
+def test_killed_at_any_moment(engines: Engines) -> None:
+    """Under load, again and again: no container, exit code or event is lost."""
+    script = """
+async def one(number):
+    made = await start(engine, "sh", "-c", f"sleep 0.0{number}; exit {number}", name=f"c{number}-{0}")
+print("ready", flush=True)
+async with asyncio.TaskGroup() as group:
+    for number in range(1, 9):
+        group.create_task(one(number))
+"""
+    for turn in range(5):
+        with another_engine(engines, script.strip().replace("{0}", str(turn))):
+            time.sleep(0.05 * (turn + 1))
+
+    async def work(engine: Engine) -> None:
+        for record in engine.roster.all():
+            code = await outcome(engine, record.id)
+            told = await actions(engine, record.id)
+            if record.state.started_ns:
+                assert code == int(record.name[1])
+                assert told == ["create", "start", "die"]
+            else:
+                assert told == ["create"]
+
+    engines.run(work)

@@ -1,0 +1,119 @@
+"""Filters of ``docker ps`` and of prune."""
+
+from __future__ import annotations
+
+import pytest
+
+from pierhead.engine.choosing import choose, choose_for_prune, parse_until
+from pierhead.engine.documents import Empty, PortBinding
+from pierhead.engine.naming import no_such_container
+from pierhead.engine.record import Health, MountPoint, Record, State
+from pierhead.errors import InvalidInput, NotFound
+from tests.support.records import record
+
+WEB = record(
+    id="a" * 64,
+    created_ns=1,
+    state=State(status="running", health=Health(status="healthy")),
+    labels={"tier": "front", "x": ""},
+    exposed_ports={"80/tcp": Empty()},
+    ports={"80/tcp": (PortBinding(host_ip="0.0.0.0", host_port="8080"),)},
+    mounts=(MountPoint(type="volume", name="vol", destination="/data"),),
+    image_id="sha256:" + "c" * 64,
+)
+OLD = record(
+    id="b" * 64, name="old", created_ns=2, state=State(status="exited", exit_code=3), network_mode="host"
+)
+NEW = record(id="c" * 64, name="new-web", created_ns=3)
+ALL = (WEB, OLD, NEW)
+
+
+def find(reference: str) -> Record:
+    """By name."""
+    for each in ALL:
+        if each.name == reference:
+            return each
+    raise no_such_container(reference)
+
+
+def names(filters: dict[str, list[str]], *, stopped: bool = True, limit: int = 0) -> list[str]:
+    """Of those that are chosen."""
+    return [each.name for each in choose(ALL, filters, find, stopped=stopped, limit=limit)]
+
+
+@pytest.mark.parametrize(
+    ("filters", "wanted"),
+    [
+        ({}, ["new-web", "old", "web"]),
+        ({"name": ["web"]}, ["new-web", "web"]),
+        ({"name": ["^/web$"]}, ["web"]),
+        ({"name": ["^web$", "old"]}, ["old", "web"]),
+        ({"id": ["bbbb"]}, ["old"]),
+        ({"label": ["tier=front", "x"]}, ["web"]),
+        ({"label": ["tier=back"]}, []),
+        ({"status": ["exited", "created"]}, ["new-web", "old"]),
+        ({"exited": ["3"]}, ["old"]),
+        ({"exited": ["0"]}, []),
+        ({"ancestor": ["box"]}, ["new-web", "old", "web"]),
+        ({"ancestor": ["cccccc"]}, ["web"]),
+        ({"volume": ["/data"]}, ["web"]),
+        ({"volume": ["vol"]}, ["web"]),
+        ({"network": ["host"]}, ["old"]),
+        ({"network": ["bridge"]}, ["new-web", "web"]),
+        ({"publish": ["8080"]}, ["web"]),
+        ({"publish": ["8000-8100/udp"]}, []),
+        ({"expose": ["80"]}, ["web"]),
+        ({"health": ["healthy"]}, ["web"]),
+        ({"health": ["none"]}, ["new-web", "old"]),
+        ({"before": ["old"]}, ["web"]),
+        ({"since": ["old"]}, ["new-web"]),
+        ({"is-task": ["true"]}, []),
+        ({"name": ["web"], "status": ["running"]}, ["web"]),
+    ],
+)
+def test_filters(filters: dict[str, list[str]], wanted: list[str]) -> None:
+    """One value of each has to fit; the newest comes first."""
+    assert names(filters) == wanted
+
+
+def test_what_is_shown_without_being_asked_for() -> None:
+    """Those that run; a limit and some filters mean all."""
+    assert names({}, stopped=False) == ["web"]
+    assert names({}, stopped=False, limit=2) == ["new-web", "old"]
+    assert names({"status": ["exited"]}, stopped=False) == ["old"]
+
+
+@pytest.mark.parametrize(
+    "filters", [{"no": ["x"]}, {"status": ["no"]}, {"health": ["no"]}, {"exited": ["x"]}, {"name": ["("]}]
+)
+def test_what_is_no_filter(filters: dict[str, list[str]]) -> None:
+    """It is named."""
+    with pytest.raises(InvalidInput, match="invalid filter"):
+        names(filters)
+
+
+def test_bounds_that_are_no_containers() -> None:
+    """``before`` and ``since`` name containers."""
+    with pytest.raises(NotFound, match="No such container: x"):
+        names({"before": ["x"]})
+
+
+def test_prune() -> None:
+    """What does not run, is old enough, and has or has not the labels."""
+    assert choose_for_prune(ALL, {}, now_ns=10) == [OLD, NEW]
+    assert choose_for_prune(ALL, {"until": ["0.000000003"]}, now_ns=10) == [OLD]
+    assert choose_for_prune(ALL, {"label": ["x"]}, now_ns=10) == []
+    assert choose_for_prune(ALL, {"label!": ["x"]}, now_ns=10) == [OLD, NEW]
+    with pytest.raises(InvalidInput, match="invalid filter 'name'"):
+        choose_for_prune(ALL, {"name": ["x"]}, now_ns=10)
+
+
+def test_times() -> None:
+    """Spans before now, seconds since 1970, dates."""
+    now_ns = 10**18
+    assert parse_until("1h30m", now_ns) == now_ns - 5400 * 10**9
+    assert parse_until("12.5", now_ns) == 12_500_000_000
+    assert parse_until("1970-01-02", now_ns) == 86400 * 10**9
+    assert parse_until("1970-01-01T00:00:01.5Z", now_ns) == 1_500_000_000
+    with pytest.raises(InvalidInput, match="invalid time 'soon'"):
+        parse_until("soon", now_ns)
