@@ -67,6 +67,11 @@ class Pier(Command):
         super().__init__("pier", "--root", root)
         self.root = root
 
+    def result(self, *words: str | os.PathLike[str], **popen: Any) -> subprocess.CompletedProcess[str]:
+        """The finished call; an engine that it starts has no bridge, which would outlive it."""
+        popen["env"] = {"PIER_BRIDGE": "none", **popen.get("env", os.environ)}
+        return super().result(*words, **popen)
+
     def __enter__(self) -> Self:
         return self
 

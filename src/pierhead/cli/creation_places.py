@@ -46,10 +46,8 @@ def published(text: str) -> list[tuple[str, Document]]:
     """``[[ADDRESS:]PORT:]PORT[/PROTOCOL]``: ports of the container, each with its binding."""
     place, slash, protocol = text.partition("/")
     before, _, inside = place.rpartition(":")
-    address, colon, outside = before.rpartition(":")
+    address, _, outside = before.rpartition(":")
     if before.endswith("]"):  # an IPv6 address, and the port is chosen
-        address, colon, outside = before, ":", ""
-    if not colon and before and not before.replace("-", "").isdecimal():
         address, outside = before, ""
     keys = exposed(f"{inside}{slash}{protocol}", "publish")
     ports: list[str]

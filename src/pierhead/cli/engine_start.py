@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.cli.engine_place import EnginePlace
 
-IDLE = "PIER_IDLE_TIMEOUT"
+IDLE, BRIDGE = "PIER_IDLE_TIMEOUT", "PIER_BRIDGE"
 _IDLE_S = "300"
 _PATIENCE_S = 30.0
 _LOG_BYTES_MAX = 1 << 20
@@ -99,7 +99,8 @@ def _words(place: EnginePlace) -> tuple[str, ...]:
 
     digest = sha256(place.data_root.encode()).hexdigest()[:8]
     roots = ("--data-root", place.data_root, "--exec-root", place.exec_root)
-    names = ("--bridge", f"pier-{digest}", "--cgroup-parent", f"/pierhead-{digest}")
+    bridge = os.environ.get(BRIDGE) or f"pier-{digest}"
+    names = ("--bridge", bridge, "--cgroup-parent", f"/pierhead-{digest}")
     return (*words, "--config-file", os.devnull, *roots, *names)
 
 
