@@ -84,6 +84,7 @@ class Join:
         self._terminal = terminal
         self._watch = KeyWatch(keys) if terminal and takes_input else None
         self._pending = b""
+        self._detaching = False
         self._ending = 0
         self._closed_outputs: set[int] = set()
 
@@ -112,6 +113,8 @@ class Join:
                 self._take_signals()
             more = ready.get(self._streams.fileno(), 0) & ~select.POLLOUT
             if (more or self._streams.pending()) and not self._show():
+                if self._detaching:
+                    raise Detached
                 return
             if STDIN in ready:
                 self._read_input()
@@ -160,9 +163,8 @@ class Join:
             self._streams.close_input()
             return
         if self._watch is not None:
-            data, pressed = self._watch.pass_on(data)
-            if pressed:
-                raise Detached
+            data, self._detaching = self._watch.pass_on(data)
+            self._input_open = not self._detaching
         self._pending = data
 
     def _send(self) -> None:

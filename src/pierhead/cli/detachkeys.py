@@ -33,23 +33,17 @@ def parse_keys(text: str) -> bytes:
 
 
 class KeyWatch:
-    """Looks for the keys among those that are pressed; holds back what may be their beginning."""
+    """Looks for the keys among those that are pressed.  The engine looks for them too, and then hangs up."""
 
     def __init__(self, keys: bytes) -> None:
         self._keys = keys
-        self._held = b""
+        self._before = b""
 
     def pass_on(self, data: bytes) -> tuple[bytes, bool]:
-        """What the process gets of it, and whether the keys were pressed."""
-        text = self._held + data
-        self._held = b""
-        if not self._keys:
-            return text, False
+        """What is sent of it, up to the keys with them, and whether they were pressed."""
+        text = self._before + data
         at = text.find(self._keys)
         if at >= 0:
-            return text[:at], True
-        for length in range(min(len(self._keys) - 1, len(text)), 0, -1):
-            if self._keys.startswith(text[-length:]):
-                self._held = text[-length:]
-                return text[:-length], False
-        return text, False
+            return data[: at + len(self._keys) - len(self._before)], True
+        self._before = text[max(0, len(text) - len(self._keys) + 1) :]
+        return data, False

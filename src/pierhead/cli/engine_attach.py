@@ -33,7 +33,12 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     """
     path = f"/containers/{about['Id']}"
     removed = about["HostConfig"].get("AutoRemove")
-    query = {"stdin": takes_input, "stdout": True, "stderr": True}
+    query = {
+        "stdin": takes_input,
+        "stdout": True,
+        "stderr": True,
+        "detachKeys": call.options.text("detach-keys"),
+    }
     condition = "removed" if removed else "next-exit"
     with (
         SignalPipe() as signals,
@@ -53,7 +58,12 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
 def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
     """The container, which runs, was stood in for; the exit code of its process."""
     path = f"/containers/{about['Id']}"
-    query = {"stdin": takes_input, "stdout": True, "stderr": True}
+    query = {
+        "stdin": takes_input,
+        "stdout": True,
+        "stderr": True,
+        "detachKeys": call.options.text("detach-keys"),
+    }
     with (
         SignalPipe() as signals,
         engine.hijack("POST", f"{path}/attach", stream=True, **query) as streams,

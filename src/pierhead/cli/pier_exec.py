@@ -38,6 +38,7 @@ def _exec(call: Call) -> int:
         "AttachStderr": not detached,
         "Env": variables(options, os.environ),
         "WorkingDir": options.text("workdir"),
+        "DetachKeys": options.text("detach-keys"),
         "Cmd": list(command),
     }
     if terminal:

@@ -13,6 +13,8 @@ from pierhead.errors import NotFound, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pierhead.cli.call import Call
     from pierhead.client.engine import Engine, Reply
 
@@ -133,7 +135,8 @@ def _run_in_front(call: Call) -> int:
         raise BadUsage("the input device is not a TTY", hint="leave --tty out, or call it on a terminal")
     engine = open_engine(call)
     identity = _make(call, engine, foreground=True)
-    query = {name: name in streams for name in ("stdin", "stdout", "stderr")}
+    query: dict[str, Any] = {name: name in streams for name in ("stdin", "stdout", "stderr")}
+    query["detachKeys"] = options.text("detach-keys")
     path = f"/containers/{identity}"
     condition = "removed" if options.switch("rm") else "next-exit"
     with (

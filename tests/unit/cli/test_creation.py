@@ -163,14 +163,15 @@ def test_spans_and_filters() -> None:
 
 
 def test_detach_keys() -> None:
-    """They are found in the middle and across two reads; what only begins like them goes on later."""
+    """They are found in the middle and across two reads, and sent, since the engine looks for them too."""
     keys = parse_keys("ctrl-p,ctrl-q")
     assert keys == b"\x10\x11"
     watch = KeyWatch(keys)
-    assert watch.pass_on(b"ab\x10") == (b"ab", False)
-    assert watch.pass_on(b"c") == (b"\x10c", False)
-    assert watch.pass_on(b"\x10") == (b"", False)
-    assert watch.pass_on(b"\x11z") == (b"", True)
+    assert watch.pass_on(b"ab\x10") == (b"ab\x10", False)
+    assert watch.pass_on(b"c") == (b"c", False)
+    assert watch.pass_on(b"\x10") == (b"\x10", False)
+    assert watch.pass_on(b"\x11z") == (b"\x11", True)
+    assert KeyWatch(keys).pass_on(b"x\x10\x11y") == (b"x\x10\x11", True)
     assert parse_keys("a,ctrl-[") == b"a\x1b"
     with pytest.raises(BadUsage):
         parse_keys("ctrl-1")
