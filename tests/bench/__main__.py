@@ -13,13 +13,15 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.bench.engine import PARTS as ENGINE_PARTS
+from tests.bench.engine import measure_engine
 from tests.bench.images import PARTS, measure_images
 from tests.bench.measure import Comparison, describe_machine
 from tests.bench.memory import Footprint, Growth, measure_footprints, measure_growth, plot_growth
 from tests.bench.starts import compare_execs, compare_starts
 from tests.bench.workload import Workload
 
-CASES = ("start", "exec", "memory", "growth", "images")
+CASES = ("start", "exec", "memory", "growth", "images", "engine")
 
 
 def main() -> int:
@@ -57,6 +59,14 @@ def _run_case(
             results / "images",
             rounds=options.image_rounds,
             parts=tuple(options.parts.split(",")),
+        )
+    if case == "engine":
+        return measure_engine(
+            workload.engines,
+            rounds=options.engine_rounds,
+            number=options.engine_containers,
+            log_bytes=options.engine_log_mb * 1_000_000,
+            parts=tuple(options.engine_parts.split(",")),
         )
     if case == "growth":
         growth = measure_growth(workload, count=options.containers)
@@ -96,11 +106,16 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--containers", type=int, default=500, help="containers for the growth case")
     parser.add_argument("--image-rounds", type=int, default=3, help="samples of each in the images case")
     parser.add_argument("--parts", default=",".join(PARTS), help="of the images case; all by default")
+    parser.add_argument("--engine-rounds", type=int, default=15, help="samples of each in the engine case")
+    parser.add_argument("--engine-containers", type=int, default=300, help="of its growth part")
+    parser.add_argument("--engine-log-mb", type=int, default=200, help="of its logs part")
+    parser.add_argument("--engine-parts", default=",".join(ENGINE_PARTS), help="of it; all by default")
     parser.add_argument("--results", default="bench-results", help="directory of the results")
     options = parser.parse_args()
     for what, chosen, known in (
         ("case", options.cases, CASES),
         ("part", options.parts.split(","), PARTS),
+        ("part of the engine case", options.engine_parts.split(","), ENGINE_PARTS),
     ):
         unknown = sorted(set(chosen) - set(known))
         if unknown:

@@ -58,6 +58,13 @@ class Workload:
             linux={"cgroupsPath": cgroup_path(name), "resources": LIMITS, "seccomp": self._seccomp},
         )
 
+    @property
+    def engines(self) -> Path:
+        """A directory on a disk for whole engines, with a short name: sockets are in it."""
+        path = self.home / "e"
+        path.mkdir(exist_ok=True)
+        return path
+
     def state_directory(self, name: str) -> Path:
         """A directory for a contender's own state."""
         path = self._states / name

@@ -63,7 +63,11 @@ def connect(path: str) -> socket.socket:
     """A connection to a unix socket."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(_DEADLINE_S)
-    connection.connect(path)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

@@ -6,7 +6,7 @@ import os
 
 from pierhead.engine.specgen.logwords import parse_size
 from pierhead.errors import NotFound, PierheadError, Unsupported
-from pierhead.runtime import Stdio, create, load, run
+from pierhead.runtime import Stdio, create, list_ids, load, run
 from pierhead.runtime.exitrecord import read_exit_record
 from pierhead.runtime.state import EXIT_RECORD
 from pierhead.values import Value
@@ -79,6 +79,17 @@ class Launcher:
             return load(self._paths.runtime_root, container_id)
         except NotFound:
             return None
+
+    def sweep(self, kept: frozenset[str]) -> None:
+        """Nothing is left of launches and deletions that were cut off, nor of runs of containers that nobody
+        knows.
+
+        Args:
+            kept: ids of containers that there are.
+        """
+        for container_id in list_ids(self._paths.runtime_root):
+            if container_id not in kept and (container := self.find(container_id)) is not None:
+                self.delete(container)
 
     def attach_path(self, container_id: str) -> str:
         """Of the monitor's socket."""

@@ -148,18 +148,22 @@ class Maker:
             async with self._roster.lock(container_id):
                 record = self._need(container_id)
                 lifecycle.check_removal(record)
-                record = self._roster.put(record.replace(state=lifecycle.after(record, "remove")))
-                await self._finish_removal(record, volumes=volumes)
+                await self._remove_held(record, volumes=volumes)
 
     async def remove_at_end(self, container_id: str) -> None:
         """It asked to be removed at its end, with its nameless volumes."""
         await self._remove(container_id, force=False, volumes=True)
 
-    async def _finish_removal(self, record: Record, *, volumes: bool) -> None:
+    async def _remove_held(self, record: Record, *, volumes: bool) -> None:
+        """The same, of a container that does not run; the caller holds its lock."""
+        state = lifecycle.after(record, "remove").replace(volumes_go=volumes)
+        await self._finish_removal(self._roster.put(record.replace(state=state)))
+
+    async def _finish_removal(self, record: Record) -> None:
         self._supervisor.forget(record.id)
         try:
             await self._jobs.thread(self._remove_files, record)
-            await self._places.release(record, volumes=volumes)
+            await self._places.release(record, volumes=record.state.volumes_go)
         except (PierheadError, OSError) as error:
             state = lifecycle.after(record, "fail-removal").replace(error=str(error))
             self._roster.observe(record.replace(state=state))
@@ -180,14 +184,21 @@ class Maker:
     async def settle(self) -> None:
         """What an engine that was killed had begun to remove is gone, and so is what never came to be."""
         for record in self._roster.all():
-            if record.state.status == "removing":
-                with contextlib.suppress(PierheadError, OSError):
-                    await self._finish_removal(record, volumes=False)
+            async with self._roster.lock(record.id):
+                with contextlib.suppress(PierheadError, OSError):  # the record says why
+                    await self._settle(record.id)
         records = self._roster.all()
         roots = frozenset(record.root for record in records)
         ids = frozenset(record.id for record in records)
         await self._jobs.thread(self._roots.remove_others, roots)
         await self._jobs.thread(remove_other_files, self._paths, ids)
+
+    async def _settle(self, container_id: str) -> None:
+        record = self._need(container_id)
+        if record.state.status == "removing":
+            await self._finish_removal(record)
+        elif record.host.auto_remove and record.state.status == "exited":
+            await self._remove_held(record, volumes=True)
 
 
 def remove_files(paths: Paths, container_id: str) -> None:

@@ -70,6 +70,7 @@ class State(Value):
         started_ns, finished_ns: Unix time; 0 for never.
         stopped_by_hand: whether somebody asked for its end: it is then not started again, not even when the
             engine comes back (``unless-stopped``).
+        volumes_go: whether its nameless volumes are removed with it; said when that begins.
         health: None where nobody looks.
     """
 
@@ -83,6 +84,7 @@ class State(Value):
     started_ns: int = 0
     finished_ns: int = 0
     stopped_by_hand: bool = False
+    volumes_go: bool = False
     health: Health | None = None
 
 

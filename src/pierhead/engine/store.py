@@ -35,6 +35,8 @@ _EVENTS_SLACK = 256
 """How many more there may be before the oldest go."""
 _PAGES_BEFORE_CHECKPOINT = 512
 _BUSY_S = 10.0
+_RESERVE_BYTES = 1 << 20
+"""Room for the ends and removals of containers on a disk that is full: a file beside the database."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -92,6 +94,7 @@ class Store:
             "SELECT coalesce(max(sequence), 0) FROM events"
         ).fetchone()
         self._oldest_kept = self._last_event
+        self._keep_reserve()
 
     def __enter__(self) -> "Self":
         return self
@@ -135,6 +138,9 @@ class Store:
     ) -> tuple[Event, ...]:
         """The change and its events are there, or neither; returns the events with their numbers.
 
+        On a full disk the reserve is used up, though not for new containers: ends are noted, and room can be
+        made by removing.
+
         Args:
             put: a record that is new or has changed.
             was: the same as it was before, so that only what has changed is written.
@@ -145,23 +151,55 @@ class Store:
             OperationFailed: the disk is full, or the file is damaged.
         """
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                if put is not None:
-                    self._put(put, was)
-                if drop:
-                    self._connection.execute("DELETE FROM containers WHERE id = ?", (drop,))
-                told = tuple(self._tell(events))
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            told = self._write(put, was, drop, events)
         except sqlite3.DatabaseError as error:
-            raise _explained(self.path, error) from error
+            is_new = put is not None and was is None
+            if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL" or is_new or not self._use_reserve():
+                raise _explained(self.path, error) from error
+            try:
+                told = self._write(put, was, drop, events)
+            except sqlite3.DatabaseError as further:
+                raise _explained(self.path, further) from further
         if told:
             self._last_event = told[-1].sequence
         return told
+
+    def _write(
+        self, put: Record | None, was: Record | None, drop: str, events: "Sequence[Event]"
+    ) -> tuple[Event, ...]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            if put is not None:
+                self._put(put, was)
+            if drop:
+                self._connection.execute("DELETE FROM containers WHERE id = ?", (drop,))
+            told = tuple(self._tell(events))
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return told
+
+    # Room
+
+    def _use_reserve(self) -> bool:
+        """Whether there was one; there is room now."""
+        try:
+            os.unlink(f"{self.path}-reserve")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _keep_reserve(self) -> None:
+        """There is a reserve, if there is room for it."""
+        fd = os.open(f"{self.path}-reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, _RESERVE_BYTES)
+        except OSError:  # there will be one when there is room
+            os.unlink(f"{self.path}-reserve")
+        finally:
+            os.close(fd)
 
     def _put(self, record: Record, was: Record | None) -> None:
         seen = jsontext.format_compact(
@@ -240,6 +278,7 @@ class Store:
             connection = _connect(self.path)
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+                self._keep_reserve()
             finally:
                 connection.close()
         except sqlite3.DatabaseError as error:
@@ -254,6 +293,8 @@ def _asked(record: Record) -> list[object]:
 
 
 def _connect(path: str) -> "Connection":
+    # Containers' environments stand in it: for its owner alone.  Its companions get the same mode from SQLite.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         for setting in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-512"):

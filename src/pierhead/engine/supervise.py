@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
-_NOT_FOUND, _NOT_EXECUTABLE, _OTHER = 127, 126, 128
+NOT_EXECUTABLE = 126
+_NOT_FOUND, _OTHER = 127, 128
 
 
 class Supervisor:
@@ -133,7 +134,7 @@ class Supervisor:
                 each.give_up()
         self._running[container_id] = container
         count = record.restart_count + 1 if retry else 0
-        self._note_start(container_id, container, restart_count=count)
+        self._note_start(container_id, container, restart_count=count, now_ns=self._roster.now_ns())
         await self._begin_companions(container_id, container)
 
     async def _launch(self, record: Record, attachments: list[MonitorAttachment]) -> Container:
@@ -159,8 +160,10 @@ class Supervisor:
             raise
         return container
 
-    def _note_start(self, container_id: str, container: Container, *, restart_count: int) -> None:
-        record, now_ns = self._need(container_id), self._roster.now_ns()
+    def _note_start(
+        self, container_id: str, container: Container, *, restart_count: int, now_ns: int
+    ) -> None:
+        record = self._need(container_id)
         state = lifecycle.started(record, pid=container.init.pid, now_ns=now_ns)
         record = record.replace(state=state, restart_count=restart_count)
         self._roster.observe(record, container_event(record, "start", now_ns))
@@ -321,6 +324,7 @@ class Supervisor:
     async def restore(self) -> None:
         """Containers that run are watched; those that ended meanwhile have ended."""
         records = self._roster.all()
+        await self._jobs.thread(self._launcher.sweep, frozenset(record.id for record in records))
         async with asyncio.TaskGroup() as group:
             for record in records:
                 group.create_task(self._restore(record))
@@ -332,20 +336,37 @@ class Supervisor:
                 if lifecycle.is_alive(record):
                     ending = Ending(exit_code=UNKNOWN_EXIT_CODE)
                     self.waiting.ended(self._note_end(record.id, ending))
-                    self._roster.observe(await self._places.leave(self._need(record.id)))
+                    record = await self._places.leave(self._need(record.id))
+                self._forget_place(record)
                 return
             status = await self._jobs.thread(lambda: container.status)
-            if status == "created":  # the engine was killed between its creation and its start
+            if status == "created" or (status == "stopped" and self._was_noted(record, container)):
                 await self._jobs.thread(self._launcher.delete, container)
+                self._forget_place(record)
                 return
             self._running[record.id] = container
             self._adopt(record, container, status)
             if status != "stopped":
                 await self._begin_companions(record.id, container)
 
+    def _was_noted(self, record: Record, container: Container) -> bool:
+        """Whether it is what is left of a run whose end was noted: the engine was killed before it had
+        cleaned up.  A run that began after the last noted end is another one.
+        """
+        return not lifecycle.is_alive(record) and parse_moment(container.created) <= record.state.finished_ns
+
+    def _forget_place(self, record: Record) -> None:
+        """The record of what does not run tells of no network, whatever was noted before the launch."""
+        if record.endpoint is not None or record.ports:
+            record = record.replace(endpoint=None, ports={})
+        if record != self._need(record.id):
+            self._roster.observe(record)
+
     def _adopt(self, record: Record, container: Container, status: str) -> None:
         if not lifecycle.is_alive(record):  # its start was not noted any more
-            self._note_start(record.id, container, restart_count=record.restart_count)
+            count = record.restart_count + 1 if record.state.status == "restarting" else 0
+            began_ns = parse_moment(container.created)
+            self._note_start(record.id, container, restart_count=count, now_ns=began_ns)
             record = self._need(record.id)
         else:
             self._watch(record.id, container)
@@ -366,10 +387,10 @@ class Supervisor:
     async def _start_at_boot(self, container_id: str) -> None:
         async with self._roster.lock(container_id):
             record = self._roster.find(container_id)
-            if record is None or not restart.wants_start_at_boot(record):
+            if record is None or not restart.wants_start_at_boot(record) or container_id in self._retries:
                 return
-            try:
-                await self.start(container_id)
+            try:  # one that waited for its next start goes on to count
+                await self.start(container_id, retry=record.state.status == "restarting")
             except PierheadError as error:
                 _log.warning("container %s cannot be started: %s", container_id, error)
 
@@ -390,10 +411,15 @@ class Supervisor:
         self._running.clear()
 
 
-def exit_code_of_failure(message: str) -> int:
-    """What a shell says of a program that cannot be run; Docker's clients tell by the same words."""
+def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
+    """What a shell says of a program that cannot be run; Docker's clients tell by the same words.
+
+    Args:
+        message: the error's.
+        otherwise: the code where something else was wrong.
+    """
     if "executable file not found" in message or "no such file or directory" in message:
         return _NOT_FOUND
     if "permission denied" in message or "is a directory" in message or "not a directory" in message:
-        return _NOT_EXECUTABLE
-    return _OTHER
+        return NOT_EXECUTABLE
+    return otherwise

@@ -445,13 +445,11 @@ class VolumeStore:
             Names of volumes that are gone.
         """
         self.unmount(container_id)
-        gone = []
-        for name in self._table.drop(container_id):
-            volume = self._table.find(name)
-            if anonymous and volume is not None and volume.anonymous and not self._table.users(name):
-                with contextlib.suppress(Conflict):
-                    self.remove(name, force=True)
-                    gone.append(name)
+        gone = self._table.drop(container_id, anonymous=anonymous)
+        for name in gone:
+            with self._lock(name):
+                remains = self._finish_removal(name)
+            remove_tree(remains)
         return tuple(gone)
 
     def copy_up(self, root_fd: int, point: MountPoint, owners: Owners | None = None) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pierhead import jsontext
 from pierhead.engine.volumewords import Volume
-from pierhead.errors import Conflict, NotFound
+from pierhead.errors import Conflict, NotFound, OperationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -71,13 +71,21 @@ class VolumeTable:
             if self._connection.in_transaction:
                 yield
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                raise OperationFailed(
+                    f"cannot write of volumes to the engine's database: {error}",
+                    code="database-failed",
+                    hint="see whether there is room on that disk",
+                ) from error
 
     # Volumes
 
@@ -165,14 +173,23 @@ class VolumeTable:
                 rows,
             )
 
-    def drop(self, container_id: str) -> list[str]:
-        """The container has no volumes; those it had, of which some are nobody's now."""
+    def drop(self, container_id: str, *, anonymous: bool) -> list[str]:
+        """The container has no volumes; those whose removal has begun with that, in one step.
+
+        Args:
+            container_id: whose they were.
+            anonymous: whether those are removed that nobody has named and nobody else has.
+        """
         had = self.volumes_of(container_id)
         if not had:
-            return had
+            return []
         with self.writing():
             self._connection.execute("DELETE FROM volume_uses WHERE container = ?", (container_id,))
-        return had
+            found = [self.find(name) for name in had] if anonymous else []
+            gone = [each.name for each in found if each and each.anonymous and not self.users(each.name)]
+            for name in gone:
+                self.begin_removal(name)
+        return gone
 
     def users(self, name: str) -> list[str]:
         """Containers that have the volume."""
@@ -190,6 +207,8 @@ class VolumeTable:
 
     def mark_mounted(self, container_id: str, *, mounted: bool) -> None:
         """The container runs with its volumes, or no longer does."""
+        if not self.volumes_of(container_id):  # as most have none: nothing is written at their starts
+            return
         with self.writing():
             self._connection.execute(
                 "UPDATE volume_uses SET mounted = ? WHERE container = ?", (mounted, container_id)
@@ -200,12 +219,15 @@ class VolumeTable:
         return self._one("SELECT 1 FROM volume_uses WHERE volume = ? AND mounted", (name,)) is not None
 
     def settle(self, there: Collection[str], running: Collection[str]) -> None:
-        """Only containers that are there have volumes, only those that run have them mounted."""
+        """Only containers that are there have volumes, only those that run have them mounted.
+
+        One that is not there has never been: its making was cut off, and what was made for it goes.
+        """
         with self.writing():
             known = [row[0] for row in self._many("SELECT DISTINCT container FROM volume_uses")]
             for container_id in known:
                 if container_id not in there:
-                    self.drop(container_id)
+                    self.drop(container_id, anonymous=True)
                 elif container_id not in running:
                     self.mark_mounted(container_id, mounted=False)
 

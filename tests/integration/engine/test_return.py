@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pierhead.engine.documents import Empty, RestartPolicy
 from pierhead.engine.happenings import container_event
+from pierhead.engine.launching import Launcher
+from pierhead.engine.planning import Place
 from pierhead.errors import Conflict
 from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, start, state_of
 from tests.support.requires import requires
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pierhead.engine.engine import Engine
+    from pierhead.engine.record import Record
 
 pytestmark = requires("root", "busybox")
 FOREVER = ("sleep", "1000")
@@ -178,6 +182,66 @@ def test_what_was_left_half_way(engines: Engines) -> None:
         assert not Path(engine.paths.container("a" * 64)).exists()
         assert (await state_of(engine, "started"))["Running"]
         assert (await actions(engine, "started"))[-2:] == ["rewound", "start"]
+
+    engines.run(work)
+
+
+def test_an_end_that_was_noted(engines: Engines) -> None:
+    """What an engine had noted, and not cleaned up after when it was killed, is not told again; one that
+    was to be removed at its end is.
+    """
+
+    async def prepare(engine: Engine) -> None:
+        for name in ("kept", "passing"):
+            made = await start(engine, *FOREVER, name=name, ipc_mode="shareable", volumes={"/v": Empty()})
+            record = engine.roster.get(made)
+            os.kill(record.state.pid, signal.SIGKILL)
+            assert await outcome(engine, made) == 137
+            ended = engine.roster.get(made)
+            state = ended.state.replace(finished_ns=ended.state.finished_ns + 10**10)
+            host = ended.host.replace(auto_remove=name == "passing")
+            engine.roster.put(ended.replace(state=state, host=host, ports={"80/tcp": ()}))
+            again = await engine.jobs.thread(_run_unnoted, engine, ended)
+            assert again
+
+    engines.run(prepare, keep=True)
+
+    async def work(engine: Engine) -> None:
+        assert [record.name for record in engine.roster.all()] == ["kept"]
+        assert not os.listdir(engine.paths.runtime_root)
+        assert not engine.roster.get("kept").ports
+        assert await actions(engine, "kept") == ["create", "start", "die"]
+        assert len((await engine.list_volumes({}))["Volumes"]) == 1
+
+    engines.run(work)
+
+
+def _run_unnoted(engine: Engine, record: Record) -> str:
+    """A run of the container of which the engine says nothing."""
+    place = Place()
+    launcher = Launcher(engine.paths, engine.planner)
+    with launcher.launch(record.replace(mounts=()), place, gated=False) as container:
+        container.kill(signal.SIGKILL)
+        container.wait()
+        return str(container.id)
+
+
+def test_a_retry_goes_on_to_count(engines: Engines) -> None:
+    """A container that waited for its next start is started as often as its policy says, not anew."""
+
+    async def prepare(engine: Engine) -> None:
+        policy = RestartPolicy(name="on-failure", maximum_retry_count=2)
+        made = engine.roster.get(await create(engine, "false", name="web", restart_policy=policy))
+        state = made.state.replace(status="restarting", exit_code=1, started_ns=1, finished_ns=2)
+        engine.roster.put(made.replace(state=state, restart_count=1))
+
+    engines.run(prepare, keep=True)
+
+    async def work(engine: Engine) -> None:
+        while (await state_of(engine, "web"))["Status"] != "exited":
+            await asyncio.sleep(0.01)
+        assert engine.roster.get("web").restart_count == 2
+        assert await actions(engine, "web") == ["create", "start", "die"]
 
     engines.run(work)
 

@@ -1,0 +1,282 @@
+"""The engine beside dockerd and Podman: what its users wait for, what it takes, and how it bears numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tests.bench.engine_peers import IMAGE, Peer, peers
+from tests.bench.measure import Comparison, Contender, interleave, timed_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+PARTS = ("life", "many", "requests", "logs", "growth")
+_CONNECTIONS = 32
+_REQUESTS_S = 3.0
+_STEP = 50
+_NUMBERS = itertools.count()
+_REFERENCE = "dockerd"
+IDLE = ("sleep", "1000")
+
+Page = tuple[object, str]
+
+
+def measure_engine(home: Path, *, rounds: int, number: int, log_bytes: int, parts: Sequence[str]) -> Page:
+    """Every part as a document, and a page for people.
+
+    Args:
+        home: an empty directory on a disk.
+        rounds: samples of each contender.
+        number: containers of the growth part; a sixth of them in the part about many.
+        log_bytes: how much a container writes.
+        parts: of ``PARTS``.
+    """
+    document: dict[str, object] = {}
+    pages: list[str] = []
+    with peers(home) as found:
+        for part in parts:
+            if part == "life":
+                comparisons = _compare_lives(found, rounds=rounds)
+                document[part] = {each.name: each.as_document() for each in comparisons}
+                pages += [each.as_markdown() for each in comparisons]
+                continue
+            figures = {
+                "many": lambda: _measure_many(found, count=number // 6, rounds=rounds),
+                "requests": lambda: _measure_requests(found),
+                "logs": lambda: _measure_logs(found, log_bytes),
+                "growth": lambda: _measure_growth(found, count=number),
+            }[part]()
+            document[part] = figures
+            pages.append(_page(part, figures))
+            print(pages[-1], flush=True)
+    return document, "\n".join(pages)
+
+
+def _page(title: str, figures: dict[str, dict[str, float]]) -> str:
+    names = list(figures)
+    rows = list(dict.fromkeys(row for each in figures.values() for row in each))
+    lines = [f"### Engine: {title}", "", f"| | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for row in rows:
+        cells = [f"{figures[name][row]:.4g}" if row in figures[name] else "" for name in names]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+# One container
+
+
+def _compare_lives(found: Sequence[Peer], *, rounds: int) -> list[Comparison]:
+    """What the commands of docker's grammar take."""
+    sides: list[tuple[str, Callable[[Peer], float]]] = [
+        ("run --rm true, network none", lambda peer: _run_us(peer, "none")),
+        ("run --rm true, network bridge", lambda peer: _run_us(peer, "bridge")),
+        ("create", _create_us),
+        ("start", _start_us),
+        ("exec true", _exec_us),
+        ("rm -f of a running one", _remove_us),
+    ]
+    comparisons = []
+    for name, sample in sides:
+        contenders = [
+            Contender(peer.name, lambda peer=peer, sample=sample: sample(peer))  # type: ignore[misc]
+            for peer in found
+            if peer.name != "podman" or "bridge" not in name
+        ]
+        samples_us = interleave(contenders, rounds=rounds, warmup=2)
+        comparison = Comparison(
+            name=f"Engine: {name}",
+            claim="At most a third of docker's, at most a quarter of Podman's.",
+            reference=_REFERENCE if _REFERENCE in samples_us else contenders[0].name,
+            samples_us=samples_us,
+        )
+        print(comparison.as_markdown(), flush=True)
+        comparisons.append(comparison)
+    return comparisons
+
+
+def _run_us(peer: Peer, network: str) -> float:
+    return peer.run_us(*peer.new("run --rm", "", "true", network=network))
+
+
+def _named() -> str:
+    return f"bench-{next(_NUMBERS)}"
+
+
+@contextmanager
+def _made(peer: Peer, verb: str) -> Iterator[str]:
+    """A container that is there inside; ``verb`` has made it."""
+    name = _named()
+    peer.ask(*peer.new(verb, name, *IDLE))
+    try:
+        yield name
+    finally:
+        peer.ask("rm", "-f", name)
+
+
+def _create_us(peer: Peer) -> float:
+    name = _named()
+    taken_us = peer.run_us(*peer.new("create", name, "true"))
+    peer.ask("rm", "-f", name)
+    return taken_us
+
+
+def _start_us(peer: Peer) -> float:
+    with _made(peer, "create") as name:
+        return peer.run_us("start", name)
+
+
+def _exec_us(peer: Peer) -> float:
+    with _made(peer, "run -d") as name:
+        peer.ask("exec", name, "true")
+        return peer.run_us("exec", name, "true")
+
+
+def _remove_us(peer: Peer) -> float:
+    name = _named()
+    peer.ask(*peer.new("run -d", name, *IDLE))
+    return peer.run_us("rm", "-f", name)
+
+
+# Many
+
+
+def _measure_many(found: Sequence[Peer], *, count: int, rounds: int) -> dict[str, dict[str, float]]:
+    """So many ``run -d``, then ``ps``, memory, and one ``rm -f`` of all."""
+    figures: dict[str, dict[str, float]] = {}
+    names = [f"many-{number}" for number in range(count)]
+    for peer in found:
+        idle_kb = peer.pss_kb()
+        taken_us = sum(peer.run_us(*peer.new("run -d", name, *IDLE)) for name in names)
+        running_kb = peer.pss_kb()
+        figures[peer.name] = {
+            f"{count} x run -d, s": taken_us / 1e6,
+            "idle, MB PSS": idle_kb / 1024,
+            f"with {count} running, MB PSS": running_kb / 1024,
+            "growth per container, MB PSS": (running_kb - idle_kb) / 1024 / count,
+        }
+    contenders = [Contender(peer.name, lambda peer=peer: peer.run_us("ps")) for peer in found]  # type: ignore[misc]
+    for name, samples_us in interleave(contenders, rounds=rounds).items():
+        figures[name][f"ps with {count} running, ms"] = statistics.median(samples_us) / 1000
+    for peer in found:
+        figures[peer.name][f"rm -f of {count}, s"] = peer.run_us("rm", "-f", *names) / 1e6
+    return figures
+
+
+# Requests
+
+
+def _measure_requests(found: Sequence[Peer]) -> dict[str, dict[str, float]]:
+    """Requests a second over connections that are kept, with ten containers running."""
+    figures: dict[str, dict[str, float]] = {}
+    served = [peer for peer in found if peer.socket_path]
+    for peer in served:
+        names = [_named() for _ in range(10)]
+        for name in names:
+            peer.ask(*peer.new("run -d", name, *IDLE))
+        figures[peer.name] = {}
+        for path in ("/_ping", "/containers/json"):
+            rate = asyncio.run(_request(peer.socket_path, path))
+            figures[peer.name][f"GET {path}, {_CONNECTIONS} connections, 1/s"] = rate
+        peer.ask("rm", "-f", *names)
+    return figures
+
+
+async def _request(socket_path: str, path: str) -> float:
+    counts: list[int] = []
+    begin_s = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_CONNECTIONS):
+            group.create_task(_keep_asking(socket_path, path, begin_s + _REQUESTS_S, counts))
+    return sum(counts) / (time.perf_counter() - begin_s)
+
+
+async def _keep_asking(socket_path: str, path: str, until_s: float, counts: list[int]) -> None:
+    reader, writer = await asyncio.open_unix_connection(socket_path)
+    request = f"GET {path} HTTP/1.1\r\nHost: docker\r\n\r\n".encode()
+    done = 0
+    while time.perf_counter() < until_s:
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 200"), head
+        if b"transfer-encoding: chunked" in head:
+            while (size := int(await reader.readline(), 16)) >= 0:
+                await reader.readexactly(size + 2)
+                if not size:
+                    break
+        else:
+            length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
+            await reader.readexactly(int(length))
+        done += 1
+    writer.close()
+    await writer.wait_closed()
+    counts.append(done)
+
+
+# Logs
+
+
+def _measure_logs(found: Sequence[Peer], size_bytes: int) -> dict[str, dict[str, float]]:
+    """Lines of 64 bytes at full speed, and all of them read back."""
+    figures: dict[str, dict[str, float]] = {}
+    script = f"yes {'x' * 63} | head -c {size_bytes}"
+    for peer in found:
+        name = _named()
+        begin_s = time.perf_counter()
+        peer.ask(*peer.new("run -d", name, "sh", "-c", script))
+        peer.ask("wait", name)
+        written_s = time.perf_counter() - begin_s
+        begin_s = time.perf_counter()
+        read_bytes = peer.measure_bytes("logs", name)
+        read_s = time.perf_counter() - begin_s
+        peer.ask("rm", "-f", name)
+        figures[peer.name] = {
+            "written, MB/s": size_bytes / 1e6 / written_s,
+            "read back, MB/s": read_bytes / 1e6 / read_s,
+            "lost, bytes": size_bytes - read_bytes,
+        }
+    return figures
+
+
+# Growth
+
+
+def _measure_growth(found: Sequence[Peer], *, count: int) -> dict[str, dict[str, float]]:
+    """Starts and answers of the API, of the first containers and of the last."""
+    figures: dict[str, dict[str, float]] = {}
+    peer = next(each for each in found if each.name == "pierd")
+    starts_ms: list[float] = []
+    for number in range(count):
+        starts_ms.append(_create_and_start_us(peer, f"grown-{number}") / 1000)
+        if number + 1 in (_STEP, count):
+            answers_ms = {path: _answer_ms(peer, path) for path in _paths(f"grown-{number}")}
+            figures[f"pierd, {number + 1} running"] = {
+                f"create and start, ms (median of {_STEP})": statistics.median(starts_ms[-_STEP:]),
+                **{f"GET {path.replace(f'-{number}', '')}, ms": ms for path, ms in answers_ms.items()},
+            }
+    peer.ask("rm", "-f", *[f"grown-{number}" for number in range(count)])
+    return figures
+
+
+def _paths(name: str) -> tuple[str, ...]:
+    return "/_ping", f"/containers/{name}/json", "/containers/json", "/containers/json?limit=10"
+
+
+def _create_and_start_us(peer: Peer, name: str) -> float:
+    document: dict[str, Any] = {"Image": IMAGE, "Cmd": [*IDLE], "HostConfig": {"NetworkMode": "none"}}
+
+    def work() -> None:
+        made = peer.api.post(f"/containers/create?name={name}", document)
+        assert made.status == 201, made.body
+        assert peer.api.post(f"/containers/{name}/start").status == 204
+
+    return timed_us(work)
+
+
+def _answer_ms(peer: Peer, path: str) -> float:
+    return statistics.median(timed_us(lambda: peer.api.get(path)) for _ in range(15)) / 1000

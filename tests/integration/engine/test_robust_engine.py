@@ -1,0 +1,160 @@
+"""Engines in bad times: no room on the disk, containers that are stuck, and long lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pierhead.errors import OperationFailed, PierheadError
+from tests.support.daemons import daemon
+from tests.support.engines import IMAGE, OUTPUT, Engines, create, outcome, run, start, state_of
+from tests.support.peers import Client
+from tests.support.pier import Pier
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pierhead.engine.engine import Engine
+    from tests.support.daemons import Daemon
+
+pytestmark = requires("root", "busybox")
+FOREVER = ("sleep", "1000")
+ROOM_MB = 24
+LIVES = int(os.environ.get("PIERHEAD_TEST_LIVES", "40"))
+"""Twice so many are led; a few hundred say more of memory."""
+KB_MOST = 8
+
+
+@contextmanager
+def small_disk(directory: Path) -> Iterator[Path]:
+    """A file system of a few MB."""
+    directory.mkdir()
+    Client(["mount", "-t", "tmpfs", "-o", f"size={ROOM_MB}m", "pierhead-test", directory])()
+    try:
+        yield directory
+    finally:
+        Client(["umount", "-l", directory])()
+
+
+def fill(directory: Path) -> Path:
+    """Not a byte is left; returns the file that has them."""
+    path = directory / "filler"
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return path
+
+
+def test_full_disk(tmp_path: Path, engine_image: Path) -> None:
+    """What cannot be written is said and not done; what runs goes on, and its end is not lost."""
+    with small_disk(tmp_path / "disk") as disk:
+        engines = Engines(disk, engine_image)
+        engines.settings = engines.settings.replace(exec_root=str(tmp_path / "exec"))
+
+        async def fail(engine: Engine) -> None:
+            await start(engine, "sh", "-c", "read x; exit 4", name="web", open_stdin=True)
+            await create(engine, "true", name="waits")
+            filler = fill(disk)
+            for number in range(200):
+                try:
+                    await create(engine, "true", name=f"more-{number}")
+                except PierheadError as error:
+                    assert isinstance(error, OperationFailed), error
+                    assert "no space left" in str(error).lower() or "disk is full" in str(error), error
+                    break
+            else:
+                raise AssertionError("the disk was not full")
+            assert f"more-{number}" not in [record.name for record in engine.roster.all()]
+            assert (await state_of(engine, "web"))["Running"]
+            assert len(await engine.list_containers(stopped=False, limit=0, size=False, filters={})) == 1
+            attachment = await engine.attach_container("web", OUTPUT.replace(stdin=True))
+            await attachment.write(b"x\n")
+            assert await outcome(engine, "web") == 4
+            await attachment.close()
+            await engine.remove_container("waits", force=False, volumes=False)
+            filler.unlink()
+            await create(engine, "true", name="afterwards")
+
+        engines.run(fail, keep=True)
+
+        async def look(engine: Engine) -> None:
+            names = [record.name for record in engine.roster.all() if not record.name.startswith("more-")]
+            assert sorted(names) == ["afterwards", "web"]
+            assert (await state_of(engine, "web"))["ExitCode"] == 4
+
+        engines.run(look)
+
+
+def test_a_stuck_container_delays_nobody(engines: Engines) -> None:
+    """Its monitor stands still and its processes are frozen: whoever asks it to end waits, others do not."""
+
+    async def work(engine: Engine) -> None:
+        stuck = await start(engine, *FOREVER, name="stuck")
+        container = engine.supervisor.get(engine.roster.get(stuck))
+        await engine.pause_container(stuck)
+        os.kill(container.state.monitor_pid, signal.SIGSTOP)
+        try:
+            async with asyncio.TaskGroup() as group:
+                waiting = [
+                    group.create_task(engine.stop_container(stuck, timeout_s=-1, signal="USR1")),
+                    group.create_task(engine.inspect_container(stuck, size=False)),
+                ]
+                assert await run(engine, "echo", "other", name="other") == (0, {"stdout": "other\n"})
+                listed = await engine.list_containers(stopped=True, limit=0, size=False, filters={})
+                assert [each["Names"] for each in listed] == [["/stuck"]]
+                assert (await engine.inspect_container(stuck, size=False))["State"]["Running"]
+                assert not waiting[0].done()
+                os.kill(container.state.monitor_pid, signal.SIGCONT)
+                await engine.kill_container(stuck, signal="KILL")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(container.state.monitor_pid, signal.SIGCONT)
+
+    engines.run(work)
+
+
+def test_a_long_life(tmp_path: Path, engine_image: Path) -> None:
+    """Container after container: neither descriptors nor threads nor memory of ``pierd`` grow with them."""
+    Pier(tmp_path / "data")("load", "--quiet", "--input", str(engine_image), "--name", IMAGE)
+    words = ("--bridge", "none", "--cgroup-parent", f"/pierhead-engine-{tmp_path.name}")
+    with daemon(tmp_path, *words) as it:
+        lead(it, LIVES)
+        before = used(it.process.pid)
+        lead(it, LIVES)
+        after = used(it.process.pid)
+        print(before, after)
+        assert after.descriptors <= before.descriptors + 2  # connections that are being closed
+        assert after.threads <= before.threads + 2
+        assert after.private_kb - before.private_kb < KB_MOST * LIVES
+
+
+def lead(it: Daemon, count: int) -> None:
+    """So many containers were made, have run, and are gone."""
+    document = {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
+    for _ in range(count):
+        made = it.client.post("/containers/create", document).json()["Id"]
+        assert it.client.post(f"/containers/{made}/start").status == 204
+        assert it.client.post(f"/containers/{made}/wait").json()["StatusCode"] == 0
+        assert it.client("DELETE", f"/containers/{made}?force=1").status == 204
+
+
+class Used(NamedTuple):
+    """What a process has."""
+
+    descriptors: int
+    threads: int
+    private_kb: int
+
+
+def used(pid: int) -> Used:
+    """What it has now."""
+    directory = Path(f"/proc/{pid}")
+    with (directory / "smaps_rollup").open() as file:
+        private_kb = sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+    return Used(len(os.listdir(directory / "fd")), len(os.listdir(directory / "task")), private_kb)
