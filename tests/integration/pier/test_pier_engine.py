@@ -163,6 +163,34 @@ def test_files_come_out(pier: Pier, tmp_path: Path) -> None:
     assert (failed.returncode, "/nothing" in failed.stderr) == (1, True)
 
 
+def test_files_go_in(pier: Pier, tmp_path: Path) -> None:
+    """A tree by its name or another, its contents, a file, an archive; diff tells of them."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_text("inside")
+    start(pier, flags=("--user", "0"))
+    pier("cp", "--quiet", str(tmp_path / "tree"), "web:/")
+    pier("cp", "--quiet", str(tmp_path / "tree"), "web:/other")
+    pier("cp", "--quiet", f"{tmp_path}/tree/.", "web:/tmp")
+    pier("cp", "--quiet", str(tmp_path / "tree/file"), "web:/etc/name")
+    said = pier("exec", "web", "cat", "/tree/file", "/other/file", "/tmp/file", "/etc/name")
+    assert said == "inside" * 4
+    assert {"A /tree/file", "A /etc/name"} <= set(pier.lines("diff", "web"))
+
+
+def test_volumes(pier: Pier) -> None:
+    """Made, filled, listed, inspected, in use, removed."""
+    assert pier("volume", "create", "--label", "a=b", "kept") == "kept\n"
+    start(pier, "sh", "-c", "echo stays > /data/x", flags=("-v", "kept:/data", "--user", "0"))
+    assert pier("wait", "web") == "0\n"
+    assert pier.run("-v", "kept:/data:ro", "box", "cat", "/data/x") == "stays\n"
+    assert pier("volume", "ls", "--format", "{{.Name}} {{.Driver}}") == "kept local\n"
+    assert pier("volume", "inspect", "--format", "{{json .Labels}}", "kept") == '{"a":"b"}\n'
+    used = pier.result("volume", "rm", "kept")
+    assert (used.returncode, "in use" in used.stderr) == (1, True)
+    pier("rm", "web")
+    assert pier("volume", "prune", "--all", "--force").startswith("Deleted Volumes:\nkept\n")
+
+
 def test_near_misses(pier: Pier) -> None:
     """A name that is almost right is suggested; all the others are done."""
     start(pier, name="database")
