@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.programs import Launcher, find_program, launcher
 from tests.support.api_server import Client as Api
-from tests.support.peers import Client, daemon, inside
+from tests.support.peers import Client, daemon
 from tests.support.pier import Pier, busybox_layer, write_image
 from tests.support.repository import ROOT
 
@@ -160,5 +160,10 @@ def _answers(path: str) -> bool:
 def _podman(home: Path, usual: Launcher, podman: str) -> Peer:
     home.mkdir()
     words = [podman, f"--root={home}/root", f"--runroot={home}/run", f"--tmpdir={home}/tmp"]
-    words += ["--storage-driver=overlay", f"--runtime={find_program('runc')}"]  # crun wants one kind of cgroups
-    return Peer("podman", usual, words, home, making=("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096"))
+    words += [
+        "--storage-driver=overlay",
+        f"--runtime={find_program('runc')}",
+    ]  # crun wants one kind of cgroups
+    return Peer(
+        "podman", usual, words, home, making=("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")
+    )
