@@ -237,7 +237,16 @@ class FakeEngine:
         self._note("resize_exec", exec_id=exec_id, rows=rows, columns=columns)
 
     async def inspect_exec(self, exec_id: str) -> Document:
-        return {"ID": exec_id, "OpenStdin": True, "Running": False, "ExitCode": 0}
+        ended = any(name == "start_exec" for name, _ in self.asked)
+        return {
+            "ID": exec_id,
+            "OpenStdin": True,
+            "Running": False,
+            "ExitCode": 0 if ended else None,
+            "CanRemove": ended,
+            "DetachKeys": "",
+            "ProcessConfig": {"tty": False},
+        }
 
     # Images
 

@@ -55,6 +55,8 @@ def read_document(raw: bytes, content_type: str) -> dict[str, Any]:
         found = parse(raw, name="request body")
     except InvalidInput as error:
         raise InvalidInput(f"invalid JSON: {error.message}", code=error.code) from None
+    if found is None:  # Go's clients send it for a document that they do not have
+        return {}
     if not isinstance(found, dict):
         raise InvalidInput("invalid JSON: expected an object", code="wrong-type")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from pierhead.api import queries
@@ -19,14 +20,16 @@ from pierhead.api.replies import (
 )
 from pierhead.api.streams import framed, parse_detach_keys, show, talk
 from pierhead.engine.documents import ExecConfig
-from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError
+from pierhead.errors import Conflict, InvalidInput, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.api.call import Call
     from pierhead.api.duplex import Duplex
+    from pierhead.api.replies import Talk
 
 _MULTIPLEXED_SINCE = (1, 42)
+_HEADERS_READ_S = 0.05
 
 
 def _content_type(call: Call, *, terminal: bool) -> str:
@@ -44,7 +47,23 @@ async def attach(call: Call) -> Hijack:
     attachment = await call.backend.attach_container(call.reference, query)
     terminal = attachment.terminal
     speak = partial(talk, attachment, stdin=query.stdin, detach_keys=keys, framed=not terminal)
-    return Hijack(content_type=_content_type(call, terminal=terminal), talk=speak)
+    return Hijack(content_type=_content_type(call, terminal=terminal), talk=_after_headers(call, speak))
+
+
+def _after_headers(call: Call, speak: Talk) -> Talk:
+    """The same talk, begun when the client has read the headers, if it is one that needs it.
+
+    docker-py reads what comes after the headers from the bare socket, past the buffer of its HTTP reader:
+    it loses what comes together with them.
+    """
+    if not call.head.headers.get("user-agent", "").startswith("docker-sdk-python"):
+        return speak
+
+    async def later(duplex: Duplex) -> None:
+        await asyncio.sleep(_HEADERS_READ_S)
+        await speak(duplex)
+
+    return later
 
 
 async def attach_socket(call: Call) -> Socket:
@@ -101,33 +120,33 @@ async def create_exec(call: Call) -> Reply:
 async def start_exec(call: Call) -> Hijack | Reply:
     """``POST /exec/{id}/start``.
 
-    What goes wrong with the command itself is said on the stream: that is where clients look for it.
+    The headers go before the process begins, as with Docker: what goes wrong with the command is said on the
+    stream, where clients look for it.
     """
     asked = await call.decoded(ExecStart, optional=True)
-    exec_id = call.reference
-    known = await call.backend.inspect_exec(exec_id)
+    known = await call.backend.inspect_exec(call.reference)
+    if asked.detach:
+        await call.backend.start_exec(call.reference, detach=True, console_size=asked.console_size)
+        return reply_nothing(200)
+    if known["Running"] or known["CanRemove"]:
+        message = f"Error: Exec command {call.reference} has already run"
+        raise Conflict(message, code="exec-has-run")
+    terminal = bool(known["ProcessConfig"]["tty"])
+    keys = parse_detach_keys(str(known["DetachKeys"] or ""))
+    speak = partial(_run_exec, call, asked, stdin=bool(known["OpenStdin"]), detach_keys=keys)
+    return Hijack(content_type=_content_type(call, terminal=terminal), talk=_after_headers(call, speak))
+
+
+async def _run_exec(call: Call, asked: ExecStart, duplex: Duplex, *, stdin: bool, detach_keys: bytes) -> None:
     try:
         attachment = await call.backend.start_exec(
-            exec_id, detach=asked.detach, console_size=asked.console_size
+            call.reference, detach=False, console_size=asked.console_size
         )
-    except (NotFound, Conflict, InvalidInput):
-        raise
     except PierheadError as error:
-        if asked.detach:
-            raise
-        content_type = _content_type(call, terminal=asked.tty)
-        return Hijack(content_type=content_type, talk=partial(_tell, error, terminal=asked.tty))
-    if attachment is None:
-        return reply_nothing(200)
-    terminal = attachment.terminal
-    speak = partial(
-        talk,
-        attachment,
-        stdin=bool(known.get("OpenStdin")),
-        detach_keys=parse_detach_keys(str(known.get("DetachKeys") or "")),
-        framed=not terminal,
-    )
-    return Hijack(content_type=_content_type(call, terminal=terminal), talk=speak)
+        await _tell(error, duplex, terminal=asked.tty)
+        return
+    assert attachment is not None
+    await talk(attachment, duplex, stdin=stdin, detach_keys=detach_keys, framed=not attachment.terminal)
 
 
 async def _tell(error: PierheadError, duplex: Duplex, *, terminal: bool) -> None:

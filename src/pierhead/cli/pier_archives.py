@@ -11,7 +11,6 @@ from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.output import STDIN, STDOUT
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import PLATFORM, open_service, wanted_platform
-from pierhead.errors import NotFound
 from pierhead.figures import format_size
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import parse_reference
@@ -62,6 +61,8 @@ def _load(call: Call) -> int:
     from pierhead.images.exchange import load_images
 
     gc.enable()
+    if call.arguments:
+        raise BadUsage(f"load does not take {call.arguments[0]!r}", hint="name the archive with --input FILE")
     source = _source(call.options.text("input"))
     progress = make_progress(call.output, quiet=call.options.switch("quiet"))
     try:
@@ -85,21 +86,16 @@ def _import(call: Call) -> int:
     path, name = (*call.arguments, "")[:2]
     execution = apply_changes(Execution(), call.options.all("change"))
     source = _source(path)
-    fd = source if isinstance(source, int) else _open(source)
-    try:
-        with open_service(call) as service:
-            descriptor = import_image(
-                service,
-                fd,
-                name,
-                platform=wanted_platform(call),
-                execution=execution,
-                comment=call.options.text("message"),
-                now_s=_made_s(),
-            )
-    finally:
-        if fd != STDIN:
-            os.close(fd)
+    with open_service(call) as service:
+        descriptor = import_image(
+            service,
+            source,
+            name,
+            platform=wanted_platform(call),
+            execution=execution,
+            comment=call.options.text("message"),
+            now_s=_made_s(),
+        )
     call.output.print(f"{descriptor.digest}\n")
     return 0
 
@@ -108,13 +104,6 @@ def _made_s() -> float:
     """Now, or what SOURCE_DATE_EPOCH says (reproducible-builds.org)."""
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
     return float(given) if given.isdecimal() else time.time()
-
-
-def _open(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise NotFound(f"there is no file {path}", code="no-file") from None
 
 
 def _export(call: Call) -> int:
@@ -177,6 +166,7 @@ VERBS = {
     ),
     "load": Verb(
         name="load",
+        most=None,  # a file that is given as an argument has a sentence of its own
         about="read images from an archive",
         text="Reads what pier save, docker save, podman save and skopeo write: OCI layouts, as archives, "
         "compressed or not, and as directories; docker's archives of today and of old.",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from pierhead.cli.flags import Flag, Verb, quiet_flag
 from pierhead.cli.store import FORMAT, PLATFORM, open_service, wanted_platform
 from pierhead.digests import short_digest
 from pierhead.errors import NotFound, PierheadError
 from pierhead.figures import format_age, format_columns, format_size
+from pierhead.images.choosing import choose, parse_filters
 from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
 from pierhead.jsontext import format_compact, format_indented
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from pierhead.cli.call import Call
     from pierhead.images.catalogue import HistoryLine, Summary
+    from pierhead.images.service import ImageService
 
 _NO_TRUNC = Flag(name="no-trunc", kind="switch", about="print ids and commands whole")
 _QUIET = quiet_flag("print ids only")
@@ -31,6 +34,7 @@ _COMMAND_WIDTH = 45
 def _images(call: Call) -> int:
     with open_service(call) as service:
         found = [each for each in service.catalogue.summaries() if _is_wanted(each, call.arguments)]
+        found = choose(found, parse_filters(call.options.all("filter")), partial(_find_created, service))
     found.sort(key=lambda each: parse_time(each.created), reverse=True)
     whole = call.options.switch("no-trunc")
     if call.options.switch("quiet"):
@@ -44,6 +48,10 @@ def _images(call: Call) -> int:
         rows = [_summary_row(each, whole=whole, digests=digests) for each in found]
         call.output.print(format_columns([heading, *rows]))
     return 0
+
+
+def _find_created(service: ImageService, text: str) -> str:
+    return service.catalogue.summarise(service.catalogue.get(text)).created
 
 
 def _is_wanted(summary: Summary, patterns: Iterable[str]) -> bool:
@@ -161,7 +169,7 @@ def _rmi(call: Call) -> int:
             except NotFound as error:
                 if not call.options.switch("force"):
                     failed = error
-                    call.output.warn(error.message)
+                    call.output.error(error)
         freed = service.collect()
         call.output.debug(f"freed {format_size(freed.removed_bytes)}")
     return 0 if failed is None else 1
@@ -173,10 +181,20 @@ VERBS = {
         arguments="[PATTERN...]",
         most=None,
         about="list images",
-        text="With patterns, those whose names match one: * and ? do not match a slash.",
+        text="With patterns, those whose names match one: * and ? do not match a slash. Filters are "
+        "docker's: before=IMAGE and since=IMAGE, dangling=true for images without a tag, label=KEY or "
+        "label=KEY=VALUE, reference=PATTERN.",
         flags=(
             _QUIET,
             _NO_TRUNC,
+            Flag(
+                name="filter",
+                short="f",
+                kind="list",
+                value="NAME=VALUE",
+                about="only those: before, since, dangling, label or reference",
+            ),
+            Flag(name="all", short="a", kind="switch", about="all, which is what is shown anyway"),
             Flag(name="digests", kind="switch", about="print the digests of manifests as well"),
             FORMAT,
         ),

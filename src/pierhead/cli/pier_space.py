@@ -87,6 +87,8 @@ def _prune(call: Call) -> int:
     with open_service(call) as service:
         names = [image.name for image in service.library.images()] if call.options.switch("all") else []
         if call.options.switch("dry-run"):
+            for name in names:
+                call.output.print(f"would untag {parse_reference(name).familiar()}\n")
             plan = service.library.plan_collection(without=names)
         else:
             for name in names:

@@ -11,6 +11,7 @@ from pierhead.cli.asking import ask, ask_secret
 from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import open_service
+from pierhead.errors import NotFound
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pierhead.cli.call import Call
     from pierhead.images.compression import Written
     from pierhead.images.pulling import PulledImage
+    from pierhead.images.service import ImageService
     from pierhead.oci.image import Platform
 
 _QUIET = quiet_flag("print the image's name only")
@@ -68,23 +70,48 @@ def _pull(call: Call) -> int:
 
 
 def _push(call: Call) -> int:
+    gc.enable()
+    with open_service(call) as service:
+        for text in _pushed_names(call, service):
+            _push_one(call, service, text)
+    return 0
+
+
+def _pushed_names(call: Call, service: ImageService) -> tuple[str, ...]:
+    """The name that was given; with ``--all-tags`` every tag that its repository has here.
+
+    Raises:
+        BadUsage: a tag was given beside that.
+        NotFound: the repository has none.
+    """
+    text = call.arguments[0]
+    if not call.options.switch("all-tags"):
+        return (text,)
+    wanted = parse_reference(text)
+    if wanted.tag or wanted.digest:
+        hint = f"pier push --all-tags {wanted.familiar_name()}"
+        raise BadUsage("a tag contradicts --all-tags", hint=hint)
+    references = [parse_reference(image.name) for image in service.library.images()]
+    found = tuple(each.familiar() for each in references if each.name == wanted.name and each.tag)
+    if not found:
+        hint = "pier images lists what there is"
+        raise NotFound(f"there is no image of {wanted.familiar_name()}", code="image-not-found", hint=hint)
+    return found
+
+
+def _push_one(call: Call, service: ImageService, text: str) -> None:
     from pierhead.images.pulling import push_image
 
-    gc.enable()
     quiet = call.options.switch("quiet")
     progress = make_progress(call.output, quiet=quiet, pushing=True)
     try:
-        with open_service(call) as service:
-            descriptor = asyncio.run(
-                push_image(service, call.arguments[0], compression=_compression(call), progress=progress)
-            )
+        descriptor = asyncio.run(push_image(service, text, compression=_compression(call), progress=progress))
     finally:
         progress.close()
-    reference = parse_reference(call.arguments[0]).canonical()
+    reference = parse_reference(text).canonical()
     if not quiet:
         call.output.remark(f"{reference.identifier}: digest: {descriptor.digest} size: {descriptor.size}\n")
     call.output.print(f"{reference}\n")
-    return 0
 
 
 def _compression(call: Call) -> Written:
@@ -184,6 +211,7 @@ VERBS = {
                 default="gzip",
                 choices=("gzip", "zstd", "none"),
             ),
+            Flag(name="all-tags", short="a", kind="switch", about="push every tag of the repository"),
             _QUIET,
         ),
         perform=_push,

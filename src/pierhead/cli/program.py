@@ -81,6 +81,11 @@ def find_verb(program: Program, name: str) -> Verb:
             module = __import__(f"pierhead.cli.{entry.module}", fromlist=("VERBS",))
             verb: Verb = module.VERBS[name]
             return verb
+    group, _, rest = name.partition(" ")
+    verbs = [entry.name.partition(" ")[2] for entry in program.entries if entry.name.startswith(f"{group} ")]
+    if verbs and (not rest or rest.startswith("-")):
+        hint = f"{program.name} {group} {', '.join(verbs[:-1])} or {verbs[-1]}"
+        raise BadUsage(f"{group} needs a verb", hint=hint)
     from pierhead.cli.help import nearest
 
     near = nearest(name, [entry.name for entry in program.entries])

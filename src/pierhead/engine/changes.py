@@ -136,9 +136,24 @@ def list_places(mount: Mount) -> frozenset[bytes]:
 def _find_places(upper: str, below_fd: int) -> frozenset[bytes]:
     found: set[bytes] = set()
     for place in map(os.fsencode, _PLACES):
-        if _find_mode(below_fd, place) is None and _is_bare(os.fsencode(upper) + b"/" + place, place, found):
+        path = os.fsencode(upper) + b"/" + place
+        if _is_untouched(below_fd, path, place) and _is_bare(path, place, found):
             found.add(place)
     return frozenset(found)
+
+
+def _is_untouched(below_fd: int, path: bytes, place: bytes) -> bool:
+    """Whether the place was not there, or is a directory that is as it was but for what is in it."""
+    try:
+        below = os.stat(place, dir_fd=below_fd, follow_symlinks=False)
+    except OSError:
+        return True
+    try:
+        above = os.lstat(path)
+    except OSError:
+        return False
+    same = (above.st_mode, above.st_uid, above.st_gid) == (below.st_mode, below.st_uid, below.st_gid)
+    return same and stat.S_ISDIR(above.st_mode)
 
 
 def _is_bare(path: bytes, place: bytes, found: set[bytes]) -> bool:

@@ -15,7 +15,7 @@ import socket
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
 from pierhead.engine.streams import FailedAttachment, OwnAttachment
-from pierhead.engine.supervise import exit_code_of_failure
+from pierhead.engine.supervise import NOT_EXECUTABLE, exit_code_of_failure
 from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.runtime import Stdio
 
@@ -142,11 +142,11 @@ class Execs:
         try:
             await self._jobs.finish(self._launch(record, container, made, detach=detach))
         except PierheadError as error:
-            made.exit_code = exit_code_of_failure(error.message)
+            made.exit_code = exit_code_of_failure(error.message, otherwise=NOT_EXECUTABLE)
             made.ended.set()
-            if detach or isinstance(error, (Conflict, InvalidInput)):
+            if detach or isinstance(error, Conflict):
                 raise
-            reason = f"OCI runtime exec failed: {error.message}"
+            reason = f"OCI runtime exec failed: {error.message.removeprefix('$.process.user: ')}"
             return FailedAttachment(reason, terminal=made.config.tty)
         return None if detach else made.attachment
 

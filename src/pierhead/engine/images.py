@@ -270,11 +270,13 @@ class EngineImages:
             runs = record.state.status in ("running", "paused", "restarting")
             if force and not runs:
                 continue
-            kind = "running" if runs else "stopped"
-            must = "cannot be forced" if runs else "must be forced"
+            image_id, container_id = identity.removeprefix("sha256:")[:12], record.id[:12]
             message = (
-                f"conflict: unable to remove repository reference {reference!r} ({must}) - "
-                f"image is being used by {kind} container {record.id[:12]}"
+                f"conflict: unable to delete {image_id} (cannot be forced) - "
+                f"image is being used by running container {container_id}"
+                if force
+                else f'conflict: unable to remove repository reference "{reference}" (must force) - '
+                f"container {container_id} is using its referenced image {image_id}"
             )
             raise Conflict(message, code="image-in-use", hint=f"remove the container {record.name} first")
 

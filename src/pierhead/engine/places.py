@@ -10,7 +10,7 @@ from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.planning import Place
 from pierhead.engine.specgen.modes import joined_containers
 from pierhead.engine.volumemounts import mount_shared_memory, unmount_all
-from pierhead.errors import Conflict, InvalidInput, Unsupported
+from pierhead.errors import Conflict, InvalidInput, NotFound, Unsupported
 from pierhead.images.snapshots import open_mounts
 from pierhead.net import EndpointRequest, parse_port_wishes
 from pierhead.runtime import Network
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NAMESPACES = {"network": "net", "ipc": "ipc", "pid": "pid"}
 DEFAULT_NETWORK = "bridge"
+_NETWORKS = (DEFAULT_NETWORK, "none", "host")
 
 
 class Places:
@@ -97,9 +98,13 @@ class Places:
 
         Raises:
             Conflict: a container whose namespaces it joins does not run, a port is taken.
+            NotFound: there is no such network, or no such container.
             PierheadError: a mount's source is not there.
         """
         joined = self._joined(record)
+        if record.network_mode not in _NETWORKS and "network" not in joined:
+            message = f"network {record.network_mode} not found"
+            raise NotFound(message, code="network-not-found", hint="there are bridge, host and none")
         return await self._jobs.thread(self._take, record, joined)
 
     def _take(self, record: Record, joined: dict[str, Record]) -> tuple[Record, Place]:

@@ -231,6 +231,7 @@ class OwnAttachment:
             if descriptor.fd >= 0:
                 os.set_blocking(descriptor.fd, False)
         self._deadline: float | None = None
+        self._ended = asyncio.Event()
 
     @property
     def terminal(self) -> bool:
@@ -241,6 +242,7 @@ class OwnAttachment:
         """The process has ended: what it wrote is still read, but others that hold its streams are not
         waited for long.
         """
+        self._ended.set()
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + _AFTER_END_S
         loop.call_at(self._deadline, self._wake)
@@ -253,7 +255,10 @@ class OwnAttachment:
         return self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline
 
     async def output(self) -> AsyncIterator[tuple[str, bytes]]:
-        """See ``api.ports.Attachment``."""
+        """See ``api.ports.Attachment``.
+
+        It ends after the process, whose streams end a moment earlier: clients ask for its exit code then.
+        """
         open_streams = {stream: each for stream, each in self._outputs.items() if each.fd >= 0}
         while open_streams:
             found = False
@@ -266,6 +271,7 @@ class OwnAttachment:
                     del open_streams[stream]
             if open_streams and not found:
                 await any_readable(*open_streams.values())
+        await self._ended.wait()
 
     async def write(self, data: bytes) -> None:
         """See ``api.ports.Attachment``."""

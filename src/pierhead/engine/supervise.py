@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
-_NOT_FOUND, _NOT_EXECUTABLE, _OTHER = 127, 126, 128
+NOT_EXECUTABLE = 126
+_NOT_FOUND, _OTHER = 127, 128
 
 
 class Supervisor:
@@ -410,10 +411,15 @@ class Supervisor:
         self._running.clear()
 
 
-def exit_code_of_failure(message: str) -> int:
-    """What a shell says of a program that cannot be run; Docker's clients tell by the same words."""
+def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
+    """What a shell says of a program that cannot be run; Docker's clients tell by the same words.
+
+    Args:
+        message: the error's.
+        otherwise: the code where something else was wrong.
+    """
     if "executable file not found" in message or "no such file or directory" in message:
         return _NOT_FOUND
     if "permission denied" in message or "is a directory" in message or "not a directory" in message:
-        return _NOT_EXECUTABLE
-    return _OTHER
+        return NOT_EXECUTABLE
+    return otherwise

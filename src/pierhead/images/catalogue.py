@@ -12,7 +12,7 @@ Reads the library and the store; changes nothing.
 
 from __future__ import annotations
 
-from pierhead.digests import encoded_of
+from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.platforms import find_nearest, format_platform, host_platform
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
@@ -71,6 +71,7 @@ class Summary(Value):
         created: when it was made, as RFC 3339; "" if it does not say.
         size_bytes: of the contents that are here.
         platforms: those that are here whole.
+        labels: of the same image as the id.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Summary(Value):
     created: str
     size_bytes: int
     platforms: tuple[str, ...]
+    labels: dict[str, str]
 
 
 class HistoryLine(Value):
@@ -144,17 +146,37 @@ class Catalogue:
 
     def _find_by_id(self, beginning: str) -> Image | None:
         """Of images with the same configuration the first: they hold the same, however it is compressed."""
+        return next(iter(self._list_by_id(beginning)), None)
+
+    def _list_by_id(self, beginning: str) -> tuple[Image, ...]:
+        """All names of the image, in every form in which it is here."""
         found: dict[str, Image] = {}
         meant: set[str] = set()
         for image in self._library.images():
             for digest in (image.descriptor.digest, *self._ids(image)):
                 if encoded_of(digest).startswith(beginning):
-                    found.setdefault(image.descriptor.digest, image)
+                    found[image.name] = image
                     meant.add(digest)
-        if len(found) > 1 and len(meant) > 1:
-            message = f"{len(found)} images have an id that begins with {beginning}"
+        forms = {image.descriptor.digest for image in found.values()}
+        if len(forms) > 1 and len(meant) > 1:
+            message = f"{len(forms)} images have an id that begins with {beginning}"
             raise Conflict(message, code="ambiguous-id", hint="give more of it")
-        return next(iter(found.values()), None)
+        return tuple(found.values())
+
+    def list_meant(self, text: str) -> tuple[Image, ...]:
+        """Of a name that image; of an id or a digest the image under all its names, in every form.
+
+        Raises:
+            NotFound, Conflict, InvalidInput: as ``get``.
+        """
+        image = self.get(text)
+        if image.name in _spellings(text):
+            return (image,)
+        beginning = encoded_of(text) if is_digest(text) else text
+        if _looks_like_id(beginning):
+            return self._list_by_id(beginning)
+        digest = image.descriptor.digest
+        return tuple(each for each in self._library.images() if each.descriptor.digest == digest)
 
     def names_of(self, digest: str) -> tuple[str, ...]:
         """All names that stand for this manifest or index."""
@@ -217,6 +239,7 @@ class Catalogue:
         here = self._here(image)
         nearest = _nearest(here, host_platform()) or next(iter(here), None)
         shown = self._read(nearest.descriptor) if nearest is not None and _is_manifest(nearest) else None
+        execution = shown.config.config if shown and shown.config else None
         return Summary(
             name=image.name,
             digest=image.descriptor.digest,
@@ -224,6 +247,7 @@ class Catalogue:
             created=shown.config.created if shown and shown.config else "",
             size_bytes=sum(presence.size_bytes for presence in here),
             platforms=tuple(filter(None, map(_platform_text, here))),
+            labels=dict(execution.labels) if execution else {},
         )
 
     def history(self, image: Image, platform: Platform | None = None) -> list[HistoryLine]:
@@ -248,6 +272,15 @@ class Catalogue:
 
 def _nearest(here: list[Presence], wanted: Platform) -> Presence | None:
     return find_nearest(here, wanted, lambda presence: presence.platform)
+
+
+def _spellings(text: str) -> tuple[str, ...]:
+    """Names in the library that a person's text is; none for an id."""
+    try:
+        reference = parse_reference(text)
+    except InvalidInput:
+        return ()
+    return (str(reference.canonical()), str(reference.replace(digest="").canonical()), str(reference))
 
 
 def _looks_like_id(text: str) -> bool:

@@ -7,7 +7,7 @@ import os
 
 from pierhead.errors import InvalidInput
 from pierhead.images.archive.frozen import FrozenImage, write_frozen
-from pierhead.images.archive.load import load, load_archive
+from pierhead.images.archive.load import load, load_archive, open_archive
 from pierhead.images.archive.rootfs import RootfsImage, import_rootfs
 from pierhead.images.archive.save import NamedImage, appender, new_file, plan_save, save_to_fd, save_to_path
 from pierhead.images.diff import write_tree
@@ -154,7 +154,7 @@ async def _unpack(service: ImageService, lease: Lease, name: str, progress: Unpa
 
 def import_image(
     service: ImageService,
-    fd: int,
+    source: str | int,
     name: str,
     *,
     platform: Platform | None = None,
@@ -166,7 +166,7 @@ def import_image(
 
     Args:
         service: gets the image.
-        fd: the archive, compressed or not; stays the caller's.
+        source: path of the archive, compressed or not, or a descriptor, which stays the caller's.
         name: of the image; "" names it by its digest.
         platform: what its programs run on; None is this machine's.
         execution: what it runs.
@@ -174,6 +174,7 @@ def import_image(
         now_s: when it was made, seconds since 1970.
 
     Raises:
+        NotFound: there is no such file.
         InvalidInput: the name is none, or what came is no archive.
         Forbidden: the policy wants images of such a name to be signed, or wants none.
     """
@@ -187,7 +188,8 @@ def import_image(
         comment=comment,
     )
     with service.library.lease(purpose=f"import of {name or 'an archive'}") as lease:
-        descriptor = import_rootfs(fd, service.library, lease, made)
+        with open_archive(source) as fd:
+            descriptor = import_rootfs(fd, service.library, lease, made)
         full = full or f"{UNNAMED}@{descriptor.digest}"
         service.library.set_image(full, descriptor)
         asyncio.run(_unpack(service, lease, full, None))

@@ -124,7 +124,8 @@ def _rule(document: object, number: int, path: str) -> Rule:
         raise InvalidInput(f"{where} has fields that no rule has", code="bad-policy", hint=hint)
     match, require, keys = document.get("match"), document.get("require"), document.get("keys", [])
     if not isinstance(match, str) or not match:
-        raise InvalidInput(f"{where} does not say what it matches", code="bad-policy")
+        hint = 'write match = "registry.example.com/*" into it'
+        raise InvalidInput(f"{where} does not say what it matches", code="bad-policy", hint=hint)
     if require not in _REQUIREMENTS:
         message = f"{where} requires {require!r}, which is none of {', '.join(_REQUIREMENTS)}"
         raise InvalidInput(message, code="bad-policy")

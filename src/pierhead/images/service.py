@@ -32,7 +32,7 @@ from pierhead.images.reference import parse_reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any, Self
 
     from pierhead.images.catalogue import PlatformImage
@@ -127,31 +127,23 @@ class ImageService:
         raise policy.refuse(rule, name, why)
 
     def remove(self, text: str, *, force: bool = False) -> Iterator[str]:
-        """The name is gone; an id takes all its names.  Yields what was done, as docker says it.
+        """The name is gone; an id takes all its names, in every form.  Yields what was done, as docker does.
 
         Raises:
             NotFound: there is no such image.
             Conflict: it is meant by its id, has several names, and ``force`` is not given.
         """
-        image = self.catalogue.get(text)
-        names = self.catalogue.names_of(image.descriptor.digest)
-        by_name = image.name in self._names_meant(text)
-        doomed = (image.name,) if by_name else names
+        doomed = self.catalogue.list_meant(text)
         if len(doomed) > 1 and not force:
-            message = f"the image {text} has {len(doomed)} names: {', '.join(doomed)}"
+            names = ", ".join(image.name for image in doomed)
+            message = f"the image {text} has {len(doomed)} names: {names}"
             raise Conflict(message, code="several-names", hint="remove them one by one, or add --force")
-        for name in doomed:
-            self.library.remove_image(name)
-            yield f"Untagged: {self.catalogue.familiar(name)}"
-        if not self.catalogue.names_of(image.descriptor.digest):
-            yield f"Deleted: {image.descriptor.digest}"
-
-    def _names_meant(self, text: str) -> Iterable[str]:
-        try:
-            reference = parse_reference(text)
-        except InvalidInput:
-            return ()
-        return (str(reference.canonical()), str(reference.replace(digest="").canonical()), str(reference))
+        for image in doomed:
+            self.library.remove_image(image.name)
+            yield f"Untagged: {self.catalogue.familiar(image.name)}"
+        for digest in dict.fromkeys(image.descriptor.digest for image in doomed):
+            if not self.catalogue.names_of(digest):
+                yield f"Deleted: {digest}"
 
     # Description
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
+import socket
 import ssl
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -46,6 +48,11 @@ _HEADER_BYTES_MOST = 1 << 15
 _BACKLOG = 1024
 _CANCEL_S = 1.0
 """aiohttp takes nothing more from clients when it winds down, so what is left then is given up soon."""
+_LISTEN_HINTS = {
+    errno.EADDRINUSE: "stop what listens there, or take another port",
+    errno.EADDRNOTAVAIL: "take an address that this machine has",
+    errno.EACCES: "ports below 1024 are root's: take another one",
+}
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -208,13 +215,26 @@ async def _listen(
     try:
         await site.start()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OperationFailed(f"cannot listen at {host}:{port}: {reason}", errno=error.errno or 0) from error
+        raise _cannot_listen(host, port, error) from error
     if drain is not None:
         stack.push_async_callback(drain)
     stack.push_async_callback(site.stop)
     found: int = runner.addresses[0][1]
     return found
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> OperationFailed:
+    """The kernel's words: asyncio puts its own into ``strerror``, which have the address once more."""
+    number = error.errno or 0
+    if isinstance(error, socket.gaierror):
+        return OperationFailed(f"cannot listen at {host}:{port}: there is no such host", code="cannot-listen")
+    reason = os.strerror(number).lower() if number else str(error)
+    return OperationFailed(
+        f"cannot listen at {host}:{port}: {reason}",
+        errno=number,
+        code="cannot-listen",
+        hint=_LISTEN_HINTS.get(number, ""),
+    )
 
 
 async def serve(settings: Settings, *, ready: Callable[[int], None] = lambda _: None) -> None:

@@ -196,7 +196,7 @@ def test_an_image_in_use(desk: Desk, status: str, *, forced: bool) -> None:
     """The last name of an image stays while a container needs it, unless it stands still and one insists."""
     identity = asyncio.run(desk.import_rootfs("box", "1"))
     desk.use(identity, status)
-    with pytest.raises(Conflict, match=r"must be forced|cannot be forced"):
+    with pytest.raises(Conflict, match=r"must force|cannot be forced"):
         asyncio.run(desk.images.remove_image("box:1", force=False, no_prune=False))
     if forced:
         done = asyncio.run(desk.images.remove_image("box:1", force=True, no_prune=False))

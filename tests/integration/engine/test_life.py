@@ -237,3 +237,28 @@ def test_update(engines: Engines) -> None:
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
 
     engines.run(work)
+
+
+def test_what_cannot_be_started_goes_where_it_was_to_go_at_its_end(engines: Engines) -> None:
+    """A container that removes itself does so when it could not begin; another stays, and says why."""
+
+    async def work(engine: Engine) -> None:
+        for auto_remove in (True, False):
+            made = await create(engine, "no-such-program", auto_remove=auto_remove)
+            with pytest.raises(PierheadError, match="executable file not found"):
+                await engine.start_container(made)
+            assert (engine.roster.find(made) is None) == auto_remove
+        assert "executable file not found" in (await state_of(engine, made))["Error"]
+
+    engines.run(work)
+
+
+def test_an_unknown_network(engines: Engines) -> None:
+    """Is said at the start, as Docker does."""
+
+    async def work(engine: Engine) -> None:
+        made = await create(engine, "true", network_mode="backstage")
+        with pytest.raises(NotFound, match="network backstage not found"):
+            await engine.start_container(made)
+
+    engines.run(work)

@@ -167,6 +167,23 @@ def test_exec(engines: Engines) -> None:
     engines.run(work)
 
 
+def test_exec_has_its_exit_code_when_its_streams_end(engines: Engines) -> None:
+    """Clients ask for it then, and only once."""
+
+    async def work(engine: Engine) -> None:
+        made = await start(engine, *FOREVER)
+        for _ in range(20):
+            config = ExecConfig(cmd=("sh", "-c", "exec >&- 2>&-; exit 3"), attach_stdout=True)
+            exec_id = (await engine.create_exec(made, config))["Id"]
+            attachment = await engine.start_exec(exec_id, detach=False, console_size=())
+            assert attachment is not None
+            await read_all(attachment)
+            assert (await engine.inspect_exec(exec_id))["ExitCode"] == 3
+            await attachment.close()
+
+    engines.run(work)
+
+
 def test_input_and_terminal_of_exec(engines: Engines) -> None:
     """It reads what is written until the input's end; with a terminal it has a size."""
 
@@ -225,6 +242,9 @@ def test_exec_that_cannot_be_run(engines: Engines) -> None:
         code, output = await executed(engine, made, "no-such-program")
         assert code == 127
         assert "executable file not found" in output["stderr"]
+        code, output = await executed(engine, made, "true", user="nobody-known")
+        assert code == 126
+        assert "unable to find user nobody-known" in output["stderr"]
         exec_id = (await engine.create_exec(made, ExecConfig(cmd=("no-such-program",))))["Id"]
         with pytest.raises(PierheadError, match="executable file not found"):
             await engine.start_exec(exec_id, detach=True, console_size=())

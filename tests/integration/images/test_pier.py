@@ -114,6 +114,13 @@ def test_an_id_of_several_forms(loaded: Pier, server: Registry) -> None:
     (identity,) = loaded.lines("images", "--quiet")
     assert loaded("run", identity) == "hello\n"
     loaded("tag", identity, "third")
+    refused = loaded.result("rmi", identity)
+    assert "has 3 names" in refused.stderr
+    gone = loaded.lines("rmi", "--force", identity)
+    assert {line for line in gone if line.startswith("Untagged")} == {
+        f"Untagged: {each}" for each in ("box:latest", "third:latest", name)
+    }
+    assert loaded.lines("images", "-q") == []
 
 
 def test_whiteouts(loaded: Pier) -> None:
@@ -320,11 +327,65 @@ def test_space(loaded: Pier) -> None:
     assert "the image docker.io/library/box:latest" in loaded("df", "-v")
     planned = loaded("prune", "--all", "--dry-run")
     assert planned.count("would remove") == 6
+    assert planned.splitlines()[0] == "would untag box:latest"
     assert loaded.lines("images", "-q")
     assert "Untagged: box:latest" in loaded("prune", "--all")
     assert re.search(r"^Contents +0 ", loaded("df"), re.MULTILINE)
     blobs = [path for path in (loaded.root / "content/blobs").rglob("*") if path.is_file()]
     assert not blobs
+
+
+def test_prune_as_scripts_call_it(loaded: Pier) -> None:
+    """With -f, which docker asks for: what no image needs goes, images stay."""
+    loaded("tag", "box", "second")
+    kept = loaded("df")
+    assert loaded("prune", "-f").startswith("Total reclaimed space: 0")
+    assert loaded("df") == kept
+    assert "Untagged: second:latest" in loaded("prune", "-af")
+    assert loaded.lines("images", "-q") == []
+
+
+def test_filters(loaded: Pier) -> None:
+    """As docker's, also with -a; what is no filter is told those that there are."""
+    loaded("tag", "box", "registry.example.com/team/box:2")
+    for text, names in (
+        ("reference=box", ["box"]),
+        ("reference=*.com/*/*", ["registry.example.com/team/box"]),
+        ("dangling=true", []),
+        ("before=box", []),
+        ("label=none", []),
+    ):
+        rows = loaded.lines("images", "-a", "--filter", text)[1:]
+        assert [row.split()[0] for row in rows] == names, text
+    failed = loaded.result("images", "--filter", "colour=red")
+    assert "there is no filter 'colour'" in failed.stderr
+    assert "hint: filters are before, dangling, label, reference, since" in failed.stderr
+    assert "there is no image none" in loaded.result("images", "--filter", "since=none").stderr
+
+
+def test_all_tags(loaded: Pier, server: Registry) -> None:
+    """Every tag of one repository goes; a tag beside it contradicts."""
+    name = f"{server.address}/team/box"
+    for tag in ("1", "2"):
+        loaded("tag", "box", f"{name}:{tag}")
+    loaded("tag", "box", f"{name}er:3")
+    assert loaded("push", "-q", "--all-tags", name).split() == [f"{name}:1", f"{name}:2"]
+    assert server.get("/v2/team/box/tags/list").json()["tags"] == ["1", "2"]
+    assert server.get("/v2/team/boxer/tags/list").status == 404
+    assert "a tag contradicts --all-tags" in loaded.result("push", "-a", f"{name}:1").stderr
+    assert "there is no image of none" in loaded.result("push", "-a", "none").stderr
+
+
+def test_words_of_refusals(loaded: Pier) -> None:
+    """What was not found is an error with its hint, a verb's group names its verbs, a file goes to a flag."""
+    failed = loaded.result("rmi", "none", "box")
+    assert failed.returncode == 1
+    assert failed.stdout.startswith("Untagged: box:latest\n")
+    assert failed.stderr == "pier: there is no image none\nhint: pull it: pier pull none\n"
+    failed = loaded.result("registry")
+    assert "hint: pier registry serve, gc or htpasswd" in failed.stderr
+    failed = loaded.result("load", "box.tar")
+    assert "hint: name the archive with --input FILE" in failed.stderr
 
 
 @pytest.mark.parametrize(
@@ -344,13 +405,19 @@ def test_space(loaded: Pier) -> None:
         (("tag", "box", "a@sha256:" + "0" * 64), "names a digest"),
         (("load", "-i", "/nowhere"), "there is no file /nowhere"),
         (("import", "-c", "FROM x", "/dev/null", "x"), "'FROM' is no change of an image"),
-        (("import", "/dev/null", "x"), "nothing in the archive"),
+        (("import", "/dev/null", "x"), "cannot read /dev/null: there is nothing in the archive"),
+        (("import", "/etc/passwd", "x"), "cannot read /etc/passwd: this is not a tar archive"),
+        (("import", "/etc/passwd", "UPPER"), "pier: 'UPPER' is no image name"),
+        (("import", "/nowhere", "x"), "there is no file /nowhere"),
+        (("load", "-i", "/etc/passwd"), "cannot read /etc/passwd: this is not a tar archive"),
+        (("load", "-i", "/dev/null"), "cannot read /dev/null: the archive holds no image: it is empty"),
         (("save", "-o", "/nowhere/x.tar", "box"), "/nowhere/x.tar"),
         (("push", "none"), "there is no image none"),
         (("bootstrap", "windows:11"), "is not a release"),
         (("sign", "box"), "sign needs an IMAGE and --key"),
         (("registry", "serve", "--listen", "x"), "--listen cannot be 'x'"),
-        (("registry",), "unknown verb 'registry'"),
+        (("registry",), "registry needs a verb"),
+        (("registry", "server"), "unknown verb 'registry server'"),
     ],
 )
 def test_what_cannot_be(loaded: Pier, words: tuple[str, ...], message: str) -> None:

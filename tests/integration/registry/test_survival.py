@@ -188,6 +188,21 @@ def test_one_server_for_a_directory(tmp_path: Path) -> None:
         second.__enter__()
 
 
+def test_a_port_that_is_used(tmp_path: Path) -> None:
+    """Is said as the kernel says it, with the address once."""
+    with registry(tmp_path / "one") as first:
+        message = rf"\ncannot listen at 127\.0\.0\.1:{first.port}: address already in use\n"
+        with pytest.raises(AssertionError, match=message):
+            registry(tmp_path / "two", port=first.port).__enter__()
+
+
+def test_a_host_that_is_not_ours(tmp_path: Path) -> None:
+    """A name that leads nowhere, an address of another machine."""
+    for host, reason in (("nowhere.invalid", "there is no such host"), ("192.0.2.1", "cannot assign")):
+        with pytest.raises(AssertionError, match=f"\ncannot listen at {host}:0: {reason}"):
+            registry(tmp_path / "root", host=host).__enter__()
+
+
 class Clock:
     """A clock that tests turn."""
 

@@ -155,6 +155,7 @@ def test_create(engine: FakeEngine, api: Client) -> None:
     [
         (b"", "invalid JSON: got EOF while reading request body"),
         (b"{}", "config cannot be empty in order to create a container"),
+        (b"null", "config cannot be empty in order to create a container"),
         (b"{nonsense", "invalid JSON: request body is not JSON"),
         (b'{"Image": 7}', "invalid JSON: Image: expected a string, found a whole number"),
         (b"[]", "invalid JSON: expected an object"),

@@ -51,6 +51,13 @@ def test_records_come_back(store: Store, tmp_path: Path) -> None:
         assert list(again.containers()) == [seen]
 
 
+def test_nobody_else_reads_it(store: Store, tmp_path: Path) -> None:
+    """Environments of containers have passwords in them."""
+    store.write(put=record())
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
 def test_a_change_and_its_events_are_one(store: Store) -> None:
     """Where the change cannot be written, nothing is told of it."""
     store.write(put=record(), events=(event(1),))

@@ -96,3 +96,12 @@ def test_a_file_of_another_form(tmp_path: Path, text: str, message: str) -> None
     path.write_text(text)
     with pytest.raises(InvalidInput, match=message):
         load_policy(path)
+
+
+def test_a_rule_without_a_match(tmp_path: Path) -> None:
+    """The line that it lacks is shown."""
+    path = tmp_path / "policy.toml"
+    path.write_text('[[rule]]\nrequire = "accept"')
+    with pytest.raises(InvalidInput) as caught:
+        load_policy(path)
+    assert caught.value.hint == 'write match = "registry.example.com/*" into it'

@@ -221,18 +221,18 @@ def test_truncated_archives() -> None:
             reader = TarReader(io.BytesIO(archive[:size]))
             names = [entry.name for entry in reader if reader.read(100) is not None]
         except InvalidInput as error:
-            assert error.code == "truncated-archive"  # noqa: PT017 - the end is no error between entries
+            # the end is no error between entries; before the word "ustar" nobody knows that it is an archive
+            assert error.code == ("invalid-archive" if size < 262 else "truncated-archive")  # noqa: PT017
         else:
             assert len(names) < whole
             assert size % 512 == 0 or size > 1024
 
 
-@pytest.mark.parametrize("data", [b"x" * 512, bytes(range(256)) * 2, b"\x1f\x8b" * 256])
+@pytest.mark.parametrize("data", [b"x", b"x" * 512, bytes(range(256)) * 2, b"\x1f\x8b" * 256])
 def test_what_is_no_archive(data: bytes) -> None:
     """It is called so."""
-    with pytest.raises(InvalidInput, match="no valid entry at byte 0") as caught:
+    with pytest.raises(InvalidInput, match="this is not a tar archive"):
         read(data)
-    assert caught.value.hint == "it is not a tar archive"
 
 
 @pytest.mark.parametrize(

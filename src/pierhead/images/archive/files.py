@@ -150,6 +150,8 @@ class ArchiveFiles:
                 raise InvalidInput(message, code="too-large")
             self._take(entry, reader)
         reader.drain()
+        if not stream.size:
+            raise InvalidInput("the archive holds no image: it is empty", code="not-an-image")
         for name in self._links:
             self._resolve(name)
 

@@ -41,13 +41,35 @@ def load(
     """
     if os.path.isdir(path):
         return load_directory(path, library, lease)
-    with _reading(os.fspath(path)):
+    with open_archive(path) as fd:
+        return load_archive(fd, library, lease, limits=limits)
+
+
+@contextlib.contextmanager
+def open_archive(source: str | os.PathLike[str] | int) -> Iterator[int]:
+    """A descriptor of the archive; what is wrong with a file's content names the file.
+
+    Args:
+        source: path of a file, or a descriptor, which stays the caller's.
+
+    Raises:
+        NotFound: there is no such file.
+        OperationFailed: it cannot be opened.
+    """
+    if isinstance(source, int):
+        yield source
+        return
+    path = os.fspath(source)
+    with _reading(path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise NotFound(f"there is no file {os.fspath(path)}", code="no-file") from None
+            raise NotFound(f"there is no file {path}", code="no-file") from None
     try:
-        return load_archive(fd, library, lease, limits=limits)
+        yield fd
+    except InvalidInput as error:
+        message = f"cannot read {path}: {error.message}"
+        raise InvalidInput(message, code=error.code, hint=error.hint) from error
     finally:
         os.close(fd)
 
@@ -68,7 +90,7 @@ def load_archive(
         OperationFailed: it cannot be read, or the store's disk is full.
     """
     with _reading("the archive"):
-        return _load(ArchiveFiles(lease.content, fd, limits), library)
+        return _load(ArchiveFiles(lease.content, fd, limits), library, "the archive")
 
 
 def load_directory(path: str | os.PathLike[str], library: Library, lease: Lease) -> tuple[LoadedImage, ...]:
@@ -79,10 +101,10 @@ def load_directory(path: str | os.PathLike[str], library: Library, lease: Lease)
         InvalidInput: it holds no image, or is not what it says.
     """
     with _reading(os.fspath(path)), DirectoryFiles(lease.content, path) as files:
-        return _load(files, library)
+        return _load(files, library, f"the directory {os.fspath(path)}")
 
 
-def _load(files: Files, library: Library) -> tuple[LoadedImage, ...]:
+def _load(files: Files, library: Library, what: str) -> tuple[LoadedImage, ...]:
     layers: dict[str, ComposedLayer] = {}
     if is_layout(files):
         name, images = INDEX_FILE, load_layout(files)
@@ -92,12 +114,12 @@ def _load(files: Files, library: Library) -> tuple[LoadedImage, ...]:
         name, (images, layers) = REPOSITORIES_FILE, load_v1_layout(files)
     else:
         raise InvalidInput(
-            "the archive holds no image: it has neither index.json nor manifest.json nor repositories",
+            f"{what} holds no image: it has neither index.json nor manifest.json nor repositories",
             code="not-an-image",
             hint="pier import makes an image of a root file system",
         )
     if not images:
-        raise InvalidInput(f"the archive holds no image: its {name} lists none", code="not-an-image")
+        raise InvalidInput(f"{what} holds no image: its {name} lists none", code="not-an-image")
     library.record_forms((diff_id, layer.descriptor) for diff_id, layer in layers.items())
     return images
 

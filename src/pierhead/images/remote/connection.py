@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     Body = Callable[[], bytes | AsyncIterator[bytes]]
     """Gives what is sent, from its beginning, each time it is called."""
 
-FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
-"""What a connection raises that fails."""
+FAILURES = (aiohttp.ClientError, TimeoutError, OSError, UnicodeError)
+"""What a connection raises that fails; UnicodeError for a host of which no resolver can be asked."""
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _REDIRECTS_MAX = 10

@@ -9,6 +9,9 @@ Source: distribution-spec, "Error Codes".  Pure.
 from __future__ import annotations
 
 import email.utils
+import os
+import re
+import socket
 import ssl
 
 import aiohttp
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 """What a server says that may answer the next time."""
 _WORDS_LENGTH_MAX = 300
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 _STATUS_WORDS = {
     401: "it wants to know who asks",
     403: "it does not allow it",
@@ -106,31 +110,68 @@ def failure(endpoint: Endpoint, about: str, error: Exception) -> PierheadError:
         )
     if isinstance(error, TimeoutError):
         return TimedOut(f"{start}: it does not answer", code="registry-timeout")
-    return Unavailable(f"{start}: {_connection_words(error)}", code="registry-unreachable")
+    words, hint = _connection_words(endpoint, error)
+    return Unavailable(f"{start}: {words}", code="registry-unreachable", hint=hint)
 
 
 def is_permanent(error: Exception) -> bool:
     """Whether trying again will give the same."""
-    return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return error.os_error.errno == socket.EAI_NONAME
+    return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL | UnicodeError)
 
 
 def _certificate_words(error: Exception) -> str:
     return _clean(getattr(error, "verify_message", "") or str(error))
 
 
-def _connection_words(error: Exception) -> str:
+def _connection_words(endpoint: Endpoint, error: Exception) -> tuple[str, str]:
+    """What was wrong with the connection, and what to do about it."""
     cause = getattr(error, "os_error", None) or error
     if isinstance(error, aiohttp.ClientConnectorSSLError) or isinstance(cause, ssl.SSLError):
-        return "it does not speak TLS as it should"
+        return "it does not speak TLS as it should", ""
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return "the connection ended in the middle"
-    words = getattr(cause, "strerror", None) or str(cause) or type(error).__name__
-    return _clean(words[:1].lower() + words[1:])
+        return "the connection ended in the middle", ""
+    if isinstance(error, UnicodeError):  # of a label that is too long, from the codec idna
+        return _resolver_words(endpoint.address.partition(":")[0], socket.EAI_NONAME)
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return _system_words(cause), ""
+    words, hint = _system_words(cause), f"look whether a registry listens at {endpoint.address}"
+    if isinstance(cause, socket.gaierror):
+        words, hint = _resolver_words(error.host, cause.errno or 0)
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        hint = "look at HTTPS_PROXY and HTTP_PROXY, or name the registry in NO_PROXY"
+        return f"the proxy {error.host}:{error.port}: {words}", hint
+    return words, hint
+
+
+def _resolver_words(host: str, number: int) -> tuple[str, str]:
+    """Source: getaddrinfo(3): EAI_AGAIN is that no server answered, or none that knows."""
+    if number == socket.EAI_AGAIN:
+        return f"no name server tells where {host} is", "look at the network and /etc/resolv.conf"
+    return f"there is no host {host}", "an image's name begins with its registry's: look at it"
+
+
+def _system_words(cause: Exception) -> str:
+    """The kernel's words for its number.
+
+    asyncio and aiohttp put other words into ``strerror``, with the address, and of several addresses that
+    fail in different ways a list: ``Multiple exceptions: [Errno 111] Connect call failed …``.
+    """
+    numbers = [getattr(cause, "errno", None) or 0]
+    if not numbers[0]:
+        numbers = [int(number) for number in _ERRNO.findall(str(cause))]
+    words = ", ".join(dict.fromkeys(os.strerror(number).lower() for number in numbers))
+    if words:
+        return words
+    text = str(cause) or type(cause).__name__
+    return _clean(text[:1].lower() + text[1:])
 
 
 def parse_retry_after(text: str, now_s: float) -> float | None:
     """The seconds to wait that the header Retry-After means, a number or a date; None if it is neither."""
-    if text.strip().isdecimal():
+    text = text.strip()
+    if text.isdecimal():
         return float(min(int(text[:12]), 86400))
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now_s)

@@ -55,6 +55,7 @@ READ_BYTES = 1 << 17
 _NS = 1_000_000_000
 _PADDING = BLOCK_BYTES - 1
 _SKIP_BYTES = 1 << 20
+_MAGIC, _MAGIC_AT = b"ustar", 257
 _KINDS: dict[bytes, Kind] = {
     b"0": "file",
     b"\0": "file",
@@ -113,6 +114,8 @@ class TarReader:
         self._globals: Records = {}
         self._entry: Entry | None = None
         self._ended = False
+        self._is_tar = False
+        """Whether the first header was one."""
 
     @property
     def offset(self) -> int:
@@ -137,8 +140,10 @@ class TarReader:
             start = self._before + self._at
             self._entry = entry = self._next_entry()
         except MalformedHeader as error:
-            hint = "it is damaged, or not a tar archive" if start else "it is not a tar archive"
             message = f"the archive has no valid entry at byte {start}: {error}"
+            hint = "it is damaged"
+            if not self._is_tar:
+                message, hint = "this is not a tar archive", f"or it is damaged at its beginning: {error}"
             raise InvalidInput(message, code="invalid-archive", hint=hint) from None
         if entry is None:
             self._ended = True
@@ -152,6 +157,7 @@ class TarReader:
             if not header or (header == ZERO_BLOCK and self._is_end()):
                 break
             check_block(header)
+            self._is_tar = True
             fields = FIELDS.unpack(header)
             kind = fields[7]
             if kind not in _SPECIAL:
@@ -350,6 +356,8 @@ class TarReader:
         if header and len(header) < BLOCK_BYTES:
             if not header.strip(b"\0"):
                 return b""
+            if not self._is_tar and header[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] != _MAGIC:
+                raise MalformedHeader("it is shorter than one entry")
             raise _truncated(self.offset)
         return header
 

@@ -384,6 +384,37 @@ def test_what_cannot_be_read(loader: Loader) -> None:
     os.close(fd)
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a list of things to do", "this is not a tar archive"),
+        (b"a list of things to do\n" * 100, "this is not a tar archive"),
+        (gzip.compress(b"text" * 1000), "this is not a tar archive"),
+        (b"", "the archive holds no image: it is empty"),
+        (made.archive({"a": b"1"}), "the archive holds no image: it has neither index.json nor"),
+        (made.archive({"index.json": b"x" * 600})[:800], "the archive ends at byte"),
+    ],
+    ids=["short text", "text", "compressed text", "nothing", "no image", "cut short"],
+)
+def test_what_is_no_image(loader: Loader, data: bytes, message: str) -> None:
+    """It is called what it is, and a file is named; where it comes through a pipe there is no name."""
+    path = loader.scratch / "file"
+    path.write_bytes(data)
+    with pytest.raises(InvalidInput) as caught:
+        loader.path(path)
+    assert caught.value.message.startswith(f"cannot read {path}: {message}")
+    with pytest.raises(InvalidInput) as caught:
+        loader.bytes(data)
+    assert caught.value.message.startswith(message)
+
+
+def test_a_directory_without_an_image(loader: Loader) -> None:
+    """It is named."""
+    with pytest.raises(InvalidInput) as caught:
+        loader.path(loader.scratch)
+    assert caught.value.message.startswith(f"the directory {loader.scratch} holds no image: it has neither")
+
+
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

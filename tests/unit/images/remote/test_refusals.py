@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import socket
 
 import aiohttp
 import pytest
@@ -20,7 +22,7 @@ from pierhead.errors import (
 )
 from pierhead.images.remote.connection import Patience
 from pierhead.images.remote.hosts import Endpoint
-from pierhead.images.remote.refusals import failure, parse_retry_after, refusal
+from pierhead.images.remote.refusals import failure, is_permanent, parse_retry_after, refusal
 
 ORIGIN = Endpoint(registry="r.lan", address="r.lan:5000")
 MIRROR = ORIGIN.replace(address="m.lan", is_mirror=True)
@@ -89,6 +91,77 @@ def test_failures() -> None:
     assert error.message == "the registry r.lan did not do it: connection reset by peer"
 
 
+KEY = aiohttp.client_reqrep.ConnectionKey("r.lan", 5000, False, True, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.1', 5000)"), "connection refused"),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.1', 5000)"), "no route to host"),
+        (
+            OSError(
+                "Multiple exceptions: [Errno 111] Connect call failed ('::1', 9, 0, 0), "
+                "[Errno 113] Connect call failed ('10.0.0.1', 9)"
+            ),
+            "connection refused, no route to host",
+        ),
+    ],
+)
+def test_refused_connections(cause: OSError, words: str) -> None:
+    """The kernel's words, not those that asyncio puts in their place, and what to look at."""
+    error = failure(ORIGIN, "do it", aiohttp.ClientConnectorError(KEY, cause))
+    assert error.message == f"the registry r.lan did not do it: {words}"
+    assert error.hint == "look whether a registry listens at r.lan:5000"
+
+
+LOOK_AT_IT = "an image's name begins with its registry's: look at it"
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "hint"),
+    [
+        (
+            socket.EAI_NONAME,
+            "there is no host r.lan",
+            LOOK_AT_IT,
+        ),
+        (
+            socket.EAI_NODATA,
+            "there is no host r.lan",
+            LOOK_AT_IT,
+        ),
+        (socket.EAI_AGAIN, "no name server tells where r.lan is", "look at the network and /etc/resolv.conf"),
+    ],
+)
+def test_names_that_lead_nowhere(number: int, words: str, hint: str) -> None:
+    """No such host, and nobody to ask, are told apart."""
+    cause = socket.gaierror(number, "Name or service not known")
+    error = failure(ORIGIN, "do it", aiohttp.ClientConnectorDNSError(KEY, cause))
+    assert isinstance(error, Unavailable)
+    assert (error.message, error.hint) == (f"the registry r.lan did not do it: {words}", hint)
+
+
+def test_what_is_no_host() -> None:
+    """A name that no resolver can be asked for is a sentence too; it is not tried again, nor one unknown."""
+    error = UnicodeError("encoding with 'idna' codec failed (UnicodeError: label empty or too long)")
+    assert is_permanent(error)
+    assert (
+        failure(ORIGIN, "do it", error).message == "the registry r.lan did not do it: there is no host r.lan"
+    )
+    assert is_permanent(aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_NONAME, "")))
+    assert not is_permanent(aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_AGAIN, "")))
+
+
+def test_proxies_that_do_not_answer() -> None:
+    """It is not the registry that is looked for."""
+    key = KEY._replace(host="proxy.lan", port=3128)
+    cause = OSError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.2', 3128)")
+    error = failure(ORIGIN, "do it", aiohttp.ClientProxyConnectionError(key, cause))
+    assert error.message == "the registry r.lan did not do it: the proxy proxy.lan:3128: connection refused"
+    assert error.hint == "look at HTTPS_PROXY and HTTP_PROXY, or name the registry in NO_PROXY"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -100,6 +173,7 @@ def test_failures() -> None:
         ("soon", None),
         ("", None),
         ("-3", None),
+        ("3\x1f", 3.0),
     ],
 )
 def test_retry_after(text: str, seconds: float | None) -> None:
