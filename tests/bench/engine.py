@@ -116,13 +116,13 @@ def _made(peer: Peer, verb: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        peer.ask("rm", "-f", name)
+        peer.ask(*peer.removing, name)
 
 
 def _create_us(peer: Peer) -> float:
     name = _named()
     taken_us = peer.run_us(*peer.new("create", name, "true"))
-    peer.ask("rm", "-f", name)
+    peer.ask(*peer.removing, name)
     return taken_us
 
 
@@ -140,7 +140,7 @@ def _exec_us(peer: Peer) -> float:
 def _remove_us(peer: Peer) -> float:
     name = _named()
     peer.ask(*peer.new("run -d", name, *IDLE))
-    return peer.run_us("rm", "-f", name)
+    return peer.run_us(*peer.removing, name)
 
 
 # Many
@@ -164,7 +164,7 @@ def _measure_many(found: Sequence[Peer], *, count: int, rounds: int) -> dict[str
     for name, samples_us in interleave(contenders, rounds=rounds).items():
         figures[name][f"ps with {count} running, ms"] = statistics.median(samples_us) / 1000
     for peer in found:
-        figures[peer.name][f"rm -f of {count}, s"] = peer.run_us("rm", "-f", *names) / 1e6
+        figures[peer.name][f"rm -f of {count}, s"] = peer.run_us(*peer.removing, *names) / 1e6
     return figures
 
 
@@ -183,7 +183,7 @@ def _measure_requests(found: Sequence[Peer]) -> dict[str, dict[str, float]]:
         for path in ("/_ping", "/containers/json"):
             rate = asyncio.run(_request(peer.socket_path, path))
             figures[peer.name][f"GET {path}, {_CONNECTIONS} connections, 1/s"] = rate
-        peer.ask("rm", "-f", *names)
+        peer.ask(*peer.removing, *names)
     return figures
 
 
@@ -234,7 +234,7 @@ def _measure_logs(found: Sequence[Peer], size_bytes: int) -> dict[str, dict[str,
         begin_s = time.perf_counter()
         read_bytes = peer.measure_bytes("logs", name)
         read_s = time.perf_counter() - begin_s
-        peer.ask("rm", "-f", name)
+        peer.ask(*peer.removing, name)
         figures[peer.name] = {
             "written, MB/s": size_bytes / 1e6 / written_s,
             "read back, MB/s": read_bytes / 1e6 / read_s,
@@ -259,7 +259,7 @@ def _measure_growth(found: Sequence[Peer], *, count: int) -> dict[str, dict[str,
                 f"create and start, ms (median of {_STEP})": statistics.median(starts_ms[-_STEP:]),
                 **{f"GET {path.replace(f'-{number}', '')}, ms": ms for path, ms in answers_ms.items()},
             }
-    peer.ask("rm", "-f", *[f"grown-{number}" for number in range(count)])
+    peer.ask(*peer.removing, *[f"grown-{number}" for number in range(count)])
     return figures
 
 

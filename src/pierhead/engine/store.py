@@ -294,7 +294,7 @@ def _asked(record: Record) -> list[object]:
 
 
 def _connect(path: str) -> "Connection":
-    # Containers' environments stand in it: for its owner alone.  Its companions get the same mode from SQLite.
+    # Environments of containers stand in it: for its owner alone.  Its companions get its mode from SQLite.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
