@@ -136,6 +136,7 @@ def _pierd(home: Path, usual: Launcher, docker: str, layout: Path) -> Iterator[P
     path = f"{home}/exec/pierd.sock"
     command = ["unshare", "-n", "env", f"PYTHONPATH={ROOT}/src", sys.executable, "-c", _CODE]
     command += ["--data-root", f"{home}/data", "--exec-root", f"{home}/exec"]
+    command += ["--cgroup-parent", f"/pierhead-bench-{os.getpid()}"]
     words = [docker, "--config", f"{home}/config", "-H", f"unix://{path}"]
     with daemon(command, log=home / "log", ready=lambda _: _answers(path)):
         yield Peer("pierd", usual, words, home, path)
