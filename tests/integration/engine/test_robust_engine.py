@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from pierhead.errors import OperationFailed
-from tests.support.daemons import daemon
+from tests.support.daemons import command, daemon
 from tests.support.engines import IMAGE, OUTPUT, Engines, create, outcome, run, start, state_of
 from tests.support.peers import Client
 from tests.support.pier import Pier
+from tests.support.repository import ROOT
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -119,6 +120,20 @@ def test_a_stuck_container_delays_nobody(engines: Engines) -> None:
                 os.kill(container.state.monitor_pid, signal.SIGCONT)
 
     engines.run(work)
+
+
+@pytest.mark.parametrize("shared", ["data", "exec"])
+def test_one_daemon_in_a_directory(tmp_path: Path, shared: str) -> None:
+    """A second one with either root of the first is refused, and the first one serves on."""
+    others = {"data": "--exec-root", "exec": "--data-root"}
+    with daemon(tmp_path, "--bridge", "none") as it:
+        words = command(tmp_path, "--bridge", "none", others[shared], str(tmp_path / "other"))
+        second = Client(words, env={"PYTHONPATH": str(ROOT / "src")}).result()
+        assert second.returncode == 1
+        assert f"works in {tmp_path}/{shared}" in second.stderr
+        assert "hint: " in second.stderr
+        assert "Traceback" not in second.stderr
+        assert it.client.get("/_ping").status == 200
 
 
 def test_a_long_life(tmp_path: Path, engine_image: Path) -> None:
