@@ -52,13 +52,20 @@ dockerd `--add-runtime pier=/path/to/pier-runtime`.
 """,
     "pier": """## Exit status
 
-`run` ends as its command ended: with its status, or with 128 and the number of the signal that ended it. Otherwise 0 is
-success and 1 is an error.
+`run`, `exec`, `start --attach` and `attach` end as the command ended: with its status, or with 128 and the number of the
+signal that ended it. `run` ends with 125 where the engine failed, 126 where the command cannot be executed, 127 where it is
+not there. Otherwise 0 is success and 1 is an error.
 
 ## Files and variables
 
 | | |
 |---|---|
+| `PIER_HOST`, `DOCKER_HOST` | where the engine is, as `--host` says it; the first goes before the second |
+| `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH` | TLS with it: whether its certificate is verified, and the directory of ours |
+| `PIER_CONTEXT` | the context in use, as `--context` says it |
+| `~/.config/pierhead/contexts.json` | contexts |
+| `PIER_IDLE_TIMEOUT` | after how many seconds an engine ends that `pier` has started; 300 |
+| `PIER_BRIDGE` | the bridge of an engine with a `--root` of its own; `none` for no network |
 | `/etc/pierhead/registries.toml`, `~/.config/pierhead/registries.toml` | mirrors, certificates, insecure registries |
 | `/etc/pierhead/policy.toml`, or what `PIER_POLICY` names | which images must be signed, and by whom |
 | `PIER_SHARE_FILES` | how layers that are unpacked share equal files: `none` (the default), `reflink`, `hardlink` |

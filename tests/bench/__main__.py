@@ -67,6 +67,7 @@ def _run_case(
             number=options.engine_containers,
             log_bytes=options.engine_log_mb * 1_000_000,
             parts=tuple(options.engine_parts.split(",")),
+            plot=results / "engine-growth.png",
         )
     if case == "growth":
         growth = measure_growth(workload, count=options.containers)

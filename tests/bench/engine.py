@@ -27,7 +27,9 @@ IDLE = ("sleep", "1000")
 Page = tuple[object, str]
 
 
-def measure_engine(home: Path, *, rounds: int, number: int, log_bytes: int, parts: Sequence[str]) -> Page:
+def measure_engine(
+    home: Path, *, rounds: int, number: int, log_bytes: int, parts: Sequence[str], plot: Path
+) -> Page:
     """Every part as a document, and a page for people.
 
     Args:
@@ -36,6 +38,7 @@ def measure_engine(home: Path, *, rounds: int, number: int, log_bytes: int, part
         number: containers of the growth part; a sixth of them in the part about many.
         log_bytes: how much a container writes.
         parts: of ``PARTS``.
+        plot: picture of the growth part.
     """
     document: dict[str, object] = {}
     pages: list[str] = []
@@ -50,11 +53,10 @@ def measure_engine(home: Path, *, rounds: int, number: int, log_bytes: int, part
                 "many": lambda: _measure_many(found, count=number // 6, rounds=rounds),
                 "requests": lambda: _measure_requests(found),
                 "logs": lambda: _measure_logs(found, log_bytes),
-                "growth": lambda: _measure_growth(found, count=number),
+                "growth": lambda: _measure_growth(found, count=number, plot=plot),
             }[part]()
             document[part] = figures
             pages.append(_page(part, figures))
-            print(pages[-1], flush=True)
     return document, "\n".join(pages)
 
 
@@ -95,7 +97,6 @@ def _compare_lives(found: Sequence[Peer], *, rounds: int) -> list[Comparison]:
             reference=_REFERENCE if _REFERENCE in samples_us else contenders[0].name,
             samples_us=samples_us,
         )
-        print(comparison.as_markdown(), flush=True)
         comparisons.append(comparison)
     return comparisons
 
@@ -116,13 +117,13 @@ def _made(peer: Peer, verb: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        peer.ask("rm", "-f", name)
+        peer.ask(*peer.removing, name)
 
 
 def _create_us(peer: Peer) -> float:
     name = _named()
     taken_us = peer.run_us(*peer.new("create", name, "true"))
-    peer.ask("rm", "-f", name)
+    peer.ask(*peer.removing, name)
     return taken_us
 
 
@@ -140,7 +141,7 @@ def _exec_us(peer: Peer) -> float:
 def _remove_us(peer: Peer) -> float:
     name = _named()
     peer.ask(*peer.new("run -d", name, *IDLE))
-    return peer.run_us("rm", "-f", name)
+    return peer.run_us(*peer.removing, name)
 
 
 # Many
@@ -164,7 +165,7 @@ def _measure_many(found: Sequence[Peer], *, count: int, rounds: int) -> dict[str
     for name, samples_us in interleave(contenders, rounds=rounds).items():
         figures[name][f"ps with {count} running, ms"] = statistics.median(samples_us) / 1000
     for peer in found:
-        figures[peer.name][f"rm -f of {count}, s"] = peer.run_us("rm", "-f", *names) / 1e6
+        figures[peer.name][f"rm -f of {count}, s"] = peer.run_us(*peer.removing, *names) / 1e6
     return figures
 
 
@@ -183,7 +184,7 @@ def _measure_requests(found: Sequence[Peer]) -> dict[str, dict[str, float]]:
         for path in ("/_ping", "/containers/json"):
             rate = asyncio.run(_request(peer.socket_path, path))
             figures[peer.name][f"GET {path}, {_CONNECTIONS} connections, 1/s"] = rate
-        peer.ask("rm", "-f", *names)
+        peer.ask(*peer.removing, *names)
     return figures
 
 
@@ -234,7 +235,7 @@ def _measure_logs(found: Sequence[Peer], size_bytes: int) -> dict[str, dict[str,
         begin_s = time.perf_counter()
         read_bytes = peer.measure_bytes("logs", name)
         read_s = time.perf_counter() - begin_s
-        peer.ask("rm", "-f", name)
+        peer.ask(*peer.removing, name)
         figures[peer.name] = {
             "written, MB/s": size_bytes / 1e6 / written_s,
             "read back, MB/s": read_bytes / 1e6 / read_s,
@@ -246,20 +247,23 @@ def _measure_logs(found: Sequence[Peer], size_bytes: int) -> dict[str, dict[str,
 # Growth
 
 
-def _measure_growth(found: Sequence[Peer], *, count: int) -> dict[str, dict[str, float]]:
+def _measure_growth(found: Sequence[Peer], *, count: int, plot: Path) -> dict[str, dict[str, float]]:
     """Starts and answers of the API, of the first containers and of the last."""
     figures: dict[str, dict[str, float]] = {}
     peer = next(each for each in found if each.name == "pierd")
     starts_ms: list[float] = []
+    inspections_ms: list[float] = []
     for number in range(count):
         starts_ms.append(_create_and_start_us(peer, f"grown-{number}") / 1000)
+        inspections_ms.append(_answer_ms(peer, f"/containers/grown-{number}/json", rounds=3))
         if number + 1 in (_STEP, count):
             answers_ms = {path: _answer_ms(peer, path) for path in _paths(f"grown-{number}")}
             figures[f"pierd, {number + 1} running"] = {
                 f"create and start, ms (median of {_STEP})": statistics.median(starts_ms[-_STEP:]),
                 **{f"GET {path.replace(f'-{number}', '')}, ms": ms for path, ms in answers_ms.items()},
             }
-    peer.ask("rm", "-f", *[f"grown-{number}" for number in range(count)])
+    peer.ask(*peer.removing, *[f"grown-{number}" for number in range(count)])
+    _plot_growth(starts_ms, inspections_ms, plot)
     return figures
 
 
@@ -278,5 +282,24 @@ def _create_and_start_us(peer: Peer, name: str) -> float:
     return timed_us(work)
 
 
-def _answer_ms(peer: Peer, path: str) -> float:
-    return statistics.median(timed_us(lambda: peer.api.get(path)) for _ in range(15)) / 1000
+def _answer_ms(peer: Peer, path: str, *, rounds: int = 15) -> float:
+    return statistics.median(timed_us(lambda: peer.api.get(path)) for _ in range(rounds)) / 1000
+
+
+def _plot_growth(starts_ms: list[float], inspections_ms: list[float], path: Path) -> None:
+    """A picture: both over the number of containers that run."""
+    from matplotlib.figure import Figure  # it is large: not in memory while measuring
+
+    figure = Figure(figsize=(9, 7))
+    above, below = figure.subplots(2, 1, sharex=True)
+    numbers = range(1, len(starts_ms) + 1)
+    for axes, values, label in (
+        (above, starts_ms, "create and start, ms"),
+        (below, inspections_ms, "inspect, ms"),
+    ):
+        axes.plot(numbers, values, ".", markersize=3)
+        axes.set_ylabel(label)
+        axes.set_ylim(0, sorted(values)[int(len(values) * 0.98)] * 1.3)
+    above.set_title("Containers of one engine")
+    below.set_xlabel("containers running")
+    figure.savefig(path, dpi=110)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.programs import Launcher, find_program, launcher
 from tests.support.api_server import Client as Api
-from tests.support.peers import Client, daemon, inside
+from tests.support.peers import Client, daemon
 from tests.support.pier import Pier, busybox_layer, write_image
 from tests.support.repository import ROOT
 
@@ -37,6 +37,7 @@ class Peer:
         home: everything it keeps is below.
         socket_path: of its API; "" without a daemon.
         making: further words for new containers.
+        removing: words of a removal by force, at once.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Peer:
     home: Path
     socket_path: str = ""
     making: Sequence[str] = ()
+    removing: Sequence[str] = ("rm", "-f")
 
     def new(self, verb: str, name: str, *program: str, network: str = "none") -> list[str]:
         """Words of ``create`` or ``run``."""
@@ -124,7 +126,7 @@ def peers(home: Path) -> Iterator[list[Peer]]:
         finally:
             for peer in found:
                 if left := peer.ask("ps", "-aq").split():
-                    peer.ask("rm", "-f", *left)
+                    peer.ask(*peer.removing, *left)
 
 
 @contextmanager
@@ -134,6 +136,7 @@ def _pierd(home: Path, usual: Launcher, docker: str, layout: Path) -> Iterator[P
     path = f"{home}/exec/pierd.sock"
     command = ["unshare", "-n", "env", f"PYTHONPATH={ROOT}/src", sys.executable, "-c", _CODE]
     command += ["--data-root", f"{home}/data", "--exec-root", f"{home}/exec"]
+    command += ["--cgroup-parent", f"/pierhead-bench-{os.getpid()}"]
     words = [docker, "--config", f"{home}/config", "-H", f"unix://{path}"]
     with daemon(command, log=home / "log", ready=lambda _: _answers(path)):
         yield Peer("pierd", usual, words, home, path)
@@ -160,10 +163,6 @@ def _answers(path: str) -> bool:
 def _podman(home: Path, usual: Launcher, podman: str) -> Peer:
     home.mkdir()
     words = [podman, f"--root={home}/root", f"--runroot={home}/run", f"--tmpdir={home}/tmp"]
-    words += [
-        "--storage-driver=overlay",
-        f"--runtime={find_program('runc')}",
-    ]  # crun wants one kind of cgroups
-    return Peer(
-        "podman", usual, words, home, making=("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")
-    )
+    words += ["--storage-driver=overlay", f"--runtime={find_program('runc')}"]  # crun wants one cgroup layout
+    making = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")  # as this machine's limits are
+    return Peer("podman", usual, words, home, making=making, removing=("rm", "-f", "-t", "0"))

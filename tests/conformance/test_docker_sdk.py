@@ -162,6 +162,9 @@ def test_images(client: Any) -> None:
     image = made.commit("work", "1", message="by hand", changes="ENV A=1")
     assert image.tags == ["work:1"]
     assert image.history()[0]["Comment"] == "by hand"
+    sizes = {each["SharedSize"] for each in client.df()["Images"]}
+    assert len(sizes) == 1
+    assert sizes.pop() > 0
     data = b"".join(image.save(named=True))
     client.images.remove("work:1")
     assert [each.tags for each in client.images.load(data)] == [["work:1"]]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import tarfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tests.support.bundles import make_rootfs
 from tests.support.commands import Command
 from tests.support.image_archives import archive, oci_layout, sha256, write_files
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 OTHERS = {"architecture": "s390x", "os": "linux"}
@@ -56,11 +59,52 @@ def write_image(directory: Path, *layers: bytes, **execution: Any) -> Path:
 
 
 class Pier(Command):
-    """The command over its own store."""
+    """The command over its own store.  A context manager: its engine, if one was started, has ended, and its
+    containers are gone.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__("pier", "--root", root)
         self.root = root
+
+    def result(self, *words: str | os.PathLike[str], **popen: Any) -> subprocess.CompletedProcess[str]:
+        """The finished call; an engine that it starts has no bridge, which would outlive it."""
+        popen["env"] = {"PIER_BRIDGE": "none", **popen.get("env", os.environ)}
+        return super().result(*words, **popen)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.engine_pid():
+            names = self("ps", "--all", "--quiet", "--no-trunc").split()
+            if names:
+                self("rm", "--force", "--volumes", *names)
+            self.stop_engine()
+
+    def engine_pid(self) -> int:
+        """Of the engine that was started; 0 where none runs."""
+        try:
+            return int((self.root / "run/pierd.pid").read_text())
+        except FileNotFoundError:
+            return 0
+
+    def stop_engine(self) -> None:
+        """It has ended; containers go on."""
+        pidfd = os.pidfd_open(self.engine_pid())
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            assert select.select([pidfd], [], [], 30)[0], "pierd does not end"
+        finally:
+            os.close(pidfd)
+
+    def run(self, *words: str, **popen: Any) -> str:
+        """What a container printed, of which nothing is left; it must succeed."""
+        return self("run", "--rm", "--network", "none", *words, **popen)
+
+    def run_result(self, *words: str, **popen: Any) -> subprocess.CompletedProcess[str]:
+        """The finished call for a container of which nothing is left."""
+        return self.result("run", "--rm", "--network", "none", *words, **popen)
 
     def document(self, *words: str) -> Any:
         """What it printed, as JSON."""

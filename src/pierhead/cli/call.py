@@ -20,6 +20,7 @@ class Call(Value):
         root: directory in which containers have their state.
         cgroup_manager: ``cgroupfs``, ``systemd`` or ``disabled``.
         debug: whether the caller wants to know more.
+        program: the values of the program's own flags; None where nobody has given any.
     """
 
     options: Options
@@ -28,6 +29,7 @@ class Call(Value):
     root: str
     cgroup_manager: str = "cgroupfs"
     debug: bool = False
+    program: Options | None = None
 
     @property
     def id(self) -> str:

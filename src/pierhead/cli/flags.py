@@ -3,7 +3,7 @@
     pier-runtime [global flags] VERB [flags] ARGUMENTS
 
     --flag VALUE   --flag=VALUE   -flag VALUE   -f VALUE   -f=VALUE   a value
-    --flag   --flag=false   -f   -df                                  a switch; short ones may be joined
+    --flag   --flag=false   -f   -df   -dfVALUE                       a switch; short ones may be joined
     --                                                                the rest are arguments
 
 A long flag may have one dash: callers of runc write ``-no-subreaper``, as its flag library lets them.  The
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from pierhead.cli.call import Call
-    from pierhead.errors import PierheadError
 
     Kind = Literal["switch", "text", "number", "list"]
 
@@ -86,7 +85,6 @@ class Verb(Value):
         examples: pairs of a command line's rest and what it does.
         literal: whether the first argument ends the flags, because a command with its own may follow.
         error_status: the program's exit status when the verb fails.
-        status_of: the exit status of a failure, where it depends on that; else ``error_status``.
         error_prefix: what errors begin with, where callers expect it.
         perform: does it; returns the exit status.
     """
@@ -101,7 +99,6 @@ class Verb(Value):
     examples: tuple[tuple[str, str], ...] = ()
     literal: bool = False
     error_status: int = 1
-    status_of: Callable[[PierheadError], int] | None = None
     error_prefix: str = ""
     perform: Callable[[Call], int]
 
@@ -232,22 +229,32 @@ class _Reader:
         self.options.add(flag.name, value)
 
     def _cluster(self, word: str, name: str) -> None:
-        """Short flags behind one dash, ``-dt``; all but the last must be switches."""
-        if word.startswith("--") or not all(letter in self._short for letter in name):
+        """Short flags behind one dash, ``-dt``; what follows one that is no switch is its value, ``-p80``."""
+        if word.startswith("--"):
             raise self._unknown(word)
-        found = [self._short[letter] for letter in name]
-        if any(flag.kind != "switch" for flag in found[:-1]):
+        found: list[Flag] = []
+        after = word[1:]
+        while after and after[0] != "=" and (not found or found[-1].kind == "switch"):
+            flag = self._short.get(after[0])
+            if flag is None:
+                raise self._unknown(word)
+            found.append(flag)
+            after = after[1:]
+        if after and after[0] != "=" and self._near(name):
             raise self._unknown(word)
         for flag in found[:-1]:
             self._take(flag, f"-{flag.short}", None)
-        value = word.partition("=")
-        self._take(found[-1], f"-{found[-1].short}", value[2] if value[1] else None)
+        self._take(found[-1], f"-{found[-1].short}", after.removeprefix("=") if after else None)
 
-    def _unknown(self, word: str) -> BadUsage:
+    def _near(self, name: str) -> str:
+        """The long flag that somebody who typed ``name`` meant; "" if none is near."""
         from pierhead.cli.help import nearest
 
+        return nearest(name, list(self._long))
+
+    def _unknown(self, word: str) -> BadUsage:
         shown = word.partition("=")[0]
-        near = nearest(shown.lstrip("-"), list(self._long))
+        near = self._near(shown.lstrip("-"))
         return BadUsage(f"unknown flag {shown}", hint=f"did you mean --{near}?" if near else "see --help")
 
 

@@ -13,7 +13,7 @@ from pierhead.figures import format_age, format_columns, format_size
 from pierhead.images.choosing import choose, parse_filters
 from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
-from pierhead.jsontext import format_compact, format_indented
+from pierhead.jsontext import format_compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,24 +131,6 @@ def _history_document(line: HistoryLine) -> dict[str, object]:
     }
 
 
-# inspect
-
-
-def _inspect(call: Call) -> int:
-    found: list[object] = []
-    failed: PierheadError | None = None
-    with open_service(call) as service:
-        for text in call.arguments:
-            try:
-                found.append(service.inspect(text, wanted_platform(call)))
-            except NotFound as error:
-                failed = error
-    call.output.print(format_indented(found))
-    if failed is not None:
-        raise failed
-    return 0
-
-
 # tag, rmi
 
 
@@ -209,15 +191,6 @@ VERBS = {
         about="show how an image came to be",
         flags=(_QUIET, _NO_TRUNC, FORMAT, PLATFORM),
         perform=_history,
-    ),
-    "inspect": Verb(
-        name="inspect",
-        arguments="IMAGE...",
-        least=1,
-        most=None,
-        about="print everything about images, as JSON",
-        flags=(PLATFORM,),
-        perform=_inspect,
     ),
     "tag": Verb(
         name="tag",

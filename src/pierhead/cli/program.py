@@ -16,7 +16,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 HELP = Flag(name="help", short="h", kind="switch", about="print this")
 LOG_FORMAT = Flag(
@@ -59,6 +59,7 @@ class Program(Value):
         entries: its verbs in the order of the help.
         version: what ``--version`` prints.
         settle: makes of the global flags what calls need: (root, cgroup manager).
+        aliases: verbs by further names, which the help does not list: ``container ls`` is ``ps``.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Program(Value):
     entries: tuple[Entry, ...]
     version: Callable[[], str]
     settle: Callable[[Options], tuple[str, str]]
+    aliases: Mapping[str, str] = {}
 
 
 def find_verb(program: Program, name: str) -> Verb:
@@ -76,10 +78,11 @@ def find_verb(program: Program, name: str) -> Verb:
     Raises:
         BadUsage: there is none.
     """
+    wanted = program.aliases.get(name, name)
     for entry in program.entries:
-        if entry.name == name:
+        if entry.name == wanted:
             module = __import__(f"pierhead.cli.{entry.module}", fromlist=("VERBS",))
-            verb: Verb = module.VERBS[name]
+            verb: Verb = module.VERBS[wanted]
             return verb
     group, _, rest = name.partition(" ")
     verbs = [entry.name.partition(" ")[2] for entry in program.entries if entry.name.startswith(f"{group} ")]
@@ -88,14 +91,15 @@ def find_verb(program: Program, name: str) -> Verb:
         raise BadUsage(f"{group} needs a verb", hint=hint)
     from pierhead.cli.help import nearest
 
-    near = nearest(name, [entry.name for entry in program.entries])
+    near = nearest(name, [*(entry.name for entry in program.entries), *program.aliases])
     hint = f"did you mean {program.name} {near}?" if near else f"{program.name} --help lists all verbs"
     raise BadUsage(f"unknown verb {name!r}", hint=hint)
 
 
 def split_verb(program: Program, words: Sequence[str]) -> tuple[str, list[str]]:
     """The verb that the words begin with, of one word or two, and the words after it."""
-    count = 2 if any(entry.name.startswith(f"{words[0]} ") for entry in program.entries) else 1
+    names = (*(entry.name for entry in program.entries), *program.aliases)
+    count = 2 if any(name.startswith(f"{words[0]} ") for name in names) else 1
     return " ".join(words[:count]), list(words[count:])
 
 
@@ -125,8 +129,6 @@ def run(program: Program, words: Sequence[str]) -> int:
         return _perform(program, verb, rest, options, output)
     except PierheadError as error:
         _fail(output, verb, error, debug=debug)
-        if verb is not None and verb.status_of is not None:
-            return verb.status_of(error)
     except BrokenPipeError:  # who read what we print has read enough
         return 1
     except OSError as error:
@@ -144,8 +146,13 @@ def run(program: Program, words: Sequence[str]) -> int:
     return verb.error_status if verb is not None else 1
 
 
+def help_flag(verb: Verb) -> Flag:
+    """``--help``, and ``-h`` unless that means something else to the verb."""
+    return HELP.replace(short="") if any(flag.short == "h" for flag in verb.flags) else HELP
+
+
 def _perform(program: Program, verb: Verb, words: Sequence[str], options: Options, output: Output) -> int:
-    given, arguments = parse((*verb.flags, HELP), words, literal=verb.literal)
+    given, arguments = parse((*verb.flags, help_flag(verb)), words, literal=verb.literal)
     if given.switch("help"):
         from pierhead.cli.help import verb_help
 
@@ -160,6 +167,7 @@ def _perform(program: Program, verb: Verb, words: Sequence[str], options: Option
         root=root,
         cgroup_manager=cgroup_manager,
         debug=options.switch("debug"),
+        program=options,
     )
     output.debug(f"{verb.name} {' '.join(words)} (state under {root}, cgroups by {cgroup_manager})")
     return verb.perform(call)

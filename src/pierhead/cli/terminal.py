@@ -75,6 +75,23 @@ def raw_mode(attributes: list[Any]) -> list[Any]:
     return raw
 
 
+class RawTerminal:
+    """Our terminal in raw mode.  A context manager: afterwards it is as it was."""
+
+    def __init__(self, fd: int) -> None:
+        """Args: fd is of a terminal."""
+        self._fd = fd
+        self._saved: list[Any] = []
+
+    def __enter__(self) -> Self:
+        self._saved = termios.tcgetattr(self._fd)
+        termios.tcsetattr(self._fd, termios.TCSANOW, raw_mode(self._saved))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _restore(self._fd, self._saved)
+
+
 class Terminal:
     """The join.  A context manager: afterwards our terminal is as it was."""
 

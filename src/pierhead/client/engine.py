@@ -302,7 +302,8 @@ def _error_of(reply: Reply) -> PierheadError:
         document = {}
     found = document if isinstance(document, dict) else {}
     message = str(found.get("message") or f"the engine answered with status {reply.status}")
-    code, hint = str(found.get("code") or ""), str(found.get("hint") or "")
+    message, _, told = message.partition("\nhint: ")  # for clients who know of no hints
+    code, hint = str(found.get("code") or ""), str(found.get("hint") or told)
     kind = _KINDS.get(reply.status)
     return kind(message, code=code, hint=hint) if kind else OperationFailed(message, code=code, hint=hint)
 

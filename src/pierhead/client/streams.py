@@ -7,7 +7,7 @@ Source: ``POST /containers/{id}/attach`` of the Docker API, "Stream format".
 
 from __future__ import annotations
 
-from _socket import SHUT_WR
+from _socket import MSG_DONTWAIT, SHUT_WR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,18 @@ class Streams:
     def write(self, data: bytes) -> None:
         """The process will read it."""
         self._socket.sendall(data)
+
+    def write_some(self, data: bytes) -> int:
+        """How many bytes of it the process will read; waits for nobody.
+
+        Over TLS it waits: there is no other way to send a record.
+        """
+        try:
+            if hasattr(self._socket, "cipher"):
+                return self._socket.send(data)
+            return self._socket.send(data, MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
 
     def close_input(self) -> None:
         """The process reads end-of-file."""

@@ -203,7 +203,9 @@ class ContainerDesk:
         attachment = MonitorAttachment(
             query,
             terminal=record.config.tty,
-            closes_input=record.config.stdin_once and record.config.open_stdin,
+            closes_input=record.config.stdin_once
+            and record.config.open_stdin
+            and not record.config.tty,  # who leaves a terminal types no end of file (moby, daemon/attach)
         )
         if query.logs:
             attachment.begin_with(await self._jobs.thread(self._logged, record))

@@ -30,6 +30,7 @@ from pierhead.engine.ending import Ender
 from pierhead.engine.execs import Execs
 from pierhead.engine.files import ContainerFiles
 from pierhead.engine.healthwatch import HealthWatches
+from pierhead.engine.imagedocuments import shared_sizes
 from pierhead.engine.images import EngineImages
 from pierhead.engine.jobs import Jobs
 from pierhead.engine.journal import Journal
@@ -455,7 +456,9 @@ class Engine:
         """Sizes of what there is: of ``container``, ``image``, ``volume``; all if none is named."""
         found: Document = {"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []}
         if not kinds or "image" in kinds:
-            found["Images"] = await self.list_images(intermediate=False, filters={}, manifests=False)
+            shared = await self.jobs.thread(shared_sizes, self.images)
+            images = await self.list_images(intermediate=False, filters={}, manifests=False)
+            found["Images"] = [each | {"SharedSize": shared.get(each["Id"], 0)} for each in images]
             layers = await self.jobs.thread(self.images.library.layers)
             found["LayersSize"] = sum(layer.size_bytes for layer in layers)
         if not kinds or "container" in kinds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from pierhead.errors import NotFound
 from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
@@ -79,6 +81,20 @@ class Described:
             "Labels": self.labels,
             "Containers": -1,
         }
+
+
+def shared_sizes(service: ImageService) -> dict[str, int]:
+    """Bytes of every image's layers that another image has too, by the image's id."""
+    layers = {
+        each.id: {layer.digest: layer.size for layer in each.shown.manifest.layers}
+        for each in describe_all(service)
+        if each.shown
+    }
+    uses = Counter(digest for sizes in layers.values() for digest in sizes)
+    return {
+        identity: sum(size for digest, size in sizes.items() if uses[digest] > 1)
+        for identity, sizes in layers.items()
+    }
 
 
 def describe_all(service: ImageService) -> list[Described]:

@@ -12,7 +12,6 @@ from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.changes import apply_changes
 from pierhead.images.exchange import import_image, load_images, save_images
 from pierhead.images.platforms import parse_platform
-from pierhead.images.pulling import pull_image, push_image
 from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
 from pierhead.images.remote.tasks import offload
 from pierhead.oci.image import Execution
@@ -99,6 +98,8 @@ class EngineImages:
 
     async def pull_image(self, reference: str, platform: str, credentials: Document) -> Documents:
         """See ``api.ports.Images``."""
+        from pierhead.images.pulling import pull_image  # as in open_client
+
         wanted = _platform(platform)
 
         async def work(tell: Tell) -> None:
@@ -120,6 +121,8 @@ class EngineImages:
 
     async def push_image(self, reference: str, platform: str, credentials: Document) -> Documents:
         """See ``api.ports.Images``."""
+        from pierhead.images.pulling import push_image  # as in open_client
+
         if platform:
             message = "an image is pushed with all the platforms that it has here"
             raise InvalidInput(message, code="push-platform", hint="leave --platform out")

@@ -9,12 +9,9 @@ import contextlib
 import os
 
 from pierhead.errors import InvalidInput
-from pierhead.images.pulling import REGISTRIES
 from pierhead.images.reference import DEFAULT_DOMAIN, is_domain
-from pierhead.images.remote.client import Client
-from pierhead.images.remote.connection import Connection
 from pierhead.images.remote.credentials import Credentials
-from pierhead.images.remote.hosts import Endpoint, Hosts, load_hosts, parse_proxies
+from pierhead.images.remote.hosts import REGISTRIES, Endpoint, Hosts, load_hosts, parse_proxies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pierhead.engine.settings import Settings
+    from pierhead.images.remote.client import Client
 
 _SCHEMES = (("https://", ("https",)), ("http://", ("http",)), ("", ("https",)))
 
@@ -77,6 +75,9 @@ def read_credentials(document: dict[str, Any]) -> Credentials:
 @contextlib.asynccontextmanager
 async def open_client(hosts: Hosts, document: dict[str, Any]) -> AsyncIterator[Client]:
     """A client of registries, for the one whose client sent these credentials."""
+    from pierhead.images.remote.client import Client  # 0.3 s and 8 MB, of no use to those who only run
+    from pierhead.images.remote.connection import Connection
+
     credentials = read_credentials(document)
     given = credentials if credentials != Credentials() else None
     connection = Connection(find_credentials=lambda *_: given, proxies=parse_proxies(os.environ))

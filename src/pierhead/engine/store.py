@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 EVENTS_MAX = 4096
 _EVENTS_SLACK = 256
 """How many more there may be before the oldest go."""
-_PAGES_BEFORE_CHECKPOINT = 512
+_WRITES_BEFORE_CHECKPOINT = 256
+"""Of some four pages each.  The log's size says nothing: the file stays as long as it ever was."""
 _BUSY_S = 10.0
 _RESERVE_BYTES = 1 << 20
 """Room for the ends and removals of containers on a disk that is full: a file beside the database."""
@@ -94,6 +95,7 @@ class Store:
             "SELECT coalesce(max(sequence), 0) FROM events"
         ).fetchone()
         self._oldest_kept = self._last_event
+        self._writes = 0
         self._keep_reserve()
 
     def __enter__(self) -> "Self":
@@ -160,6 +162,7 @@ class Store:
                 told = self._write(put, was, drop, events)
             except sqlite3.DatabaseError as further:
                 raise _explained(self.path, further) from further
+        self._writes += 1
         if told:
             self._last_event = told[-1].sequence
         return told
@@ -264,16 +267,14 @@ class Store:
     # The log
 
     def wants_checkpoint(self) -> bool:
-        """Whether the write-ahead log has grown so long that it should be worked in."""
-        try:
-            return os.stat(f"{self.path}-wal").st_size > _PAGES_BEFORE_CHECKPOINT * 4096
-        except FileNotFoundError:
-            return False
+        """Whether so much stands in the write-ahead log that it should be worked in."""
+        return self._writes >= _WRITES_BEFORE_CHECKPOINT
 
     def checkpoint(self) -> None:
         """What stands in the write-ahead log stands in the database; waits for the disk, holds up nobody."""
         if not self._checkpointing.acquire(blocking=False):
             return
+        self._writes = 0
         try:
             connection = _connect(self.path)
             try:
@@ -293,7 +294,7 @@ def _asked(record: Record) -> list[object]:
 
 
 def _connect(path: str) -> "Connection":
-    # Containers' environments stand in it: for its owner alone.  Its companions get the same mode from SQLite.
+    # Environments of containers stand in it: for its owner alone.  Its companions get its mode from SQLite.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:

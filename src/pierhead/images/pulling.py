@@ -19,7 +19,7 @@ from pierhead.images.remote import transfer
 from pierhead.images.remote.client import Client
 from pierhead.images.remote.connection import Connection
 from pierhead.images.remote.credentials import CredentialFile, default_paths, find_credentials
-from pierhead.images.remote.hosts import load_hosts, parse_proxies
+from pierhead.images.remote.hosts import REGISTRIES, load_hosts, parse_proxies
 from pierhead.images.remote.tasks import offload, parallel
 from pierhead.images.trust import check_image, push_signature
 from pierhead.images.unpacking import UnpackArrivals
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pierhead.images.service import ImageService
     from pierhead.oci.image import Descriptor, Platform
 
-REGISTRIES = "/etc/pierhead/registries.toml"
 _NOBODY: Mapping[str, Credentials] = {}
 
 

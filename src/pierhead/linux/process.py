@@ -283,6 +283,49 @@ def spawn_python(
     return pid, os.pidfd_open(pid)
 
 
+def spawn_apart(
+    module: str, arguments: tuple[str, ...], *, environment: Mapping[str, str], output_fd: int
+) -> tuple[int, int]:
+    """Another Python runs the module's ``main(arguments)`` in a session of its own, and goes on without us;
+    returns its pid and a pidfd, the caller's to close.
+
+    It finds modules where we do, and reads nothing from the environment that is Python's.
+
+    Args:
+        module: its full name.
+        arguments: what ``main`` is called with.
+        environment: the whole of it.
+        output_fd: where what it says goes, be it on stdout or stderr.
+
+    Raises:
+        OperationFailed: it cannot be started.
+        Unsupported: we do not know which program we are.
+    """
+    import sys
+
+    if not sys.executable:
+        raise Unsupported("the program of this Python is not known", hint="run it as python3 does")
+    path = "\n".join(os.path.abspath(entry) for entry in sys.path)
+    command = (sys.executable, "-ISXutf8", "-c", _PYTHON_MAIN, path, module, *arguments)
+    null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        actions = [
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
+            (os.POSIX_SPAWN_DUP2, null_fd, 0),
+            (os.POSIX_SPAWN_DUP2, output_fd, 1),
+            (os.POSIX_SPAWN_DUP2, output_fd, _STDERR),
+        ]
+        pid = os.posix_spawn(
+            sys.executable, command, environment, file_actions=actions, setsid=True, setsigmask=()
+        )
+    except OSError as error:
+        message = f"cannot start {sys.executable}: {error.strerror}"
+        raise OperationFailed(message, errno=error.errno or 0) from error
+    finally:
+        os.close(null_fd)
+    return pid, os.pidfd_open(pid)
+
+
 def end_with_writers(fd: int) -> None:
     """We end when nobody can write to this pipe any more, as when the process that started us has ended.
 

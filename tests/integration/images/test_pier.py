@@ -33,9 +33,17 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pier(tmp_path: Path) -> Pier:
+def pier(tmp_path: Path) -> Iterator[Pier]:
     """Over an empty store."""
-    return Pier(tmp_path / "store")
+    with Pier(tmp_path / "store") as made:
+        yield made
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Pier]:
+    """Over another empty store."""
+    with Pier(tmp_path / "other") as made:
+        yield made
 
 
 @pytest.fixture
@@ -54,54 +62,50 @@ def server(tmp_path: Path) -> Iterator[Registry]:
 
 def test_load_and_run(loaded: Pier) -> None:
     """A container of the image runs what the image says, as whom it says, where it says."""
-    assert loaded("run", "box") == "hello\n"
-    assert (
-        loaded("run", "box", "sh", "-c", "id -un; pwd; echo $WHO $HOSTNAME") == "app\n/tmp\nimage container\n"
-    )
+    assert loaded.run("box") == "hello\n"
+    assert loaded.run("box", "sh", "-c", "id -un; pwd; echo $WHO") == "app\n/tmp\nimage\n"
     assert not loaded.left()
 
 
-def test_flags_of_run(loaded: Pier, tmp_path: Path) -> None:
+def test_flags_of_run(loaded: Pier) -> None:
     """They go before what the image says."""
-    (tmp_path / "shared").mkdir()
-    words = ("-e", "WHO=me", "-w", "/etc", "-u", "0", "--hostname", "h", "-v", f"{tmp_path}/shared:/mnt")
-    script = "id -u; pwd; echo $WHO; hostname; touch /mnt/made; cat /etc/hostname"
-    assert loaded("run", *words, "box", "sh", "-c", script).split() == ["0", "/etc", "me", "h", "h"]
-    assert (tmp_path / "shared/made").exists()
-    assert loaded("run", "--entrypoint", "echo", "box", "other") == "other\n"
-    assert loaded.result("run", "-i", "box", "cat", input="from outside").stdout == "from outside"
-    assert loaded.result("run", "box", "cat", input="from outside").stdout == ""
+    words = ("-e", "WHO=me", "-w", "/etc", "-u", "0", "--hostname", "h")
+    script = "id -u; pwd; echo $WHO; hostname; cat /etc/hostname"
+    assert loaded.run(*words, "box", "sh", "-c", script).split() == ["0", "/etc", "me", "h", "h"]
+    assert loaded.run("--entrypoint", "echo", "box", "other") == "other\n"
+    assert loaded.run_result("-i", "box", "cat", input="from outside").stdout == "from outside"
+    assert loaded.run_result("box", "cat", input="from outside").stdout == ""
 
 
 def test_limits_of_run(loaded: Pier) -> None:
     """Memory, processes and processors are bounded."""
     limits = ("--memory", "64m", "--pids-limit", "7", "--cpus", "0.5")
     script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"
-    assert loaded("run", *limits, "box", "sh", "-c", script).split() == [str(64 << 20)]
+    assert loaded.run(*limits, "box", "sh", "-c", script).split() == [str(64 << 20)]
 
 
 def test_the_exit_status_is_the_commands(loaded: Pier) -> None:
     """Whatever it is; docker's three where it did not run: no such one, not executable, our own error."""
-    assert loaded.result("run", "box", "sh", "-c", "exit 7").returncode == 7
-    failed = loaded.result("run", "box", "no-such-program")
+    assert loaded.run_result("box", "sh", "-c", "exit 7").returncode == 7
+    failed = loaded.run_result("box", "no-such-program")
     assert failed.returncode == 127
     assert "no-such-program" in failed.stderr
-    assert loaded.result("run", "box", "/bin/no-such-program").returncode == 127
-    assert loaded.result("run", "box", "/etc/motd").returncode == 126
-    assert loaded.result("run", "--pull", "never", "none", "true").returncode == 125
-    assert loaded.result("run", "--no-such-flag", "box").returncode == 125
+    assert loaded.run_result("box", "/bin/no-such-program").returncode == 127
+    assert loaded.run_result("box", "/etc/motd").returncode == 126
+    assert loaded.run_result("--pull", "never", "none", "true").returncode == 125
+    assert loaded.run_result("--no-such-flag", "box").returncode == 125
     assert not loaded.left()
 
 
 def test_containers_do_not_see_each_others_files(loaded: Pier) -> None:
     """What one writes is gone with it, and the image stays as it is."""
-    assert loaded("run", "-u", "0", "box", "sh", "-c", "echo x > /etc/motd; cat /etc/motd") == "x\n"
-    assert loaded("run", "box") == "hello\n"
+    assert loaded.run("-u", "0", "box", "sh", "-c", "echo x > /etc/motd; cat /etc/motd") == "x\n"
+    assert loaded.run("box") == "hello\n"
 
 
 def test_read_only(loaded: Pier) -> None:
     """Nothing can be written."""
-    failed = loaded.result("run", "-u", "0", "--read-only", "box", "touch", "/x")
+    failed = loaded.run_result("-u", "0", "--read-only", "box", "touch", "/x")
     assert failed.returncode == 1
     assert "Read-only" in failed.stderr
 
@@ -112,7 +116,7 @@ def test_an_id_of_several_forms(loaded: Pier, server: Registry) -> None:
     loaded("tag", "box", name)
     loaded("push", "-q", name)
     (identity,) = loaded.lines("images", "--quiet")
-    assert loaded("run", identity) == "hello\n"
+    assert loaded.run(identity) == "hello\n"
     loaded("tag", identity, "third")
     refused = loaded.result("rmi", identity)
     assert "has 3 names" in refused.stderr
@@ -125,63 +129,52 @@ def test_an_id_of_several_forms(loaded: Pier, server: Registry) -> None:
 
 def test_whiteouts(loaded: Pier) -> None:
     """A file that a layer takes away is not there."""
-    assert loaded.result("run", "box", "ls", "/bin/vi").returncode == 1
-    assert loaded("run", "box", "ls", "/bin/cat") == "/bin/cat\n"
+    assert loaded.run_result("box", "ls", "/bin/vi").returncode == 1
+    assert loaded.run("box", "ls", "/bin/cat") == "/bin/cat\n"
 
 
 def test_the_host_as_an_image(pier: Pier) -> None:
-    """No store is needed."""
-    assert pier("run", "--rm", "@host", "id", "-u") == "0\n"
-    assert not pier.root.exists()
-    failed = pier.result("run", "@host")
+    """This machine, its files as they are."""
+    assert pier.run("@host", "id", "-u") == "0\n"
+    failed = pier.run_result("@host")
     assert "needs a COMMAND" in failed.stderr
-
-
-def test_explain(loaded: Pier) -> None:
-    """The plan of the launch, with the layers; nothing is run."""
-    text = loaded("run", "--explain", "box")
-    assert "overlay" in text
-    assert "hello" not in text
-    assert not loaded.left()
 
 
 # Registries
 
 
-def test_push_and_pull(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+def test_push_and_pull(loaded: Pier, other: Pier, server: Registry) -> None:
     """What was pushed is pulled by another store, and runs there."""
     name = f"{server.address}/team/box:1"
     loaded("tag", "box", name)
     assert loaded("push", "-q", name).strip() == name
-    other = Pier(tmp_path / "other")
     assert other("pull", "-q", name).strip() == name
-    assert other("run", name) == "hello\n"
+    assert other.run(name) == "hello\n"
     again = other.result("pull", name)
     assert f"Status: Image is up to date for {name}" in again.stderr
     assert not other.left()
 
 
-def test_run_pulls_what_is_missing(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+def test_run_pulls_what_is_missing(loaded: Pier, other: Pier, server: Registry) -> None:
     """Unless it is told not to."""
     name = f"{server.address}/box:latest"
     loaded("tag", "box", name)
     loaded("push", "-q", name)
-    other = Pier(tmp_path / "other")
-    refused = other.result("run", "--pull", "never", name)
-    assert "there is no image" in refused.stderr
-    run = other.result("run", name)
+    refused = other.run_result("--pull", "never", name)
+    assert "No such image" in refused.stderr
+    run = other.run_result(name)
     assert run.stdout == "hello\n"
     assert "Unable to find image" in run.stderr
-    assert other("run", "--pull", "never", name) == "hello\n"
+    assert other.run("--pull", "never", name) == "hello\n"
 
 
-def test_progress_without_a_terminal(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+def test_progress_without_a_terminal(loaded: Pier, other: Pier, server: Registry) -> None:
     """Lines of what begins and ends; standard output has the name only."""
     name = f"{server.address}/box:latest"
     loaded("tag", "box", name)
     pushed = loaded.result("push", name)
     assert len(re.findall(r"^[0-9a-f]{12}: Pushed$", pushed.stderr, re.MULTILINE)) == 3
-    pulled = Pier(tmp_path / "other").result("pull", name)
+    pulled = other.result("pull", name)
     assert pulled.stdout == f"{name}\n"
     assert f"latest: Pulling from {server.address}/box" in pulled.stderr
     assert len(re.findall(r"^[0-9a-f]{12}: Pull complete$", pulled.stderr, re.MULTILINE)) == 2
@@ -197,7 +190,7 @@ def test_no_such_image(pier: Pier, server: Registry) -> None:
     assert not pier.left()
 
 
-def test_signatures(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+def test_signatures(loaded: Pier, other: Pier, server: Registry, tmp_path: Path) -> None:
     """Under a policy that wants them, an image is pulled when it is signed, and not before."""
     name = f"{server.address}/team/box:1"
     loaded("tag", "box", name)
@@ -206,7 +199,6 @@ def test_signatures(loaded: Pier, server: Registry, tmp_path: Path) -> None:
     loaded("sign", "--generate-key", str(key))
     policy = tmp_path / "policy.toml"
     policy.write_text(f'[[rule]]\nmatch = "{server.address}/*"\nrequire = "signed"\nkeys = ["{key}.pub"]\n')
-    other = Pier(tmp_path / "other")
     environment = {**os.environ, "PIER_POLICY": str(policy)}
     refused = other.result("pull", name, env=environment)
     assert refused.returncode == 1
@@ -225,7 +217,7 @@ def test_signatures(loaded: Pier, server: Registry, tmp_path: Path) -> None:
 # Archives
 
 
-def test_save_and_load(loaded: Pier, tmp_path: Path) -> None:
+def test_save_and_load(loaded: Pier, other: Pier, tmp_path: Path) -> None:
     """Through a pipe as through a file; names and layers come back."""
     path = tmp_path / "box.tar"
     loaded("save", "--output", str(path), "box")
@@ -233,10 +225,9 @@ def test_save_and_load(loaded: Pier, tmp_path: Path) -> None:
     assert loaded.lines("images", "-q") == []
     assert loaded("load", "-q", "-i", str(path)) == "Loaded image: box:latest\n"
     with subprocess.Popen([*loaded.words, "save", "box"], stdout=subprocess.PIPE) as saving:
-        other = Pier(tmp_path / "other")
         piped = other.result("load", "-q", stdin=saving.stdout)
     assert piped.stdout == "Loaded image: box:latest\n"
-    assert other("run", "box") == "hello\n"
+    assert other.run("box") == "hello\n"
 
 
 def test_export_and_import(loaded: Pier, tmp_path: Path) -> None:
@@ -248,7 +239,7 @@ def test_export_and_import(loaded: Pier, tmp_path: Path) -> None:
     assert "etc/motd" in names
     assert "bin/vi" not in names
     loaded("import", "-c", 'CMD ["cat", "/etc/motd"]', "-c", "ENV PATH=/bin", str(path), "flat:1")
-    assert loaded("run", "flat:1") == "hello\n"
+    assert loaded.run("flat:1") == "hello\n"
     assert len(loaded.document("inspect", "flat:1")[0]["RootFS"]["Layers"]) == 1
 
 
@@ -268,7 +259,7 @@ def test_export_without_holes(pier: Pier, tmp_path: Path) -> None:
     assert sizes[1] < 1 << 16 < 8 << 20 < sizes[0]
 
 
-def test_frozen_images(loaded: Pier, server: Registry, tmp_path: Path) -> None:
+def test_frozen_images(loaded: Pier, other: Pier, server: Registry, tmp_path: Path) -> None:
     """The directory loads again; a digest that is not the tag's is refused."""
     name = f"{server.address}/box:1"
     loaded("tag", "box", name)
@@ -277,9 +268,8 @@ def test_frozen_images(loaded: Pier, server: Registry, tmp_path: Path) -> None:
     loaded("frozen-image", "-q", str(tmp_path / "frozen"), f"{name}@{digest}")
     found = {path.name for path in (tmp_path / "frozen").rglob("*")}
     assert {"VERSION", "json", "layer.tar", "repositories", "manifest.json"} <= found
-    other = Pier(tmp_path / "other")
     other("load", "-q", "-i", str(tmp_path / "frozen"))
-    assert other("run", name) == "hello\n"
+    assert other.run(name) == "hello\n"
     wrong = f"{name}@sha256:{'0' * 64}"
     assert loaded.result("frozen-image", "-q", str(tmp_path / "none"), wrong).returncode == 1
 
@@ -310,7 +300,7 @@ def test_lists(loaded: Pier) -> None:
 def test_by_id(loaded: Pier) -> None:
     """An id's beginning means the image; rmi of one with several names wants to be sure."""
     identity = loaded.lines("images", "-q")[0]
-    assert loaded("run", identity) == "hello\n"
+    assert loaded.run(identity) == "hello\n"
     loaded("tag", identity, "second")
     refused = loaded.result("rmi", identity)
     assert "has 2 names" in refused.stderr
@@ -392,11 +382,10 @@ def test_words_of_refusals(loaded: Pier) -> None:
     ("words", "message"),
     [
         (("run", "UPPER"), "is no image name"),
-        (("run", "--pull", "never", "none"), "there is no image none"),
+        (("run", "--pull", "never", "none"), "No such image: none"),
         (("run", "--memory", "lots", "box"), "--memory cannot be 'lots'"),
         (("run", "--cpus", "0", "box"), "--cpus cannot be '0'"),
-        (("run", "-v", "relative:/x", "box"), "--volume cannot be"),
-        (("run", "-v", "/nowhere:/x", "box"), "the volume's source /nowhere is not there"),
+        (("run", "-v", "not/whole:/x", "box"), "--volume cannot be"),
         (("run", "-e", "=x", "box"), "--env needs"),
         (
             ("run", "--platform", "linux/s390x", "--pull", "never", "box"),
@@ -421,7 +410,7 @@ def test_words_of_refusals(loaded: Pier) -> None:
     ],
 )
 def test_what_cannot_be(loaded: Pier, words: tuple[str, ...], message: str) -> None:
-    """One sentence, status 1 or that of ``run``, nothing left."""
+    """One sentence, docker's status, nothing left."""
     failed = loaded.result(*words)
     assert failed.returncode == (125 if words[0] == "run" else 1)
     assert message in failed.stderr

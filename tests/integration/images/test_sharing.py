@@ -226,7 +226,7 @@ def test_df_and_prune_count_what_is_shared(tmp_path: Path) -> None:
         layer = archive({"big": BIG.encode() * 4, "name": name.encode()})
         layout = write_image(tmp_path / name, layer, Cmd=["/nothing"])
         pier.result("load", "--quiet", "--input", str(layout), "--name", name, env=env)
-        said = pier.result("run", name, env=env)
+        said = pier.run_result(name, env=env)
         assert "/nothing" in said.stderr, said
     assert [line.split()[-1] for line in pier.lines("df") if line.startswith("Shared by layers")] == [
         "-4.19MB"

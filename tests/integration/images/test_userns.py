@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +20,6 @@ from tests.support.pier import Pier, busybox_layer, greeting_layer, write_image
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.containers import Containers
 
 pytestmark = requires("root", "busybox", "mount")
@@ -37,72 +33,6 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("image")
     layers = busybox_layer(directory), greeting_layer("hello\n")
     return write_image(directory / "layout", *layers, Cmd=["cat", "/etc/motd"], Env=["PATH=/bin"])
-
-
-@pytest.fixture(params=["mapped", "copied"])
-def way(request: pytest.FixtureRequest) -> str:
-    """How the image's files come to have other owners."""
-    found: str = request.param
-    return found
-
-
-@pytest.fixture
-def pier(tmp_path: Path, layout: Path, way: str) -> Iterator[Pier]:
-    """Over a store with the image; where files are to be copied, on a file system that maps no owners."""
-    place = tmp_path / "place"
-    place.mkdir()
-    if way == "copied":
-        subprocess.run(["mount", "-t", "ramfs", "none", place], check=True)
-    try:
-        made = Pier(place / "store")
-        made("load", "--quiet", "--input", str(layout), "--name", "box")
-        yield made
-    finally:
-        if way == "copied":
-            subprocess.run(["umount", place], check=True)
-
-
-def layers(pier: Pier) -> list[str]:
-    """Chain ids of what is unpacked."""
-    found = (json.loads(line) for line in pier.lines("df", "--format", "json"))
-    return [item["name"] for item in found if item["kind"] == "layer"]
-
-
-def test_users_are_others_outside(pier: Pier, way: str) -> None:
-    """Inside all is as without; copies are made once, and only where the kernel cannot do it."""
-    script = (
-        "id -u; cut -c 11-40 /proc/self/uid_map; stat -c %u:%g / /etc/motd /bin/cat /etc/hosts; "
-        "cat /etc/motd; touch /made; chown 7 /made; stat -c %u /made; rm /etc/motd; ls /bin/vi"
-    )
-    for _ in range(2):
-        said = pier.result("run", "--userns", "100000", "-u", "0", "box", "sh", "-c", script)
-        words = said.stdout.split()
-        assert words == ["0", "100000", "65536", *["0:0"] * 4, "hello", "7"], said
-        assert "/bin/vi" in said.stderr, "the whiteout hides it"
-        shifted = [name for name in layers(pier) if "+" in name]
-        assert len(shifted) == (2 if way == "copied" else 0)
-    assert pier("run", "box") == "hello\n"
-    pier("prune")
-    assert len(layers(pier)) == 2, "copies are of nobody's, the image's layers are its own"
-    assert not pier.left()
-
-
-def test_who_it_is_outside(pier: Pier) -> None:
-    """The process is the mapped user's to the machine, and so is a file that it writes to a volume."""
-    volume = pier.root.parent / "volume"
-    volume.mkdir(mode=0o777)
-    volume.chmod(0o777)
-    pier("run", "--userns", "200000:1000", "-u", "5:6", "-v", f"{volume}:/mnt", "box", "touch", "/mnt/made")
-    about = (volume / "made").stat()
-    assert (about.st_uid, about.st_gid) == (200_005, 200_006)
-
-
-@pytest.mark.parametrize("text", ["", "0", "me", "100000:", "100000:0", "4294967294:2", "1:2:3", "-1"])
-def test_no_such_range(tmp_path: Path, text: str) -> None:
-    """Root of the machine is nobody's, and ids end somewhere."""
-    failed = Pier(tmp_path / "store").result("run", f"--userns={text}", "box", "true")
-    assert failed.returncode != 0
-    assert "--userns" in failed.stderr
 
 
 def test_what_the_kernel_can() -> None:

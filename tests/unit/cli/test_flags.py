@@ -115,7 +115,7 @@ def test_two_dashes_end_the_flags() -> None:
         (("--bundel", "x"), "unknown flag --bundel", "did you mean --bundle?"),
         (("--detahc=true",), "unknown flag --detahc", "did you mean --detach?"),
         (("-x",), "unknown flag -x", "see --help"),
-        (("-bd", "x"), "unknown flag -bd", "see --help"),
+        (("-dz", "x"), "unknown flag -dz", "see --help"),
         (("---bundle", "x"), "unknown flag ---bundle", "did you mean --bundle?"),
         (("--bundle",), "--bundle needs a value", "--bundle DIR: the bundle"),
         (("--detach=maybe",), "--detach is a switch: true or false, not 'maybe'", ""),

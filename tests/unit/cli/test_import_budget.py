@@ -85,3 +85,15 @@ def _bundle(directory: Path) -> str:
     bundle.mkdir()
     (bundle / "config.json").write_text(json.dumps(standard_spec(rootfs="nothing")))
     return str(bundle)
+
+
+@pytest.mark.parametrize("words", [("run", "--rm", "box", "true"), ("ps",), ("exec", "web", "true")])
+def test_what_pier_loads(words: tuple[str, ...]) -> None:
+    """What asks the engine loads none of what costs more than a container either."""
+    path = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); "
+    code = path + "from pierhead.cli.pier import main; main(sys.argv[1:])"
+    command = [sys.executable, "-IS", "-X", "importtime", "-c", code, "--host", "unix:///nowhere/s", *words]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
+    loaded = set(_LINE.findall(told))
+    assert "pierhead.client.engine" in loaded
+    assert not {name.partition(".")[0] for name in loaded} & FORBIDDEN

@@ -10,7 +10,7 @@ import pytest
 
 import pierhead
 from pierhead.cli import nsinit, pier, runtime
-from pierhead.cli.program import Entry, Program, find_verb, split_verb
+from pierhead.cli.program import Entry, Program, find_verb, help_flag, split_verb
 from pierhead.cli.runtime import default_root
 from pierhead.errors import InvalidInput
 from pierhead.oci.runtime import OCI_VERSION
@@ -62,10 +62,11 @@ def test_verbs_and_their_entries_agree(program: Program, verb: Verb) -> None:
 
 @pytest.mark.parametrize(("program", "verb"), VERBS)
 def test_flags_are_told_apart(program: Program, verb: Verb) -> None:
-    """No verb has a name twice, and none takes the name of help."""
+    """No verb has a name twice, and none takes the name of help; docker's ``run -h`` is the host's name."""
     names = [name for flag in verb.flags for name in (flag.name, flag.short) if name]
     assert len(names) == len(set(names))
-    assert not {"help", "h"} & set(names)
+    assert "help" not in names
+    assert "h" not in names or help_flag(verb).short == ""
 
 
 @pytest.mark.parametrize(("program", "verb"), VERBS)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+REGISTRIES = "/etc/pierhead/registries.toml"
+"""The machine's own file."""
 _HUB_ADDRESS = "registry-1.docker.io"
 _ANY = "*"
 _SWITCHES = ("insecure", "plain-http")

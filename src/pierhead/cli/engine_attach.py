@@ -1,0 +1,111 @@
+"""Joins with containers that are there already: for ``attach`` and ``start --attach``."""
+
+from __future__ import annotations
+
+import os
+
+from pierhead.cli.attached import FORCED, Detached, Ends, Forced, Join
+from pierhead.cli.flags import BadUsage
+from pierhead.cli.foreground import SignalPipe
+from pierhead.cli.pier_run import outcome_of, start_status
+from pierhead.errors import PierheadError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pierhead.cli.call import Call
+    from pierhead.client.engine import Engine
+    from pierhead.client.streams import Streams
+
+    Document = dict[str, Any]
+
+
+def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
+    """The container was started and stood in for; the exit code of its process.
+
+    Args:
+        call: with ``sig-proxy``.
+        engine: has the container.
+        about: its inspection.
+        keys: that detach.
+        takes_input: whether our standard input goes there.
+    """
+    path = f"/containers/{about['Id']}"
+    removed = about["HostConfig"].get("AutoRemove")
+    query = {
+        "stdin": takes_input,
+        "stdout": True,
+        "stderr": True,
+        "detachKeys": call.options.text("detach-keys"),
+    }
+    condition = "removed" if removed else "next-exit"
+    with (
+        SignalPipe() as signals,
+        engine.hijack("POST", f"{path}/attach", stream=True, **query) as streams,
+        engine.open("POST", f"{path}/wait", condition=condition) as waiting,
+    ):
+        try:
+            engine.post(f"{path}/start")
+        except PierheadError as error:
+            call.output.error(error)
+            return start_status(error.message)
+        join = make_join(call, engine, about, streams, signals, keys=keys, takes_input=takes_input)
+        code = attend(call, join)
+        return outcome_of(waiting) if code is None else code
+
+
+def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
+    """The container, which runs, was stood in for; the exit code of its process."""
+    path = f"/containers/{about['Id']}"
+    query = {
+        "stdin": takes_input,
+        "stdout": True,
+        "stderr": True,
+        "detachKeys": call.options.text("detach-keys"),
+    }
+    with (
+        SignalPipe() as signals,
+        engine.hijack("POST", f"{path}/attach", stream=True, **query) as streams,
+        engine.open("POST", f"{path}/wait", condition="not-running") as waiting,
+    ):
+        join = make_join(call, engine, about, streams, signals, keys=keys, takes_input=takes_input)
+        code = attend(call, join)
+        return outcome_of(waiting) if code is None else code
+
+
+def make_join(
+    call: Call,
+    engine: Engine,
+    about: Document,
+    streams: Streams,
+    signals: SignalPipe,
+    *,
+    keys: bytes,
+    takes_input: bool,
+) -> Join:
+    """Ours and the container's streams, not yet joined."""
+    path = f"/containers/{about['Id']}"
+    terminal = bool(about["Config"]["Tty"])
+    if terminal and takes_input and not os.isatty(0):
+        raise BadUsage("the input device is not a TTY", hint="call it on a terminal, or with --no-stdin")
+    proxied = not call.options.given("sig-proxy") or call.options.switch("sig-proxy")
+    ends = Ends(
+        resize=lambda rows, columns: engine.post(f"{path}/resize", h=rows, w=columns),
+        kill=(lambda number: engine.post(f"{path}/kill", signal=number)) if proxied else None,
+    )
+    return Join(streams, signals, ends, takes_input=takes_input, terminal=terminal, keys=keys)
+
+
+def attend(call: Call, join: Join) -> int | None:
+    """Stands in; the exit status where that is not the process's own."""
+    try:
+        join.match_size()
+        join.run()
+    except Detached:
+        call.output.debug("detached; the container goes on")
+        return 0
+    except Forced:
+        call.output.warn("got 3 signals to end, and left the container alone")
+        return FORCED
+    return None
