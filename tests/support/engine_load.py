@@ -113,7 +113,7 @@ class Load:
         self._create(life)
         if life.kind != "never-started":
             self._start(life)
-        if life.kind in ("stopped", "slow") and chance.random() < 0.7:
+        if life.kind == "stopped" and chance.random() < 0.8:
             self._exec(life)
         if life.kind == "stopped":
             self._stop_it(life)
