@@ -26,7 +26,6 @@ _PLACES = (
     os.environ.get("PIERHEAD_TEST_COMPOSE", ""),
     "/usr/libexec/docker/cli-plugins/docker-compose",
     "/usr/lib/docker/cli-plugins/docker-compose",
-    "/opt/peers/cli-plugins/docker-compose",
 )
 _COMPOSE = next((path for path in _PLACES if os.access(path, os.X_OK)), "")
 pytestmark = [
