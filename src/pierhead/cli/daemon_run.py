@@ -12,7 +12,6 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack, contextmanager
-from typing import cast
 
 import pierhead
 from pierhead.api.listeners import inherited_sockets, listening
@@ -75,7 +74,7 @@ class Daemon:
                 self._tls = await asyncio.to_thread(make_context, settings.tls)
             self._watch_signals(stack)
             engine = await stack.enter_async_context(Engine(settings.engine))
-            backend = cast("Backend", engine)  # its verbs come from several rooms, and tests call each
+            backend: Backend = engine
             version = str((await engine.version()).get("Version", pierhead.__version__))
             async with asyncio.TaskGroup() as tasks:
                 server = Server(backend, TABLE, tasks, metrics=self._metrics, version=version)

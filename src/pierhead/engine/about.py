@@ -8,6 +8,7 @@ import sys
 
 from pierhead import __version__
 from pierhead.engine.moments import format_moment
+from pierhead.engine.stats import total_memory
 from pierhead.linux.files import read_file
 
 TYPE_CHECKING = False
@@ -167,7 +168,7 @@ def _system_facts() -> Document:
         "OSVersion": release.get("VERSION_ID", ""),
         "OSType": "linux",
         "Architecture": system.machine,
-        "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "MemTotal": total_memory(),
         "Name": system.nodename,
         "HttpProxy": os.environ.get("HTTP_PROXY", ""),
         "HttpsProxy": os.environ.get("HTTPS_PROXY", ""),

@@ -10,6 +10,7 @@ import time
 
 from pierhead.engine.moments import parse_moment
 from pierhead.errors import InvalidInput
+from pierhead.images.choosing import has_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,12 +97,6 @@ def _check_value(name: str, value: str) -> None:
 def has_labels(labels: dict[str, str], wanted: Iterable[str]) -> bool:
     """Whether all of them, ``name`` or ``name=value``, are there."""
     return all(has_label(labels, each) for each in wanted)
-
-
-def has_label(labels: dict[str, str], wanted: str) -> bool:
-    """Whether this one, ``name`` or ``name=value``, is there."""
-    name, equals, value = wanted.partition("=")
-    return name in labels and (not equals or labels[name] == value)
 
 
 def _is_descendant(record: Record, values: Sequence[str]) -> bool:

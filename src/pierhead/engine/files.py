@@ -9,12 +9,14 @@ import stat
 from pierhead.engine.changes import list_changes
 from pierhead.engine.containertree import clean, find, layers_of
 from pierhead.engine.pipes import feed, first_of, read_written
-from pierhead.errors import Forbidden, InvalidInput
+from pierhead.errors import Forbidden, InvalidInput, NotFound
 from pierhead.images.archive.save import appender
 from pierhead.images.diff import write_tree
 from pierhead.images.remote.tasks import offload
 from pierhead.images.snapshots import open_mounts
+from pierhead.images.tarlayer.entry import Entry
 from pierhead.images.tarlayer.writer import TarWriter
+from pierhead.images.times import format_time
 from pierhead.images.treewalk import TreeWalk
 from pierhead.images.unpackworker import start_unpack
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from pierhead.engine.containertree import ContainerTrees
     from pierhead.engine.record import Record
-    from pierhead.images.tarlayer.entry import Entry
 
     Document = dict[str, Any]
     Bytes = AsyncIterator[bytes]
@@ -79,7 +80,11 @@ class ContainerFiles:
 
         def read(fd: int) -> None:
             with self._trees.open(record, clean(path), writable=True) as (root_fd, inner):
-                directory_fd = _open_directory(root_fd, inner, record.name)
+                try:
+                    directory_fd = _open_directory(root_fd, inner, record.name)
+                except NotADirectoryError:
+                    message = "extraction point is not a directory"
+                    raise InvalidInput(message, code="not-a-directory") from None
                 try:
                     with start_unpack(fd, directory_fd, whiteouts="none", keeps_kinds=no_overwrite) as worker:
                         worker.wait()
@@ -128,8 +133,6 @@ def _open_directory(root_fd: int, inner: str, name: str) -> int:
     found = find(root_fd, inner, name)
     try:
         return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except NotADirectoryError:
-        raise InvalidInput("extraction point is not a directory", code="not-a-directory") from None
     finally:
         os.close(found)
 
@@ -168,8 +171,6 @@ def find_last(directory_fd: int, last: str, path: str, name: str) -> int:
     Raises:
         NotFound: there is nothing.
     """
-    from pierhead.errors import NotFound
-
     try:
         return os.open(last, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
     except (FileNotFoundError, NotADirectoryError):
@@ -189,8 +190,6 @@ def go_mode(mode: int) -> int:
 
 
 def _format_mtime(mtime_ns: int) -> str:
-    from pierhead.images.times import format_time
-
     return format_time(mtime_ns / 1_000_000_000)
 
 
@@ -203,11 +202,7 @@ def _write_archive(root_fd: int, inner: str, path: str, name: str, fd: int) -> N
     follow = _follows(path)
     parent, last = posixpath.split(inner)
     shown = b"." if path.endswith("/.") or not last else os.fsencode(posixpath.basename(clean(path)))
-    found = find(root_fd, inner if follow or not last else parent, name)
-    try:
-        directory_fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    finally:
-        os.close(found)
+    directory_fd = _open_directory(root_fd, inner if follow or not last else parent, name)
     try:
         if follow or not last:
             _add_directory(writer, directory_fd, shown)
@@ -222,8 +217,6 @@ def _write_archive(root_fd: int, inner: str, path: str, name: str, fd: int) -> N
 
 
 def _add_directory(writer: TarWriter, directory_fd: int, shown: bytes) -> None:
-    from pierhead.images.tarlayer.entry import Entry
-
     about = os.fstat(directory_fd)
     writer.add(
         Entry(

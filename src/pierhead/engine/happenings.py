@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pierhead.engine.record import Event
 from pierhead.errors import InvalidInput
+from pierhead.images.choosing import has_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,15 +52,10 @@ def _passes(event: Event, name: str, values: Sequence[str]) -> bool:
         # ``exec_start: true`` is an ``exec_start``
         return any(event.action == value or event.action.startswith(f"{value}:") for value in values)
     if name == "label":
-        return all(_has_label(event.attributes, value) for value in values)
+        return all(has_label(event.attributes, value) for value in values)
     if name == "scope":
         return "local" in values
     return event.kind == name and any(_is_called(event, value) for value in values)
-
-
-def _has_label(attributes: dict[str, str], wanted: str) -> bool:
-    name, equals, value = wanted.partition("=")
-    return name in attributes and (not equals or attributes[name] == value)
 
 
 def _is_called(event: Event, value: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pierhead.engine.moments import NEVER
 from pierhead.errors import NotFound
+from pierhead.images.choosing import has_label
 from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
 from pierhead.oci.document import encode
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
-
-NEVER = "0001-01-01T00:00:00Z"
-"""What Go prints for a time that nobody set."""
 
 
 class Described:
@@ -122,14 +121,7 @@ def _takes_dangling(values: list[str], _: list[Described]) -> Callable[[Describe
 
 
 def _takes_label(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    def take(each: Described) -> bool:
-        for value in values:
-            name, equals, content = value.partition("=")
-            if name not in each.labels or (equals and each.labels[name] != content):
-                return False
-        return True
-
-    return take
+    return lambda each: all(has_label(each.labels, value) for value in values)
 
 
 def _takes_reference(values: list[str], _: list[Described]) -> Callable[[Described], bool]:

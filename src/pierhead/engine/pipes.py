@@ -11,6 +11,7 @@ import asyncio
 import os
 
 from pierhead.images.remote.tasks import offload, parallel
+from pierhead.linux.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ async def feed(blocks: AsyncIterator[bytes], read: Callable[[int], T]) -> T:
                 if task.done():
                     continue
                 try:
-                    await offload(_write_all, writing_fd, block)
+                    await offload(write_all, writing_fd, block)
                 except BrokenPipeError:
                     continue
         finally:
@@ -89,12 +90,6 @@ def _pipe() -> tuple[int, int]:
     except OSError:  # the user has too many large pipes: smaller ones work as well
         pass
     return reading_fd, writing_fd
-
-
-def _write_all(fd: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 async def first_of(documents: AsyncIterator[T]) -> AsyncIterator[T]:

@@ -13,7 +13,7 @@ import time
 
 from pierhead.engine.moments import NEVER, format_moment
 from pierhead.errors import PierheadError
-from pierhead.runtime.stats import NO_LIMIT, Stats
+from pierhead.runtime.stats import NO_LIMIT, NS_PER_TICK, Stats
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _EVERY_S = 1.0
-_NS_PER_TICK = 1_000_000_000 // (os.sysconf("SC_CLK_TCK") or 100)
 _TIMES = 8
 """Columns of /proc/stat's first line that are time of processors; guests' are in them (proc_stat(5))."""
 _RUNS = ("running", "paused")
@@ -101,10 +100,11 @@ class ContainerStats:
 def read_system_time(path: str = "/proc/stat") -> int:
     """Time of all processors since the boot, idle or not, in ns."""
     with open(path, "rb") as file:
-        return sum(map(int, file.readline().split()[1 : _TIMES + 1])) * _NS_PER_TICK
+        return sum(map(int, file.readline().split()[1 : _TIMES + 1])) * NS_PER_TICK
 
 
-def _total_memory() -> int:
+def total_memory() -> int:
+    """Bytes of memory that the machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -166,7 +166,7 @@ def _memory(memory: MemoryStats) -> Document:
     document: Document = {
         "usage": memory.usage.usage,
         "stats": memory.raw,
-        "limit": min(limit, _total_memory()) if limit else _total_memory(),
+        "limit": min(limit, total_memory()) if limit else total_memory(),
     }
     if memory.usage.max:
         document["max_usage"] = memory.usage.max

@@ -8,6 +8,7 @@ import datetime as dt
 
 from pierhead.engine.specgen.mountwords import volume_name_faults
 from pierhead.errors import InvalidInput, NotFound, Unsupported
+from pierhead.images.choosing import has_label
 from pierhead.oci.document import empty
 from pierhead.runtime.plan.mountoptions import MountOptions, parse_options
 from pierhead.values import Value
@@ -170,16 +171,11 @@ class VolumeFilter(Value):
         return (
             (not self.names or any(part in volume.name for part in self.names))
             and (not self.drivers or LOCAL in self.drivers)
-            and all(_has_label(volume, label) for label in self.labels)
-            and not any(_has_label(volume, label) for label in self.without_labels)
+            and all(has_label(volume.labels, label) for label in self.labels)
+            and not any(has_label(volume.labels, label) for label in self.without_labels)
             and self.dangling in (None, not used)
             and (self.named or volume.anonymous)
         )
-
-
-def _has_label(volume: Volume, wanted: str) -> bool:
-    name, equals, value = wanted.partition("=")
-    return name in volume.labels and (not equals or volume.labels[name] == value)
 
 
 def list_filter(filters: "dict[str, list[str]]") -> VolumeFilter:

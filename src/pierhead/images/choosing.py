@@ -81,10 +81,11 @@ def _is_taken(image: Summary, filters: Filters) -> bool:
         return False
     if patterns and not any(matches(reference, pattern) for pattern in patterns):
         return False
-    return all(_has_label(image.labels, value) for value in filters.get("label", ()))
+    return all(has_label(image.labels, value) for value in filters.get("label", ()))
 
 
-def _has_label(labels: dict[str, str], wanted: str) -> bool:
+def has_label(labels: dict[str, str], wanted: str) -> bool:
+    """Whether this one, ``name`` or ``name=value``, is there."""
     name, equals, value = wanted.partition("=")
     return name in labels and (not equals or labels[name] == value)
 

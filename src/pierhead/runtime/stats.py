@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NO_LIMIT = 2**64 - 1
-_NS_PER_TICK = 1_000_000_000 // (os.sysconf("SC_CLK_TCK") or 100)
+NS_PER_TICK = 1_000_000_000 // (os.sysconf("SC_CLK_TCK") or 100)
 
 
 class Pressure(Value):
@@ -253,8 +253,8 @@ def _read_cpu(directories: Mapping[str, str], unified: str) -> CpuStats:
     times = _file_pairs(account, "cpuacct.stat")
     return CpuStats(
         total=_number(account, "cpuacct.usage") or 0,
-        user=times.get("user", 0) * _NS_PER_TICK,
-        kernel=times.get("system", 0) * _NS_PER_TICK,
+        user=times.get("user", 0) * NS_PER_TICK,
+        kernel=times.get("system", 0) * NS_PER_TICK,
         percpu=_numbers(account, "cpuacct.usage_percpu") if account else (),
         percpu_user=_numbers(account, "cpuacct.usage_percpu_user") if account else (),
         percpu_kernel=_numbers(account, "cpuacct.usage_percpu_sys") if account else (),
