@@ -83,8 +83,9 @@ class ContainerFiles:
                 try:
                     directory_fd = _open_directory(root_fd, inner, record.name)
                 except NotADirectoryError:
-                    message = "extraction point is not a directory"
-                    raise InvalidInput(message, code="not-a-directory") from None
+                    raise InvalidInput(
+                        "extraction point is not a directory", code="not-a-directory"
+                    ) from None
                 try:
                     with start_unpack(fd, directory_fd, whiteouts="none", keeps_kinds=no_overwrite) as worker:
                         worker.wait()
