@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
 from pierhead.engine.engine import Engine
 from pierhead.engine.queries import AttachQuery
-from pierhead.engine.settings import BridgeSettings, Settings
+from pierhead.engine.settings import BridgeSettings, RuntimeProgram, Settings
 from pierhead.linux.cgroupfs import discover
 from tests.support.pier import Pier
 
@@ -34,6 +34,12 @@ ALL = AttachQuery(stdin=True, stdout=True, stderr=True)
 OUTPUT = AttachQuery(stdout=True, stderr=True)
 
 
+def _other_runtime() -> dict[str, Any]:
+    """Containers are made by the program of PIERHEAD_TEST_RUNTIME, if there is one."""
+    path = os.environ.get("PIERHEAD_TEST_RUNTIME")
+    return {"runtimes": {"other": RuntimeProgram(path=path)}, "default_runtime": "other"} if path else {}
+
+
 class Engines:
     """Engines one after the other over the same directories."""
 
@@ -44,6 +50,7 @@ class Engines:
             exec_root=str(directory / "exec"),
             cgroup_parent=f"/pierhead-engine-{os.getpid()}",
             bridge=None if bridge is None else BridgeSettings(name=bridge),
+            **_other_runtime(),
         )
         Pier(directory / "data")("load", "--quiet", "--input", str(layout), "--name", IMAGE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pierhead.errors import OperationFailed, TimedOut
+from pierhead.errors import TimedOut
 from pierhead.linux import files, process
 from pierhead.runtime import launcher, wire_table
 from pierhead.runtime.handshake import LaunchFailed
@@ -103,19 +103,3 @@ class Launch:
             return files.read_file(f"{self._directory}/{name}").decode(errors="replace")
         except FileNotFoundError:
             return ""
-
-
-def check_installed(program: Program) -> None:
-    """The program is there.
-
-    Raises:
-        NotFound: it is not.
-        OperationFailed: it cannot be run.
-    """
-    from pierhead.runtime.programs.program import missing
-
-    path = program.command[0]
-    if not os.path.exists(path):
-        raise missing(path)
-    if not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise OperationFailed(f"the runtime program {path} cannot be run", code="runtime-program")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from pierhead import jsontext
-from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError, TimedOut
+from pierhead.errors import InvalidInput, OperationFailed, PierheadError, TimedOut
 from pierhead.linux import files, process
 from pierhead.linux.refusals import refused
 from pierhead.values import Value
@@ -54,8 +54,7 @@ class Program(Value):
 
         Raises:
             OperationFailed: the program failed; the message has its words.
-            NotFound: there is no such program.
-            TimedOut: it took too long, and was killed.
+                TimedOut: it took too long, and was killed.
         """
         try:
             code, said = process.run_program(
@@ -93,10 +92,24 @@ def write_document(path: str, document: object) -> None:
         file.write(jsontext.format_compact(document))
 
 
-def missing(path: str) -> NotFound:
+def find_program(path: str) -> str:
+    """Where the program is: its absolute path; a name without a slash is looked up in PATH.
+
+    Raises:
+        OperationFailed: it is not there, or cannot be run.
+    """
+    import shutil
+
+    found = shutil.which(path)
+    if found is None:
+        raise missing(path)
+    return os.path.abspath(found)
+
+
+def missing(path: str) -> OperationFailed:
     """The error for a program that is not there."""
-    return NotFound(
-        f"the runtime program {path} is not there",
+    return OperationFailed(
+        f"the runtime program {path} is not there, or cannot be run",
         code="runtime-program-missing",
         hint="install it, or name another path for it in the engine's settings (runtimes)",
     )
