@@ -39,7 +39,7 @@ class ProgramContainer(Container):
             if observed != "running":
                 return observed
             try:
-                told = jsontext.parse(self._program.call("state", self.id))
+                told = jsontext.parse(self._program.call("state", self.id, log="/dev/null"))
             except (
                 OperationFailed,
                 InvalidInput,

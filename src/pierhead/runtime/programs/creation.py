@@ -48,7 +48,7 @@ def create(
         root: directory of state directories; made where it is missing.
         container_id: unused under the root.
         config: what it is to be.
-        program: who makes it; its bundle's directory must not exist.
+        program: who makes it; its bundle's directory is the container's alone.
         stdio: streams, if the first process has no terminal.
 
     Raises:
@@ -145,8 +145,7 @@ class _Creation:
         load_cgroups(CgroupState(driver="cgroupfs", trees=own, made=self._missing)).remove()
 
     def _launch(self, *, gate: bool) -> Launched:
-        os.makedirs(f"{self._program.bundle}/state", mode=0o700)
-        self._program.note()
+        self._make_bundle()
         root = self._root()
         spec = spec_of(self._config, root.root[1], readonly=root.readonly)
         write_document(f"{self._program.bundle}/config.json", encode(spec))
@@ -157,9 +156,10 @@ class _Creation:
         finally:
             launch.close()
         self._attach_networks()
+        cgroups = self._observe_cgroups(self._handshake.init_pid)  # while it waits: a zombie is in none
         if not gate:
             self._program.call("start", self._directory.id)
-        self._record()
+        self._record(cgroups)
         self._handshake.commit()
         return launcher.Launched(
             pid=self._handshake.init_pid,
@@ -168,6 +168,16 @@ class _Creation:
             control=self._handshake.detach(),
             trace={},
         )
+
+    def _make_bundle(self) -> None:
+        """Nobody else can look into it: the document has the environment, where people keep secrets."""
+        bundle = self._program.bundle
+        if os.path.exists(bundle):  # of an earlier run, since the id is ours
+            remove_bundle(bundle, self._directory.id)
+        os.makedirs(os.path.dirname(bundle), mode=0o711, exist_ok=True)
+        os.mkdir(bundle, 0o700)
+        os.mkdir(f"{bundle}/state", 0o700)
+        self._program.note()
 
     def _root(self) -> RootPlan:
         overlay = self._config.root_overlay
@@ -214,7 +224,7 @@ class _Creation:
             handshake.send(plan, {}, {})
             handshake.run(self._steps)
 
-    def _record(self) -> None:
+    def _record(self, cgroups: CgroupState) -> None:
         """state.json stands before the launch is committed."""
         pid = self._handshake.init_pid
         self._state = ContainerState(
@@ -224,7 +234,7 @@ class _Creation:
             monitor_pid=self._handshake.stage_pid,
             created=state.timestamp(),
             uid=os.geteuid(),
-            cgroup=self._observe_cgroups(pid),
+            cgroup=cgroups,
             namespace_paths={kind: f"/proc/{pid}/ns/{name}" for kind, name in PROC_NAMES.items()},
             host_links=self._steps.host_links if self._steps is not None else (),
             program=self._program.command,

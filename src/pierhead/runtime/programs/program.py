@@ -49,8 +49,13 @@ class Program(Value):
         options = ("--root", f"{self.bundle}/state", "--log", log, "--log-format", "json")
         return (*self.command, *options, verb, *arguments)
 
-    def call(self, verb: str, *arguments: str) -> str:
+    def call(self, verb: str, *arguments: str, log: str = "/dev/stderr") -> str:
         """The verb has been done; returns what the program said.
+
+        Args:
+            verb: one that ends when it is done.
+            arguments: of the verb.
+            log: where its messages go; from standard error they come into what is returned.
 
         Raises:
             OperationFailed: the program failed; the message has its words.
@@ -58,7 +63,7 @@ class Program(Value):
         """
         try:
             code, said = process.run_program(
-                self.words(verb, *arguments),
+                self.words(verb, *arguments, log=log),
                 path=self.command[0],
                 environment=environment(),
                 timeout_s=VERB_S,

@@ -62,6 +62,8 @@ class ConsoleSocket:
                 name, fds, _, _ = socket.recv_fds(connection, 4096, 1)
         except TimeoutError:
             raise OperationFailed("the runtime program has sent no terminal", code="no-terminal") from None
+        if not fds:
+            raise OperationFailed("the runtime program has sent no terminal", code="no-terminal")
         try:
             with socket.socket(fileno=os.dup(keeper_fd)) as keeper:
                 socket.send_fds(keeper, [name[:_NAME_MAX] or b"terminal"], fds)
