@@ -7,8 +7,8 @@
 ``…`` stands for anything in a line, alone on a line for any number of lines.  A command without output in the
 page must succeed.  Blocks in any other language (text, sh, json, c) are not performed.
 
-A page is performed in mount and network namespaces of its own: /run, /srv, /var/lib and /var/log are empty but
-for /srv/busybox, a root file system of busybox, and there is no network but a loopback.
+A page is performed in mount and network namespaces of its own: /run, /srv, /var/lib and /var/log are empty
+but for /srv/busybox, a root file system of busybox, and there is no network but a loopback.
 """
 
 from __future__ import annotations
