@@ -11,6 +11,7 @@ It is what ``api.ports.Backend`` describes.  Everything it does is some part's d
     supervisor    start, ends, restarts     desk         lists, inspections, rename, update, wait, attach
     execs         further processes         roots        images, as far as containers need them
     pictures      images for clients        files        copies, changes, exports of containers' files
+    shippers      output for the machine's logs
     logs, stats   output, figures           health       whether containers are well
     volumes       for clients               networks     for clients
     places        networks, volumes and namespaces of containers that run
@@ -37,6 +38,7 @@ from pierhead.engine.journal import Journal
 from pierhead.engine.launching import Launcher
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.logs import ContainerLogs
+from pierhead.engine.logship.shipping import Shippers
 from pierhead.engine.making import Maker
 from pierhead.engine.networks import NetworkDesk
 from pierhead.engine.places import Places
@@ -116,6 +118,7 @@ class Engine:
             for warning in await self.jobs.thread(self.places.restore, self.roster.all()):
                 _log.warning("%s", warning)
             await self.maker.settle()
+            self.shippers.restore(self.roster.all())
             self.jobs.begin(self.supervisor.start_at_boot())
             self._stack = stack.pop_all()
         return self
@@ -173,6 +176,10 @@ class Engine:
         self.supervisor.companions.append(self.execs)
         self.supervisor.remove = self.maker.remove_at_end
         self.supervisor.companions.append(HealthWatches(self.roster, jobs, self.execs))
+        self.shippers = Shippers(jobs, self.paths)
+        self.supervisor.companions.append(self.shippers)
+        self.supervisor.checks.append(self.shippers.check)
+        self.maker.on_removal.append(self.shippers.forget)
         self._add_reading_parts()
         self.desk = ContainerDesk(
             self.roster,

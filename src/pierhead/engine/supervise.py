@@ -67,6 +67,8 @@ class Supervisor:
         self._kept: list[str] = []
         self._resting = False
         self.companions: list[Companion] = []
+        self.checks: list[Callable[[Record], Awaitable[None]]] = []
+        """What has to be right before a container is launched; what is wrong is its start's failure."""
         self.remove: Callable[[str], Awaitable[None]] | None = None
         """Removes a container that is to be gone at its end."""
 
@@ -125,6 +127,8 @@ class Supervisor:
             self._delays.pop(container_id, None)
         attachments = self._expected.pop(container_id, [])
         try:
+            for check in self.checks:
+                await check(record)
             container = await self._launch(record, attachments)
         except PierheadError as error:
             self._note_failure(container_id, error, retry=retry)
