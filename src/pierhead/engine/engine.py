@@ -50,6 +50,7 @@ from pierhead.engine.settings import Paths
 from pierhead.engine.stats import ContainerStats
 from pierhead.engine.store import Store
 from pierhead.engine.supervise import Supervisor
+from pierhead.engine.usermapping import read_user_maps
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import Conflict
@@ -144,8 +145,14 @@ class Engine:
         self.images = stack.enter_context(
             ImageService(self.paths.data_root, snapshotter=self.settings.storage)
         )
+        self._users = read_user_maps(self.settings.userns_remap, self.paths.data_root)
         self._store_of_volumes = stack.enter_context(
-            VolumeStore(self.paths.database, self.paths.volumes, f"{self.paths.exec_root}/containers")
+            VolumeStore(
+                self.paths.database,
+                self.paths.volumes,
+                f"{self.paths.exec_root}/containers",
+                owner=self._users.root if self._users else None,
+            )
         )
         self._network = self._open_network(stack)
 
@@ -154,10 +161,18 @@ class Engine:
         self.journal = Journal(self._store, jobs)
         self.roster = Roster(self._store, self.journal)
         self.roots = Roots(self.images, jobs)
-        self.places = Places(self.roster, jobs, self.roots, self._store_of_volumes, self._network, self.paths)
+        self.places = Places(
+            self.roster,
+            jobs,
+            self.roots,
+            self._store_of_volumes,
+            self._network,
+            self.paths,
+            self._users,
+        )
         self.volumes = VolumeDesk(self._store_of_volumes, jobs, self.publish)
         self.networks = NetworkDesk(self._network, self.roster.all)
-        self.planner = Planner(self.settings, self.paths, self.roots)
+        self.planner = Planner(self.settings, self.paths, self.roots, self._users)
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
         self.ender = Ender(self.roster, jobs, self.supervisor, self.settings)
@@ -224,7 +239,7 @@ class Engine:
             records=self.roster.all,
             publish=lambda action, actor, what: self.publish("image", action, actor, what),
         )
-        self._trees = ContainerTrees(self.roots.mount)
+        self._trees = ContainerTrees(self.roots.mount, self._users)
         self.files = ContainerFiles(self._trees, self.roster.get)
         self.logs = ContainerLogs(path=lambda record: self.paths.log(record.id), wait_end=self._wait_end)
         self.stats = ContainerStats(find_record=self.roster.get, read=self._read_stats)

@@ -9,6 +9,7 @@ from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.planning import Place
 from pierhead.engine.specgen.modes import joined_containers
+from pierhead.engine.usermapping import maps_of
 from pierhead.engine.volumemounts import mount_shared_memory, unmount_all
 from pierhead.errors import Conflict, InvalidInput, NotFound, Unsupported
 from pierhead.images.snapshots import open_mounts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pierhead.engine.roots import Roots
     from pierhead.engine.roster import Roster
     from pierhead.engine.settings import Paths
+    from pierhead.engine.usermapping import UserMaps
     from pierhead.engine.volumes import VolumeStore
     from pierhead.net import Endpoint, NetworkService
 
@@ -43,14 +45,16 @@ class Places:
         volumes: VolumeStore,
         network: NetworkService | None,
         paths: Paths,
+        users: UserMaps | None,
     ) -> None:
-        """Args: network is None for an engine without a default network."""
+        """Args: network is None for an engine without a default network, users where they are the host's."""
         self._roster = roster
         self._jobs = jobs
         self._roots = roots
         self._volumes = volumes
         self._network = network
         self._paths = paths
+        self._users = users
 
     # While it is there
 
@@ -73,7 +77,7 @@ class Places:
                 root_fd = self._open_root(record)
                 try:
                     for point in decided.to_fill:
-                        self._volumes.copy_up(root_fd, point)
+                        self._volumes.copy_up(root_fd, point, self._users.to_host if self._users else None)
                 finally:
                     os.close(root_fd)
         except BaseException:
@@ -108,12 +112,13 @@ class Places:
         return await self._jobs.thread(self._take, record, joined)
 
     def _take(self, record: Record, joined: dict[str, Record]) -> tuple[Record, Place]:
+        namespaces = {
+            kind: f"/proc/{other.state.pid}/ns/{_NAMESPACES[kind]}" for kind, other in joined.items()
+        }
         sources = self._volumes.mount(record.id, record.config, record.host, record.mounts)
         try:
             place = Place(
-                namespaces={
-                    kind: f"/proc/{other.state.pid}/ns/{_NAMESPACES[kind]}" for kind, other in joined.items()
-                },
+                namespaces=namespaces,
                 sources=sources,
                 shm_path=self._share_memory(record, joined.get("ipc")),
                 files=self._paths.container(joined["network"].id) if "network" in joined else "",
@@ -142,6 +147,12 @@ class Places:
                     code="not-shareable",
                     hint="make that container with --ipc shareable",
                 )
+            if kind != "network" and maps_of(record, self._users):
+                raise Unsupported(
+                    f"cannot join the {kind} namespace of container {other.name}: each has users of its own",
+                    code="other-users",
+                    hint="make both with --userns host",
+                )
             found[kind] = other
         return found
 
@@ -152,7 +163,8 @@ class Places:
             return ""
         directory = f"{self._paths.running(record.id)}/shm"
         os.makedirs(directory, exist_ok=True)
-        mount_shared_memory(directory, record.host.shm_size)
+        users = maps_of(record, self._users)
+        mount_shared_memory(directory, record.host.shm_size, users.root if users else (0, 0))
         return directory
 
     def _join_network(self, record: Record, place: Place) -> tuple[Record, Place]:

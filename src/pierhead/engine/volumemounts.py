@@ -192,8 +192,13 @@ def remove_places(directory: str) -> None:
     os.rmdir(directory)
 
 
-def mount_shared_memory(directory: str, size_bytes: int) -> None:
+def mount_shared_memory(directory: str, size_bytes: int, owner: tuple[int, int] = (0, 0)) -> None:
     """A file system in memory stands on the directory, for containers that share it as their /dev/shm.
+
+    Args:
+        directory: made where it is missing.
+        size_bytes: its limit.
+        owner: the host's ids of these containers' root.
 
     Raises:
         OperationFailed: the kernel refuses.
@@ -204,8 +209,9 @@ def mount_shared_memory(directory: str, size_bytes: int) -> None:
     try:
         fd = calls.fsopen("tmpfs")
         try:
-            for key, value in (("source", "shm"), ("mode", "1777"), ("size", str(size_bytes))):
-                calls.fsconfig(fd, calls.FSCONFIG_SET_STRING, key, value)
+            wanted = {"source": "shm", "mode": "1777", "size": size_bytes, "uid": owner[0], "gid": owner[1]}
+            for key, value in wanted.items():
+                calls.fsconfig(fd, calls.FSCONFIG_SET_STRING, key, str(value))
             calls.fsconfig(fd, calls.FSCONFIG_CMD_CREATE)
             tree = calls.fsmount(fd, _CLOSED)
         finally:
