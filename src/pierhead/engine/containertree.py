@@ -107,7 +107,11 @@ class ContainerTrees:
     def _open_standing(self, record: Record, path: str, *, writable: bool) -> Beneath:
         for point in sorted(record.mounts, key=lambda each: -len(each.destination)):
             at = point.destination.rstrip("/")
-            if point.type != "tmpfs" and point.source and (path == at or path.startswith(f"{at}/")):
+            below = path == at or path.startswith(f"{at}/")
+            if point.type == "image" and below:
+                message = f"the image on {at} of container {record.name} is mounted while that runs"
+                raise Conflict(message, code="not-running", hint=f"pier start {record.name}")
+            if point.type != "tmpfs" and point.source and below:
                 root_fd, inner = _open_source(point.source, path[len(at) :] or "/", record.name)
                 return Beneath(root_fd, inner, maps_of(record, self._users))
         mount = self.mount_of(record)

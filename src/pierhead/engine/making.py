@@ -114,12 +114,16 @@ class Maker:
             record = record.replace(root=await self._roots.prepare(record.id, origin))
             await self._jobs.thread(lambda: os.makedirs(directory, mode=0o710))
             record = await self._places.decide(record)
+            for number, point in enumerate(record.mounts):
+                if point.type == "image":
+                    await self._roots.show(record.id, number, point.name)
             return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
         except BaseException:
             await self._jobs.thread(self._remove_files, record)
             raise
 
     def _remove_files(self, record: Record) -> None:
+        self._roots.hide(record.id, len(record.mounts))
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
 
@@ -188,9 +192,8 @@ class Maker:
                 with contextlib.suppress(PierheadError, OSError):  # the record says why
                     await self._settle(record.id)
         records = self._roster.all()
-        roots = frozenset(record.root for record in records)
         ids = frozenset(record.id for record in records)
-        await self._jobs.thread(self._roots.remove_others, roots)
+        await self._jobs.thread(self._roots.remove_others, ids)
         await self._jobs.thread(remove_other_files, self._paths, ids)
 
     async def _settle(self, container_id: str) -> None:

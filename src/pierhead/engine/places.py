@@ -8,9 +8,11 @@ from pierhead.engine.containertree import layers_of
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.planning import Place
+from pierhead.engine.roots import mount_key
 from pierhead.engine.specgen.modes import joined_containers
+from pierhead.engine.specgen.mountwords import wanted_mounts
 from pierhead.engine.usermapping import maps_of
-from pierhead.engine.volumemounts import mount_shared_memory, unmount_all
+from pierhead.engine.volumemounts import mount_image, mount_shared_memory, unmount_all
 from pierhead.errors import Conflict, InvalidInput, NotFound, Unsupported
 from pierhead.images.snapshots import open_mounts
 from pierhead.net import EndpointRequest, parse_port_wishes
@@ -117,6 +119,7 @@ class Places:
         }
         sources = self._volumes.mount(record.id, record.config, record.host, record.mounts)
         try:
+            sources |= self._mount_images(record)
             place = Place(
                 namespaces=namespaces,
                 sources=sources,
@@ -129,6 +132,29 @@ class Places:
             self._leave(record)
             raise
         return record, place
+
+    def _mount_images(self, record: Record) -> dict[str, str]:
+        """Sources of images' files that the container mounts, by their places in it.
+
+        Raises:
+            NotFound: an image has no such part.
+            Unsupported: its users are not the host's.
+        """
+        wanted = {each.mount.target: each.mount for each in wanted_mounts(record.config, record.host)}
+        sources: dict[str, str] = {}
+        for number, point in enumerate(record.mounts):
+            if point.type != "image":
+                continue
+            if maps_of(record, self._users):
+                raise Unsupported(
+                    "images cannot be mounted into containers with users of their own",
+                    code="other-users",
+                    hint="run it with --userns host",
+                )
+            options = wanted[point.destination].image_options
+            mount = self._roots.mount(mount_key(record.id, number))
+            sources[point.destination] = mount_image(mount, point.source, options.subpath if options else "")
+        return sources
 
     def _joined(self, record: Record) -> dict[str, Record]:
         """Containers whose namespaces are joined, by type."""

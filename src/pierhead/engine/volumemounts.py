@@ -16,12 +16,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed
+from pierhead.images.snapshots import mount_at
 from pierhead.linux import files
 from pierhead.linux import mounts as calls
 from pierhead.runtime.plan.mountoptions import MS_SHARED, PROPAGATION, SUPERBLOCK_FLAGS
 
 if TYPE_CHECKING:
     from pierhead.engine.volumewords import DriverMount, Volume
+    from pierhead.images.snapshots import Mount
 
 _NETWORKED = frozenset(("cifs", "nfs", "nfs4"))
 _RECURSIVE = calls.AT_RECURSIVE
@@ -163,6 +165,22 @@ def mount_part(directory: str, subpath: str, place: str) -> None:
         ) from None
     finally:
         os.close(found)
+
+
+def mount_image(mount: Mount, place: str, subpath: str) -> str:
+    """An image's files stand on ``place``, to read only; returns where those are that are wanted.
+
+    Raises:
+        NotFound: there is no such part of them.
+        OperationFailed: the kernel refuses.
+    """
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    mount_at((mount.replace(readonly=True),), place)
+    if not subpath:
+        return place
+    part = f"{place}.part"
+    mount_part(place, subpath, part)
+    return part
 
 
 def _make_place(place: str, *, directory: bool) -> None:
