@@ -306,7 +306,10 @@ class Engine:
         return await self.desk.wait(reference, condition)
 
     async def attach_container(self, reference: str, query: AttachQuery) -> Attachment:
-        return await self.desk.attach(reference, query)
+        attachment = await self.desk.attach(reference, query)
+        if query.logs:
+            attachment.begin_with(self.logs.past(self.roster.get(reference), query))
+        return attachment
 
     async def resize_container(self, reference: str, *, rows: int, columns: int) -> None:
         await self.desk.resize(reference, rows=rows, columns=columns)

@@ -18,6 +18,7 @@ from operator import itemgetter
 
 from pierhead.engine.lognews import LogNews
 from pierhead.engine.moments import format_moment
+from pierhead.engine.queries import LogQuery
 from pierhead.engine.specgen.logwords import is_readable
 from pierhead.errors import Unsupported
 from pierhead.images.remote.tasks import offload, parallel
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from typing import Self
 
-    from pierhead.engine.queries import LogQuery
+    from pierhead.engine.queries import AttachQuery
     from pierhead.engine.record import Record
 
     Piece = tuple[str, bytes]
@@ -125,6 +126,12 @@ class ContainerLogs:
             message = f"configured logging driver does not support reading: {log.type}"
             raise Unsupported(message, code="log-not-kept", hint="use --log-driver json-file or local")
         return self._read(record, query)
+
+    def past(self, record: Record, query: AttachQuery) -> AsyncIterator[Piece]:
+        """What was written before this moment, for a client that is connected with the streams from now on;
+        nothing where its log driver keeps nothing.
+        """
+        return self._read(record, LogQuery(stdout=query.stdout, stderr=query.stderr, until_ns=time.time_ns()))
 
     async def _read(self, record: Record, query: LogQuery) -> AsyncIterator[Piece]:
         path = self._path(record)

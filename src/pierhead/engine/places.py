@@ -218,10 +218,9 @@ class Places:
         place = place.replace(interfaces=(interface,), addresses=addresses, host_address=endpoint.gateway)
         return _with_endpoint(record, endpoint), place
 
-    async def leave(self, record: Record) -> Record:
-        """What it needed to run is given back; the record tells of nothing any more."""
+    async def leave(self, record: Record) -> None:
+        """What it needed to run is given back."""
         await self._jobs.thread(self._leave, record)
-        return record.replace(endpoint=None, ports={})
 
     def _leave(self, record: Record) -> None:
         if self._network is not None:

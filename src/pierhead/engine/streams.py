@@ -123,7 +123,7 @@ class MonitorAttachment:
         self._client: AttachClient | None = None
         self._descriptor = Descriptor(-1)
         self._settled = asyncio.Event()
-        self._before: tuple[tuple[str, bytes], ...] = ()
+        self._before: AsyncIterator[tuple[str, bytes]] | None = None
 
     @property
     def terminal(self) -> bool:
@@ -145,7 +145,7 @@ class MonitorAttachment:
         self._descriptor = Descriptor(client.fileno())
         self._settled.set()
 
-    def begin_with(self, pieces: tuple[tuple[str, bytes], ...]) -> None:
+    def begin_with(self, pieces: AsyncIterator[tuple[str, bytes]]) -> None:
         """What was written before comes first."""
         self._before = pieces
 
@@ -156,9 +156,9 @@ class MonitorAttachment:
     async def output(self) -> AsyncIterator[tuple[str, bytes]]:
         """See ``api.ports.Attachment``."""
         wanted = (*("stdout",) * self._query.stdout, *("stderr",) * self._query.stderr)
-        for stream, piece in self._before:
-            if stream in wanted:
-                yield stream, piece
+        if self._before is not None:
+            async for past in self._before:
+                yield past
         await self._settled.wait()
         while (client := self._client) is not None:
             try:

@@ -143,8 +143,8 @@ class Supervisor:
 
     async def _launch(self, record: Record, attachments: list[MonitorAttachment]) -> Container:
         """Where somebody is to see its output from the first byte on, it waits for them to be connected."""
-        record, place = await self._places.take(record)
-        self._roster.observe(record)
+        taken, place = await self._places.take(record)
+        record = self._roster.revise(record.id, endpoint=taken.endpoint, ports=taken.ports)
         try:
             container = await self._jobs.thread(
                 lambda: self._launcher.launch(record, place, gated=bool(attachments))
@@ -160,7 +160,7 @@ class Supervisor:
                 await self._jobs.thread(self._launcher.delete, container)
                 raise
         except BaseException:
-            self._roster.observe(await self._places.leave(self._need(record.id)))
+            await self._leave(record.id)
             raise
         return container
 
@@ -276,7 +276,12 @@ class Supervisor:
             await self._jobs.thread(self._launcher.delete, container)
         except (PierheadError, OSError) as error:
             _log.warning("container %s: %s", container_id, error)
-        self._roster.observe(await self._places.leave(self._need(container_id)))
+        await self._leave(container_id)
+
+    async def _leave(self, container_id: str) -> Record:
+        """What it needed to run is given back; its record tells of nothing any more."""
+        await self._places.leave(self._need(container_id))
+        return self._roster.revise(container_id, endpoint=None, ports={})
 
     # Starting again
 
@@ -340,8 +345,9 @@ class Supervisor:
                 if lifecycle.is_alive(record):
                     ending = Ending(exit_code=UNKNOWN_EXIT_CODE)
                     self.waiting.ended(self._note_end(record.id, ending))
-                    record = await self._places.leave(self._need(record.id))
-                self._forget_place(record)
+                    await self._leave(record.id)
+                else:
+                    self._forget_place(record)
                 return
             status = await self._jobs.thread(lambda: container.status)
             if status == "created" or (status == "stopped" and self._was_noted(record, container)):

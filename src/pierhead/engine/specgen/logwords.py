@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from pierhead import figures
 from pierhead.engine.specgen.syslogwords import FORMATS, parse_address, parse_facility
 from pierhead.errors import InvalidInput
 
@@ -39,9 +39,6 @@ _SHIPPED = frozenset(("journald", "syslog"))
 _CACHE_BYTES, _CACHE_FILES = 20 << 20, 5
 """Of the files beside a driver that sends lines on: docker's numbers."""
 _UNBOUNDED_FILES = 1_000_000
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 def check_log_config(log: LogConfig) -> None:
@@ -122,8 +119,7 @@ def parse_size(text: str) -> int:
     Raises:
         InvalidInput: it is none.
     """
-    found = _SIZE.fullmatch(text.strip())
-    if not found or len(text) > 24:
+    found = figures.parse_size(text)
+    if found is None:
         raise InvalidInput(f"invalid size: '{text}'", code="bad-size", hint="say bytes, or 64k, 10m, 1g")
-    number, unit = found.groups()
-    return int(float(number) * (1 << _UNITS[unit.lower()]))
+    return found
