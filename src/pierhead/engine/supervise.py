@@ -15,7 +15,7 @@ import contextlib
 import logging
 
 from pierhead.engine import lifecycle, restart
-from pierhead.engine.happenings import container_event
+from pierhead.engine.happenings import container_event, network_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
@@ -145,6 +145,7 @@ class Supervisor:
         """Where somebody is to see its output from the first byte on, it waits for them to be connected."""
         taken, place = await self._places.take(record)
         record = self._roster.revise(record.id, endpoint=taken.endpoint, ports=taken.ports)
+        self._tell_network(record, "connect")
         try:
             container = await self._jobs.thread(
                 lambda: self._launcher.launch(record, place, gated=bool(attachments))
@@ -280,8 +281,15 @@ class Supervisor:
 
     async def _leave(self, container_id: str) -> Record:
         """What it needed to run is given back; its record tells of nothing any more."""
-        await self._places.leave(self._need(container_id))
+        record = self._need(container_id)
+        await self._places.leave(record)
+        self._tell_network(record, "disconnect")
         return self._roster.revise(container_id, endpoint=None, ports={})
+
+    def _tell_network(self, record: Record, action: str) -> None:
+        event = network_event(record, action, self._roster.now_ns())
+        if event is not None:
+            self._roster.tell(event)
 
     # Starting again
 
