@@ -481,11 +481,11 @@ class Engine:
         """Sizes of what there is: of ``container``, ``image``, ``volume``; all if none is named."""
         found: Document = {"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []}
         if not kinds or "image" in kinds:
-            shared = await self.jobs.thread(shared_sizes, self.images)
+            shared, once_bytes = await self.jobs.thread(shared_sizes, self.images)
             images = await self.list_images(intermediate=False, filters={}, manifests=False)
             found["Images"] = [each | {"SharedSize": shared.get(each["Id"], 0)} for each in images]
-            layers = await self.jobs.thread(self.images.library.layers)
-            found["LayersSize"] = sum(layer.size_bytes for layer in layers)
+            own_bytes = sum(each["Size"] - each["SharedSize"] for each in found["Images"])
+            found["LayersSize"] = own_bytes + once_bytes
         if not kinds or "container" in kinds:
             found["Containers"] = await self.desk.summaries(stopped=True, limit=0, size=True, filters={})
         if not kinds or "volume" in kinds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+DEFAULT_NETWORK = "bridge"
 NETWORK_DRIVERS = {"host": "host", "none": "null"}
 
 

@@ -7,6 +7,7 @@ import os
 from pierhead.engine.containertree import layers_of
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.lifecycle import is_alive
+from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.planning import Place
 from pierhead.engine.roots import mount_key
 from pierhead.engine.specgen.modes import joined_containers
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from pierhead.net import Endpoint, NetworkService
 
 _NAMESPACES = {"network": "net", "ipc": "ipc", "pid": "pid"}
-DEFAULT_NETWORK = "bridge"
 _NETWORKS = (DEFAULT_NETWORK, "none", "host")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.engine.documents import ImageOptions, Mount
-from pierhead.errors import NotFound
+from pierhead.errors import InvalidInput, NotFound
 from tests.support.engines import IMAGE, OUTPUT, Engines, create, outcome, read_all, run, start
 from tests.support.requires import requires
 
@@ -68,7 +68,7 @@ def test_what_is_not_there(engines: Engines) -> None:
     """An image that is not here is missed when the container is made, a part of it when it starts."""
 
     async def work(engine: Engine) -> None:
-        with pytest.raises(NotFound, match="No such image: none"):
+        with pytest.raises(InvalidInput, match="No such image: none"):
             await create(engine, "true", mounts=(mount("/x", source="none"),))
         made = await create(engine, "true", mounts=(mount("/x", "no/where"),))
         with pytest.raises(NotFound, match="no such file"):
