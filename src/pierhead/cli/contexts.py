@@ -69,7 +69,7 @@ def find_context(name: str) -> dict[str, Any]:
     """
     contexts = read_contexts()[1]
     if name not in contexts:
-        from pierhead.cli.help import nearest
+        from pierhead.nearest import nearest
 
         near = nearest(name, list(contexts))
         hint = f"did you mean {near}?" if near else "pier context ls lists them"

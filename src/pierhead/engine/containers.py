@@ -213,12 +213,16 @@ class ContainerDesk:
             and record.config.open_stdin
             and not record.config.tty,  # who leaves a terminal types no end of file (moby, daemon/attach)
         )
+        attachment.on_detach = lambda: self._tell_detach(record)
         if query.stream:
             await self._supervisor.attach(record, attachment)
             self._roster.tell(container_event(record, "attach", self._roster.now_ns()))
         else:
             attachment.give_up()
         return attachment
+
+    def _tell_detach(self, record: Record) -> None:
+        self._roster.tell(container_event(record, "detach", self._roster.now_ns()))
 
 
 async def _waited(future: asyncio.Future[Outcome]) -> AsyncIterator[Document | None]:

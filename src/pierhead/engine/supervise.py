@@ -15,7 +15,7 @@ import contextlib
 import logging
 
 from pierhead.engine import lifecycle, restart
-from pierhead.engine.happenings import container_event
+from pierhead.engine.happenings import container_event, network_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
@@ -67,6 +67,8 @@ class Supervisor:
         self._kept: list[str] = []
         self._resting = False
         self.companions: list[Companion] = []
+        self.checks: list[Callable[[Record], Awaitable[None]]] = []
+        """What has to be right before a container is launched; what is wrong is its start's failure."""
         self.remove: Callable[[str], Awaitable[None]] | None = None
         """Removes a container that is to be gone at its end."""
 
@@ -125,6 +127,8 @@ class Supervisor:
             self._delays.pop(container_id, None)
         attachments = self._expected.pop(container_id, [])
         try:
+            for check in self.checks:
+                await check(record)
             container = await self._launch(record, attachments)
         except PierheadError as error:
             self._note_failure(container_id, error, retry=retry)
@@ -141,6 +145,7 @@ class Supervisor:
         """Where somebody is to see its output from the first byte on, it waits for them to be connected."""
         taken, place = await self._places.take(record)
         record = self._roster.revise(record.id, endpoint=taken.endpoint, ports=taken.ports)
+        self._tell_network(record, "connect")
         try:
             container = await self._jobs.thread(
                 lambda: self._launcher.launch(record, place, gated=bool(attachments))
@@ -276,8 +281,15 @@ class Supervisor:
 
     async def _leave(self, container_id: str) -> Record:
         """What it needed to run is given back; its record tells of nothing any more."""
-        await self._places.leave(self._need(container_id))
+        record = self._need(container_id)
+        await self._places.leave(record)
+        self._tell_network(record, "disconnect")
         return self._roster.revise(container_id, endpoint=None, ports={})
+
+    def _tell_network(self, record: Record, action: str) -> None:
+        event = network_event(record, action, self._roster.now_ns())
+        if event is not None:
+            self._roster.tell(event)
 
     # Starting again
 
