@@ -46,8 +46,9 @@ check: $(VENV)/tools
 	$(BIN)/lint-imports --no-logo
 	$(MAKE) --no-print-directory -C init check PYTHON=$(abspath $(BIN)/python)
 
-packages:
+packages: $(BIN)/python
 	@tests/packages.sh
+	@$(BIN)/python -m tests.support.trixie
 
 test: packages check
 	$(PYTEST) $(TESTS)

@@ -224,7 +224,7 @@ def left_over(directory: Path, cgroup: str) -> list[str]:
 def ends_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end what is inside as Ctrl-C does, and a second signal does not disturb the end."""
 
-    def interrupt(_number: int, _frame: object) -> None:
+    def interrupt(*_: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
