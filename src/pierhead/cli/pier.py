@@ -134,7 +134,11 @@ PROGRAM = Program(
         Entry(name="save", module="pier_archives", about="write images into one archive"),
         Entry(name="load", module="pier_archives", about="read images from an archive"),
         Entry(name="import", module="pier_archives", about="make an image of a root file system's archive"),
-        Entry(name="export", module="pier_archives", about="write an image's root file system as an archive"),
+        Entry(
+            name="export",
+            module="pier_archives",
+            about="write a container's or an image's files as an archive",
+        ),
         Entry(
             name="frozen-image",
             module="pier_archives",
@@ -146,6 +150,10 @@ PROGRAM = Program(
         Entry(name="login", module="pier_transfer", about="keep a name and a password for a registry"),
         Entry(name="logout", module="pier_transfer", about="forget those for a registry"),
         Entry(name="sign", module="pier_sign", about="sign an image in its registry"),
+        Entry(name="search", module="pier_images", about="ask the engine for images in Docker Hub's index"),
+        Entry(
+            name="container export", module="pier_archives", about="write a container's files as an archive"
+        ),
         Entry(name="container inspect", module="pier_inspect", about="print everything about containers"),
         Entry(name="container prune", module="pier_system", about="remove stopped containers"),
         Entry(name="image inspect", module="pier_inspect", about="print everything about images"),
