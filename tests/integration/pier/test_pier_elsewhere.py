@@ -132,3 +132,32 @@ def test_what_is_of_our_own_store(pier: Far) -> None:
     assert "hint: pier system df --verbose" in pier.result("df").stderr
     assert "hint: pier image prune" in pier.result("prune").stderr
     assert "searching registries is not supported" in pier.result("search", "box").stderr
+
+
+def test_room(pier: Far) -> None:
+    """Sums by kind, and each image, container and volume with what it needs and who uses it."""
+    pier("volume", "create", "kept")
+    pier(
+        "run",
+        "--name",
+        "user",
+        "--network",
+        "none",
+        "-v",
+        "kept:/data",
+        "box",
+        "sh",
+        "-c",
+        "echo x > /data/x",
+    )
+    told = json.loads(pier("system", "df", "--verbose", "--format", "json"))
+    (image,) = [each for each in told["Images"] if each["Repository"] == "box"]
+    assert (image["Containers"], image["SharedSize"]) == ("1", "0B")
+    assert [each["Names"] for each in told["Containers"]] == ["user"]
+    assert [(each["Name"], each["Links"]) for each in told["Volumes"]] == [("kept", "1")]
+    table = pier("system", "df", "-v")
+    for title in ("Images space usage:", "Containers space usage:", "Local Volumes space usage:"):
+        assert f"{title}\n\n" in table
+    assert "hint: --format json" in pier.result("system", "df", "-v", "--format", "{{.Type}}").stderr
+    pier("rm", "user")
+    pier("volume", "rm", "kept")
