@@ -51,6 +51,12 @@ def open_engine(call: Call) -> Engine:
     return Engine(place.address, tls=_tls(place))
 
 
+def open_running(call: Call) -> Engine:
+    """The engine of the call, which is not started where nobody answers."""
+    place = find_place(call)
+    return Engine(place.address, tls=_tls(place))
+
+
 def _tls(place: EnginePlace) -> ssl.SSLContext | None:
     if not place.certificates:
         return None

@@ -200,6 +200,11 @@ PROGRAM = Program(
             module="pier_completion",
             about="print a script that completes words in a shell",
         ),
+        Entry(
+            name="complete",
+            module="pier_completion",
+            about="print what can stand in the place of the last word",
+        ),
         Entry(name="registry serve", module="pier_registry", about="be a registry"),
         Entry(name="registry gc", module="pier_registry", about="remove what no manifest needs"),
         Entry(name="registry htpasswd", module="pier_registry", about="set a user's password in a file"),
