@@ -156,7 +156,8 @@ class Supervisor:
                 await self._jobs.thread(self._launcher.delete, container)
                 raise
         except BaseException:
-            self._roster.observe(await self._places.leave(self._need(record.id)))
+            await self._jobs.thread(self._places.leave, record)
+            self._forget_place(record.id)
             raise
         return container
 
@@ -268,11 +269,15 @@ class Supervisor:
         """
         for companion in self.companions:
             await companion.end(self._need(container_id))
+        await self._jobs.thread(self._leave, self._need(container_id), container)
+        self._forget_place(container_id)
+
+    def _leave(self, record: Record, container: Container) -> None:
         try:
-            await self._jobs.thread(self._launcher.delete, container)
+            self._launcher.delete(container)
         except (PierheadError, OSError) as error:
-            _log.warning("container %s: %s", container_id, error)
-        self._roster.observe(await self._places.leave(self._need(container_id)))
+            _log.warning("container %s: %s", record.id, error)
+        self._places.leave(record)
 
     # Starting again
 
@@ -336,13 +341,13 @@ class Supervisor:
                 if lifecycle.is_alive(record):
                     ending = Ending(exit_code=UNKNOWN_EXIT_CODE)
                     self.waiting.ended(self._note_end(record.id, ending))
-                    record = await self._places.leave(self._need(record.id))
-                self._forget_place(record)
+                    await self._jobs.thread(self._places.leave, record)
+                self._forget_place(record.id)
                 return
             status = await self._jobs.thread(lambda: container.status)
             if status == "created" or (status == "stopped" and self._was_noted(record, container)):
                 await self._jobs.thread(self._launcher.delete, container)
-                self._forget_place(record)
+                self._forget_place(record.id)
                 return
             self._running[record.id] = container
             self._adopt(record, container, status)
@@ -355,12 +360,9 @@ class Supervisor:
         """
         return not lifecycle.is_alive(record) and parse_moment(container.created) <= record.state.finished_ns
 
-    def _forget_place(self, record: Record) -> None:
-        """The record of what does not run tells of no network, whatever was noted before the launch."""
-        if record.endpoint is not None or record.ports:
-            record = record.replace(endpoint=None, ports={})
-        if record != self._need(record.id):
-            self._roster.observe(record)
+    def _forget_place(self, container_id: str) -> None:
+        """The record of what does not run tells of no network; whatever else was noted meanwhile stays."""
+        self._roster.observe(self._need(container_id).replace(endpoint=None, ports={}))
 
     def _adopt(self, record: Record, container: Container, status: str) -> None:
         if not lifecycle.is_alive(record):  # its start was not noted any more
