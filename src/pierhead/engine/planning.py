@@ -5,7 +5,9 @@ The rules are ``specgen``'s, which is pure; here this machine and the disk are a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
 from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
@@ -73,6 +75,16 @@ def _read_profile(path: str) -> str:
             return file.read()
     except (OSError, UnicodeError) as error:
         raise OperationFailed(f"cannot read the seccomp profile {path}: {error}", code="no-profile") from None
+
+
+def _forget_volatile(work: str) -> None:
+    """The kernel mounts an overlay again whose changes needed no disk.
+
+    It refuses to, since a power cut may have damaged them.  Here there was none: at the boot after one, the
+    engine removes such containers.  Source: overlayfs.rst, "Volatile mount".
+    """
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(f"{work}/work/incompat")
 
 
 class Planner:
@@ -162,7 +174,12 @@ class Planner:
             return Root(rootfs=mount.source)
         rootfs = f"{self._paths.exec_root}/rootfs"
         os.makedirs(rootfs, mode=0o755, exist_ok=True)
-        overlay = RootOverlay(lower=mount.lower, upper=mount.upper or mount.source, work=mount.work)
+        passes = record.host.auto_remove  # then its files go with it: they need no disk
+        if passes:
+            _forget_volatile(mount.work)
+        overlay = RootOverlay(
+            lower=mount.lower, upper=mount.upper or mount.source, work=mount.work, volatile=passes
+        )
         return Root(rootfs=rootfs, overlay=overlay)
 
     def _etc_files(self, record: Record, place: Place) -> EtcFiles:

@@ -224,6 +224,8 @@ class _Builder:
 
     def _mount(self, options: list[tuple[str, str]]) -> Operation:
         data = "".join(f"s{key}\0{value}\0" for key, value in options)
+        if self._overlay.volatile:
+            data += "fvolatile\0"
         attributes = 0 if self._overlay.upper else mountoptions.RDONLY
         arguments = (
             "overlay",
