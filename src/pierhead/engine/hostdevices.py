@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pierhead.engine.specgen.ground import Machine
 from pierhead.engine.specgen.limits import block_devices
 from pierhead.errors import InvalidInput
-from pierhead.linux import cgroupfs, facts
+from pierhead.linux import apparmor, cgroupfs, facts
 from pierhead.oci.numbers import CAPABILITY_NUMBERS, RLIMITS
 from pierhead.runtime.config import Device
 
@@ -173,7 +173,7 @@ def observe_machine() -> Machine:
         if "CAP_SYS_RESOURCE" in capabilities
         else int(_line("/proc/self/oom_score_adj")),
         capabilities=capabilities,
-        apparmor=_line("/sys/module/apparmor/parameters/enabled") == "Y",
+        apparmor=apparmor.is_enabled(),
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         arch=os.uname().machine,
         kernel=facts.kernel_version(),

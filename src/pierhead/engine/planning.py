@@ -6,6 +6,7 @@ The rules are ``specgen``'s, which is pure; here this machine and the disk are a
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 
@@ -22,9 +23,11 @@ from pierhead.engine.specgen import (
     plan_update,
     root_of_host,
 )
+from pierhead.engine.specgen.apparmorprofile import NAME, PROFILE, profile_of
 from pierhead.engine.specgen.processes import short_hostname
 from pierhead.engine.usermapping import maps_of
-from pierhead.errors import OperationFailed, Unsupported
+from pierhead.errors import OperationFailed, PierheadError, Unsupported
+from pierhead.linux import apparmor, files
 from pierhead.runtime import Network, RootOverlay, host_rootfs
 from pierhead.runtime.config import SECCOMP_DEFAULT
 from pierhead.values import Value
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
     from pierhead.oci.image import Execution
     from pierhead.oci.runtime import Resources
     from pierhead.runtime import Config, ProcessSpec
+
+
+_log = logging.getLogger(__name__)
 
 
 class Place(Value):
@@ -87,6 +93,28 @@ def _forget_volatile(work: str) -> None:
         shutil.rmtree(f"{work}/work/incompat")
 
 
+def _ensure_apparmor(exec_root: str) -> str:
+    """The kernel has this version's profile; its name, "" where it cannot be had, which is said.
+
+    What was loaded stands beside the state that dies with the boot: the parser takes a tenth of a second.
+    """
+    path = f"{exec_root}/apparmor-profile"
+    try:
+        known = files.read_file(path).decode()
+    except FileNotFoundError:
+        known = ""
+    if known == PROFILE and NAME in apparmor.loaded_profiles():
+        return NAME
+    try:
+        apparmor.load_profile(PROFILE)
+    except PierheadError as error:
+        _log.warning("containers have no AppArmor profile: %s", error)
+        return ""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(PROFILE)
+    return NAME
+
+
 class Planner:
     """Knows the settings and this machine."""
 
@@ -102,6 +130,8 @@ class Planner:
         self._users = users
         self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
+        self.apparmor_profile = _ensure_apparmor(paths.exec_root) if self.machine.apparmor else ""
+        """Of containers that name none; empty for none."""
 
     def fill(
         self, config: ContainerConfig, execution: Execution | None, host: HostConfig
@@ -153,6 +183,7 @@ class Planner:
             device_numbers=block_device_numbers(record.host),
             sources=place.sources,
             seccomp=self._seccomp,
+            apparmor_profile=self.apparmor_profile,
             cgroup_path=self._cgroup_path(record),
             cgroup_manager=self._settings.cgroup_manager,
             machine=self.machine,
@@ -197,6 +228,10 @@ class Planner:
             ),
             host_network=record.network_mode == "host",
         )
+
+    def apparmor_of(self, record: Record) -> str:
+        """The container's profile, as it is told; empty where the kernel has no AppArmor."""
+        return profile_of(record.host, self.apparmor_profile) if self.machine.apparmor else ""
 
     def plan_exec(self, record: Record, wanted: ExecConfig) -> ProcessSpec:
         """A further process."""

@@ -420,6 +420,7 @@ class Supervisor:
     def rest(self) -> None:
         """Nothing is watched any more; what runs goes on, and what is being done is done to its end."""
         self._resting = True
+        self.waiting.close()
         loop = asyncio.get_running_loop()
         for container in self._running.values():
             if container.init.pidfd >= 0:
