@@ -13,6 +13,7 @@ import shutil
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
 from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
 from pierhead.engine.reaper import install_reaper
+from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen import (
     Ground,
     Root,
@@ -30,6 +31,7 @@ from pierhead.errors import OperationFailed, PierheadError, Unsupported
 from pierhead.linux import apparmor, files
 from pierhead.runtime import Network, RootOverlay, host_rootfs
 from pierhead.runtime.config import SECCOMP_DEFAULT
+from pierhead.runtime.programs.program import find_program
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -141,6 +143,7 @@ class Planner:
         Raises:
             InvalidInput: it contradicts itself, or says what cannot be.
             Unsupported: it asks for what is not there.
+            OperationFailed: its runtime program is not installed.
         """
         if execution is None and self._users is not None and host.userns_mode != "host":
             raise Unsupported(
@@ -150,7 +153,18 @@ class Planner:
             )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
+        self.find_program(host.runtime)
         return config, host, warnings
+
+    def find_program(self, runtime: str) -> tuple[str, ...]:
+        """The command of the runtime program of this name; empty for our library.
+
+        Raises:
+            InvalidInput: the settings know no such runtime.
+            OperationFailed: its program is not installed.
+        """
+        found = find_runtime(runtime, self._settings)
+        return (find_program(found.path), *found.arguments) if found is not None else ()
 
     def plan(self, record: Record, place: Place) -> Config:
         """The runtime's configuration; the files in /etc that are the engine's are written.
@@ -158,9 +172,6 @@ class Planner:
         Raises:
             PierheadError: something of it is not there, or cannot be.
         """
-        if record.host.runtime not in ("", "pierhead"):
-            message = f"the runtime {record.host.runtime} is not supported"
-            raise Unsupported(message, code="no-such-runtime")
         users = maps_of(record, self._users)
         directory = place.files or self._paths.container(record.id)
         if not place.files:

@@ -94,6 +94,7 @@ class Paths(Value):
         EXEC_ROOT/                          what dies with the boot
           engine.lock                       held by the engine that works here
           runtime/ID/                       state directories of the runtime library
+          programs/ID/                      bundles of containers that runtime programs have made
           containers/ID/shm                 /dev/shm of the container, for those who share its ipc
     """
 
@@ -109,6 +110,11 @@ class Paths(Value):
     def runtime_root(self) -> str:
         """The runtime library's."""
         return f"{self.exec_root}/runtime"
+
+    @property
+    def programs(self) -> str:
+        """A bundle for each container that a runtime program has made."""
+        return f"{self.exec_root}/programs"
 
     @property
     def volumes(self) -> str:

@@ -9,6 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from pierhead.engine.documents import LogConfig, RestartPolicy
+from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen.devicerules import check_device_requests, check_devices
 from pierhead.engine.specgen.ground import ANY_MACHINE
 from pierhead.engine.specgen.limits import check_limits, fill_limits
@@ -215,8 +216,7 @@ def _check_rights(host: HostConfig, machine: Machine) -> None:
 def _check_absent(host: HostConfig, settings: Settings) -> None:
     """Nothing is asked for that this engine does not have."""
     check_device_requests(host.device_requests)
-    if host.runtime and host.runtime != settings.default_runtime and host.runtime not in settings.runtimes:
-        raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}", code="no-such-runtime")
+    find_runtime(host.runtime, settings)
     if host.links:
         raise Unsupported("links between containers are not made", hint="publish a port, or share a network")
     if host.storage_opt:
