@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
-from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
+from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine, without_cgroups
 from pierhead.engine.reaper import install_reaper
 from pierhead.engine.specgen import (
     Ground,
@@ -94,6 +94,8 @@ class Planner:
         self._roots = roots
         self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
+        if settings.cgroup_manager == "disabled":
+            self.machine = without_cgroups(self.machine)
 
     def fill(
         self, config: ContainerConfig, execution: Execution | None, host: HostConfig
