@@ -72,9 +72,6 @@ long copy_tree(struct launch *l, int from, int to);
 /* stage.c */
 _Noreturn void stage_main(int control, int channel);
 
-/* keep.c */
-_Noreturn void keeper_main(void);
-
 /* reaper.c */
 _Noreturn void reaper_main(const char **arguments, const char **environment);
 

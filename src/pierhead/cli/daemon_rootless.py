@@ -1,8 +1,10 @@
 """``pierd`` of an ordinary user: it stays outside, and what serves is inside the user's own namespaces.
 
-    outside: the user's process ── keeper found or made ── enter ──▶ inside: pierd as root of the namespaces
-       signals ───────────────────────────────────────────────────▶
-       its status ◀─────────────────────────────────────────────── its end
+    outside: the user's process ── keeper found or made ── enter ─▶ inside: pierd as root of the namespaces
+             signals ─────────────────────────────────────────────▶
+             its status ◀────────────────────────────────────────── its end
+
+Who kills the one inside leaves its containers and their keeper; who kills the one outside stops the other.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def _check_rootless(engine: Settings, addresses: tuple[Address, ...], metrics: s
 
 
 def settle_rootless(settings: DaemonSettings, rootless: Rootless) -> DaemonSettings:
-    """The settings of a daemon in an ordinary user's namespaces: no cgroups, no group, names by its network."""
+    """The settings of a daemon in an ordinary user's namespaces: no cgroups, and names by its network."""
     engine = settings.engine
     engine = engine.replace(
         rootless=rootless, cgroup_manager="disabled", dns=engine.dns or rootless.network.dns

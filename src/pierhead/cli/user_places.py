@@ -3,6 +3,8 @@
     $XDG_DATA_HOME/pierhead      or ~/.local/share/pierhead
     $XDG_RUNTIME_DIR/pierhead    or /run/user/UID/pierhead, or ~/.local/share/pierhead/run where there is no
                                  such directory: for users whose login made none
+
+Sources: XDG Base Directory Specification; pam_systemd(8).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
       keeper.json     the keeper's number, when it began, and its network
       slirp.sock      of slirp4netns;  slirp4netns.log  what it says;  pasta.pid
 
-    find the keeper, or make one and its network ─▶ an engine enters ─▶ … it ends ─▶ the keeper ends, if nobody
-    else is in the namespaces
+    find the keeper, or make one and its network ─▶ an engine enters ─▶ … it ends ─▶ the keeper ends, if
+    nobody else is in the namespaces
 
 An engine that is killed leaves its containers, their monitors and the keeper; the next one enters again.
 """
@@ -117,7 +117,9 @@ class Quarters:
             pid, pidfd = keep(uid_mappings, gid_mappings, held_fd)
         except OperationFailed as error:
             if error.errno in _REFUSED and not error.hint:
-                error.hint = "may users make user namespaces here? see user.max_user_namespaces in sysctl, and AppArmor"
+                error.hint = (
+                    "users may make no user namespaces: see sysctl user.max_user_namespaces, AppArmor"
+                )
             raise
         finally:
             os.close(listening_fd)

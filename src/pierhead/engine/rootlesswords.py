@@ -4,7 +4,8 @@ from pierhead.values import Value
 
 PROGRAMS = ("slirp4netns", "pasta")
 CHOICES = ("auto", *PROGRAMS, "none")
-_DNS = {"slirp4netns": "10.0.2.3", "pasta": "169.254.1.1"}
+PASTA_DNS = "169.254.1.1"
+_DNS = {"slirp4netns": "10.0.2.3", "pasta": PASTA_DNS}
 
 
 class UserNetwork(Value):

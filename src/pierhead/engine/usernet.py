@@ -2,10 +2,13 @@
 
     slirp4netns   a whole TCP/IP as a program, and a socket at which ports are published and withdrawn:
                   clients keep their addresses, and ports stay published while no engine runs
-    pasta         passes packets on nearly as they are; it looks every second which ports the namespace listens at
+    pasta         passes packets on nearly as they are, and is quick; it takes ports at its start only, so
+                  none are published
     none          the loopback only
 
-Either runs as long as the namespaces' keeper, whatever becomes of engines.  Sources: slirp4netns(1), passt(1).
+Either runs as long as the namespaces' keeper, whatever becomes of engines.
+
+Sources: slirp4netns(1), passt(1).
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ import time
 from errno import EACCES, EADDRINUSE
 from socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket
 
-from pierhead.engine.rootlesswords import PROGRAMS, UserNetwork
+from pierhead.engine.rootlesswords import PASTA_DNS, PROGRAMS, UserNetwork
 from pierhead.errors import InvalidInput, OperationFailed, Unavailable, Unsupported
 from pierhead.jsontext import format_compact, parse
-from pierhead.linux.process import kill_pidfd, open_pidfd, run_program, spawn_beside
-from pierhead.net.ports import PortReservations, listen_at_port
+from pierhead.linux.process import kill_pidfd, open_pidfd, reap_if_ended, spawn_beside, wait_pidfd
+from pierhead.net.ports import PortReservations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
 _TUN = "/dev/net/tun"
 _LINK = "tap0"
+_LOG = "slirp4netns.log"
 _SLIRP_ADDRESS = "10.0.2.100"
 _MTU_BYTES = 65520
 _PASTA_PID = "pasta.pid"
@@ -58,7 +62,9 @@ def choose_network(wanted: str, directory: str) -> UserNetwork:
     for name in PROGRAMS if wanted == "auto" else (wanted,):
         if _find(name):
             return UserNetwork(kind=name, api_path=f"{directory}/slirp.sock" if name == PROGRAMS[0] else "")
-    message = "neither slirp4netns nor pasta is installed" if wanted == "auto" else f"{wanted} is not installed"
+    message = (
+        "neither slirp4netns nor pasta is installed" if wanted == "auto" else f"{wanted} is not installed"
+    )
     package = _PACKAGES.get(wanted, PROGRAMS[0])
     hint = f"apt install {package}, or do without a network: --rootless-network none"
     raise Unavailable(message, code="no-user-network", hint=hint)
@@ -80,13 +86,13 @@ def slirp_words(program: str, keeper_pid: int, api_path: str) -> tuple[str, ...]
 
 
 def pasta_words(program: str, keeper_pid: int, pid_path: str) -> tuple[str, ...]:
-    """pasta for a keeper; it goes to the background when it is ready.  Pure.
+    """Words of pasta for a keeper; it goes to the background when it is ready.  Pure.
 
-    Ports that somebody listens at inside are the machine's, and none of the machine's are inside.
+    No port of the machine leads inside, and none of the namespace's outside.
     """
     return (
-        *(program, "--config-net", "--quiet", "--no-map-gw", "--dns-forward", UserNetwork(kind="pasta").dns[0], "--pid", pid_path),
-        *("-t", "auto", "-u", "auto", "-T", "none", "-U", "none", str(keeper_pid)),
+        *(program, "--config-net", "--quiet", "--no-map-gw", "--dns-forward", PASTA_DNS, "--pid", pid_path),
+        *("-t", "none", "-u", "none", "-T", "none", "-U", "none", str(keeper_pid)),
     )
 
 
@@ -112,13 +118,24 @@ def start_network(network: UserNetwork, keeper_pid: int, directory: str) -> None
     if network.kind == "pasta":
         _start_pasta(keeper_pid, directory)
     else:
-        _start_slirp(network, keeper_pid, f"{directory}/slirp4netns.log")
+        _start_slirp(network, keeper_pid, f"{directory}/{_LOG}")
 
 
 def _start_pasta(keeper_pid: int, directory: str) -> None:
-    code, said = run_program(pasta_words(_find("pasta"), keeper_pid, f"{directory}/{_PASTA_PID}"))
-    if code:
-        raise OperationFailed(f"pasta cannot serve: {_last_line(said)}", code="user-network")
+    words = pasta_words(_find("pasta"), keeper_pid, f"{directory}/{_PASTA_PID}")
+    log_path = f"{directory}/pasta.log"
+    log_fd = _open_log(log_path)
+    try:
+        _, pidfd = spawn_beside(words, fds=(), output_fd=log_fd)
+    finally:
+        os.close(log_fd)
+    try:
+        wait_pidfd(pidfd, _READY_S)
+        if reap_if_ended(pidfd) != 0:
+            kill_pidfd(pidfd)
+            raise OperationFailed(f"pasta cannot serve: {_last_line(log_path)}", code="user-network")
+    finally:
+        os.close(pidfd)
 
 
 def _pasta_pid(directory: str) -> int:
@@ -127,7 +144,7 @@ def _pasta_pid(directory: str) -> int:
         with open(f"{directory}/{_PASTA_PID}", encoding="ascii") as file:
             pid = int(file.read())
         with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return pid if file.read().startswith("pasta") else 0
+            return pid if file.read().startswith(("pasta", "passt")) else 0  # passt.avx2 on such machines
     except (FileNotFoundError, ValueError):
         return 0
 
@@ -136,7 +153,7 @@ def _start_slirp(network: UserNetwork, keeper_pid: int, log_path: str) -> None:
     if os.path.exists(network.api_path):
         os.unlink(network.api_path)
     words = slirp_words(_find(network.kind), keeper_pid, network.api_path)
-    log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    log_fd = _open_log(log_path)
     ready_fd, telling_fd = os.pipe2(os.O_CLOEXEC)
     held_fd = os.open(f"/proc/{keeper_pid}/fd/{_HELD_FD}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -148,9 +165,7 @@ def _start_slirp(network: UserNetwork, keeper_pid: int, log_path: str) -> None:
     try:
         if not _is_told(ready_fd):
             kill_pidfd(pidfd)
-            with open(log_path, encoding="utf-8", errors="replace") as file:
-                said = _last_line(file.read())
-            raise OperationFailed(f"slirp4netns cannot serve: {said}", code="user-network")
+            raise OperationFailed(f"slirp4netns cannot serve: {_last_line(log_path)}", code="user-network")
     finally:
         os.close(ready_fd)
         os.close(pidfd)
@@ -167,8 +182,14 @@ def _is_told(ready_fd: int) -> bool:
     return False
 
 
-def _last_line(said: str) -> str:
-    lines = said.strip().splitlines()
+def _open_log(path: str) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
+def _last_line(log_path: str) -> str:
+    with open(log_path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().strip().splitlines()
     return lines[-1] if lines else "it does not say why"
 
 
@@ -183,6 +204,7 @@ def serves(network: UserNetwork, directory: str) -> bool:
             asking.connect(network.api_path)
         except OSError:
             return False
+        os.truncate(f"{directory}/{_LOG}", 0)  # it notes every port
         return True
 
 
@@ -201,12 +223,34 @@ def end_network(network: UserNetwork, directory: str) -> None:
 
 def port_keeper(network: UserNetwork | None) -> Callable[[], PortReservations]:
     """What holds ports of the machine for an engine with this network; None for one in the machine's."""
-    if network is None or network.kind == "none":
+    if network is None:
         return PortReservations
-    if network.kind == "pasta":
-        return lambda: PortReservations(bind=listen_at_port)
-    forwarding = SlirpPorts(network.api_path)
-    return lambda: PortReservations(forwarding=forwarding)
+    if network.kind == "slirp4netns":
+        forwarding = SlirpPorts(network.api_path)
+        return lambda: PortReservations(forwarding=forwarding)
+    return lambda: PortReservations(forwarding=NoPorts(network.kind))
+
+
+class NoPorts:
+    """Of a network that leads no port of the machine into the namespace (``net.ports.Forwarding``)."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def publish(self, port: PublishedPort) -> int:
+        """Never.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported(
+            f"cannot publish {port}: this engine's network is {self._kind}, which takes no ports",
+            code="no-ports",
+            hint="start pierd with --rootless-network slirp4netns",
+        )
+
+    def withdraw(self, number: int) -> None:
+        """There is nothing to withdraw."""
 
 
 class SlirpPorts:
@@ -253,7 +297,9 @@ class SlirpPorts:
             return
 
     def _ask(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        request = format_compact({"execute": verb, "arguments": arguments} if arguments else {"execute": verb})
+        request = format_compact(
+            {"execute": verb, "arguments": arguments} if arguments else {"execute": verb}
+        )
         with socket(AF_UNIX, SOCK_STREAM) as asking:
             try:
                 asking.connect(self._api_path)
@@ -270,8 +316,10 @@ class SlirpPorts:
                 ) from error
         reply = parse(raw.decode(errors="replace"), name="slirp4netns's answer")
         if not isinstance(reply, dict) or "error" in reply:
-            raise InvalidInput(f"slirp4netns refuses {verb}: {raw.decode(errors='replace')}", code="user-network")
-        found = reply.get("return")
+            raise InvalidInput(
+                f"slirp4netns refuses {verb}: {raw.decode(errors='replace')}", code="user-network"
+            )
+        found = reply.get("return", reply)  # a list comes without that word
         return found if isinstance(found, dict) else {}
 
 

@@ -17,7 +17,7 @@ _TYPES = {
 """The specification's names of namespaces by those below /proc/PID/ns (namespaces(7))."""
 
 _known: list[frozenset[str]] = []
-_whole_range = "0 0 4294967295".split()
+_WHOLE_RANGE = ["0", "0", "4294967295"]
 _inside: list[bool] = []
 
 
@@ -30,7 +30,7 @@ def in_user_namespace() -> bool:
     if not _inside:
         try:
             with open("/proc/self/uid_map", encoding="ascii") as file:
-                _inside.append(file.read().split() != _whole_range)
+                _inside.append(file.read().split() != _WHOLE_RANGE)
         except FileNotFoundError:  # a kernel without user namespaces
             _inside.append(False)
     return _inside[0]

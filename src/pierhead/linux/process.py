@@ -34,7 +34,7 @@ _SEAL_SEAL = 0x1
 _FIRST_FREE_FD = 5
 _CONTROL_FD, _CHANNEL_FD = 3, 4
 _STDERR = 2
-_SIGKILL, _SIGIO = 9, 29
+_SIGKILL, _SIGPIPE, _SIGIO = 9, 13, 29
 _PAUSE_S = 0.001
 _NOW_S = 1.0
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
@@ -232,8 +232,8 @@ def run_visibly(arguments: tuple[str, ...]) -> int:
 def python_words(module: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The program and the words by which another Python runs the module's ``main(arguments)``.
 
-    It finds modules where we do, loads no site packages' start-up code, and reads nothing from the environment
-    that is Python's.
+    It finds modules where we do, loads no site packages' start-up code, and reads nothing from the
+    environment that is Python's.
 
     Raises:
         Unsupported: we do not know which program we are.
@@ -356,7 +356,13 @@ def spawn_beside(arguments: tuple[str, ...], *, fds: tuple[int, ...], output_fd:
             *((os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(sources)),
         ]
         pid = os.posix_spawn(
-            arguments[0], arguments, dict(os.environ), file_actions=actions, setsid=True, setsigmask=()
+            arguments[0],
+            arguments,
+            dict(os.environ),
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(_SIGPIPE,),  # which Python ignores
         )
     except OSError as error:
         message = f"cannot start {arguments[0]}: {error.strerror}"

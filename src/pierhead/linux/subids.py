@@ -2,6 +2,8 @@
 
     # /etc/subuid, /etc/subgid: NAME or NUMBER of the user : first id : how many
     anna:100000:65536
+
+A user may have several lines.
 """
 
 from __future__ import annotations

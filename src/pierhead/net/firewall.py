@@ -38,7 +38,7 @@ class Firewall:
     Args:
         nftables: a socket in the namespace; stays the caller's.
         table: its name.
-        one_address: whatever address of the machine a port is published at, packets come to the only one here.
+        one_address: whatever address of the machine a port is published at, packets come to ours.
     """
 
     def __init__(self, nftables: NftablesSocket, table: str, *, one_address: bool = False) -> None:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         """Who leads ports of the machine into our network namespace."""
 
         def publish(self, port: PublishedPort) -> int:
-            """The machine's port leads to the same port here, as it may have before; returns what to withdraw.
+            """The machine's port leads to the same one here, as it may have before; returns what to withdraw.
 
             Raises:
                 OSError: it is taken, or we may not have it.
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
         def withdraw(self, number: int) -> None:
             """It leads nowhere."""
+
 
 FIRST_FREE_PORT, LAST_FREE_PORT = 49153, 65535
 """Where ports come from that nobody has chosen, as Docker's do."""
@@ -193,18 +194,6 @@ class _Forwarded:
 
     def close(self) -> None:
         self._forwarding.withdraw(self._number)
-
-
-def listen_at_port(protocol: str, host: str, port: int) -> socket | None:
-    """As ``bind_port``, with a socket that listens: others see by that that the port is in use."""
-    holder = bind_port(protocol, host, port)
-    if holder is not None and protocol == "tcp":
-        try:
-            holder.listen(0)
-        except BaseException:
-            holder.close()
-            raise
-    return holder
 
 
 def bind_port(protocol: str, host: str, port: int) -> socket | None:

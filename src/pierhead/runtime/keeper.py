@@ -1,11 +1,11 @@
 """Namespaces that outlive whoever makes them, for a whole program with everything that it starts.
 
-    keep ──▶ the keeper: pier-init in new namespaces (user, mount, network), root by the id maps, which only waits
+    keep ──▶ the keeper: pier-init in new namespaces (user, mount, network), as root there, which only waits
     enter ─▶ a program in the keeper's namespaces, as root there, and our child
 
-An ordinary user has in them what root has on the machine, as far as the kernel gives it to user namespaces: mounts,
-bridges, a firewall.  They are there until the keeper and everybody else in them have ended.  No root file system
-is changed, and processes keep their numbers.
+An ordinary user has in them what root has on the machine, as far as the kernel gives it to user namespaces:
+mounts, bridges, a firewall.  They are there until the keeper and everybody else in them have ended.  The root
+file system stays, and processes keep their numbers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def plan_keep(
     """The plan of a keeper.  Pure.
 
     Args:
-        uid_mappings, gid_mappings: of the user namespace; root is mapped.
+        uid_mappings: of the user namespace; root is mapped.
+        gid_mappings: the same for groups.
         program: the helper's path.
     """
     slave = ("/", mountoptions.MS_SLAVE | mountoptions.MS_REC)
@@ -74,9 +75,7 @@ def plan_enter(words: tuple[str, ...], environment: Mapping[str, str], directory
         ),
         *_program(words, environment, directory),
     )
-    return assemble(
-        LaunchPlan(operations=operations, slots=(Slot(name=_KEEPER, kind="given"),), joiner=True)
-    )
+    return assemble(LaunchPlan(operations=operations, slots=(Slot(name=_KEEPER, kind="given"),), joiner=True))
 
 
 def _program(
@@ -98,7 +97,8 @@ def keep(
     """New namespaces have a keeper; returns its pid and a pidfd, the caller's to close.
 
     Args:
-        uid_mappings, gid_mappings: of the user namespace; root is mapped.
+        uid_mappings: of the user namespace; root is mapped.
+        gid_mappings: the same for groups.
         held_fd: open in the keeper as long as it lives; stays the caller's.
 
     Raises:
@@ -111,8 +111,8 @@ def keep(
 def enter(
     keeper_fd: int, words: tuple[str, ...], *, environment: Mapping[str, str], directory: str
 ) -> tuple[int, int]:
-    """The program runs in the keeper's namespaces, with our streams, and gets SIGTERM when we have ended; returns
-    its pid, which is our child's, and a pidfd, the caller's to close.
+    """The program runs in the keeper's namespaces, with our streams, and gets SIGTERM when we have ended;
+    returns its pid, which is our child's, and a pidfd, the caller's to close.
 
     Args:
         keeper_fd: the keeper's pidfd.

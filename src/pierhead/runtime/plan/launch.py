@@ -156,7 +156,9 @@ def _root(config: Config, view: LaunchView, *, privileged: bool) -> mounts.RootP
         return mounts.choose_root(config, view.scratch, privileged=privileged)
     from pierhead.runtime.plan.rootoverlay import plan_root_overlay
 
-    return plan_root_overlay(config, config.root_overlay, rootless=view.rootless, inside=view.inside, kernel=view.kernel)
+    return plan_root_overlay(
+        config, config.root_overlay, rootless=view.rootless, inside=view.inside, kernel=view.kernel
+    )
 
 
 def _first_id(mappings: tuple[IDMapping, ...]) -> int:
