@@ -11,7 +11,7 @@ import os
 import shutil
 
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
-from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
+from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine, without_cgroups
 from pierhead.engine.reaper import install_reaper
 from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen import (
@@ -132,6 +132,8 @@ class Planner:
         self._users = users
         self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
+        if settings.cgroup_manager == "disabled":
+            self.machine = without_cgroups(self.machine)
         self.apparmor_profile = _ensure_apparmor(paths.exec_root) if self.machine.apparmor else ""
         """Of containers that name none; empty for none."""
 

@@ -60,6 +60,7 @@ def fill_host(
     """
     check_container(config)
     check_modes(config, host, settings)
+    _check_inside(host, machine)
     _check_life(host)
     _check_places(config, host)
     _check_rights(host, machine)
@@ -86,6 +87,16 @@ def fill_host(
         readonly_paths=_covered(host.readonly_paths, DEFAULT_READONLY_PATHS, nothing=closed),
     )
     return filled, (*warnings, *more, *_other_warnings(host, machine))
+
+
+def _check_inside(host: HostConfig, machine: Machine) -> None:
+    """The kernel shows all processes of the machine to nobody who is root of a user namespace only."""
+    if machine.inside and host.pid_mode == "host":
+        raise Unsupported(
+            "an engine of an ordinary user cannot give a container the machine's processes (PID mode host)",
+            code="rootless",
+            hint="leave --pid host out, or use the machine's engine",
+        )
 
 
 def _covered(given: tuple[str, ...] | None, usual: tuple[str, ...], *, nothing: bool) -> tuple[str, ...]:
