@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_CODE = "import sys; from pierhead.cli.daemon import main; sys.exit(main(sys.argv[1:]))"
+_CODE = (
+    "import os, sys; from pierhead.cli.daemon import main; os._exit(main(sys.argv[1:]))"  # as scripts/program
+)
 _READY_S = 60.0
 _END_S = 60.0
 

@@ -96,7 +96,7 @@ def info_document(
         "NEventsListener": listeners,
         "SystemTime": format_moment(now_ns),
         "LoggingDriver": settings.log_driver,
-        "CgroupDriver": settings.cgroup_manager,
+        "CgroupDriver": "none" if settings.cgroup_manager == "disabled" else settings.cgroup_manager,
         "IndexServerAddress": _INDEX,
         "RegistryConfig": _registries(settings),
         "GenericResources": None,
@@ -205,6 +205,8 @@ def _security(settings: Settings, machine: Machine) -> list[str]:
     options.append(f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}")
     if machine.selinux:
         options.append("name=selinux")
+    if settings.rootless is not None:
+        options.append("name=rootless")
     if settings.userns_remap:
         options.append("name=userns")
     if machine.cgroup_v2:

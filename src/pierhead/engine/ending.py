@@ -10,8 +10,8 @@ import contextlib
 
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
-from pierhead.engine.specgen.signalwords import parse_signal
-from pierhead.errors import Conflict, NotModified, OperationFailed
+from pierhead.errors import Conflict, NotModified, OperationFailed, Unavailable
+from pierhead.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,6 +209,12 @@ class Ender:
 
 
 async def _ends(ended: asyncio.Future[Outcome], timeout_s: float | None) -> bool:
-    """Whether it ends within the time."""
+    """Whether it ends within the time.
+
+    Raises:
+        Unavailable: the engine ends before, and sees no ends any more.
+    """
     done, _ = await asyncio.wait((ended,), timeout=timeout_s)
+    if ended.cancelled():
+        raise Unavailable("the engine stops, and does not wait for the container's end", code="engine-stops")
     return bool(done)

@@ -169,6 +169,7 @@ def make_view(
         trace=request.trace,
         rootless=os.geteuid() != 0,
         kernel=facts.kernel_version(),
+        inside=facts.in_user_namespace(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -147,6 +148,26 @@ def test_auto_remove(engines: Engines) -> None:
             await engine.start_container(made)
         assert removed.result() == 4
         assert not engine.roster.all()
+
+    engines.run(work)
+
+
+@pytest.mark.parametrize("auto_remove", [True, False])
+def test_files_that_go_need_no_disk(engines: Engines, *, auto_remove: bool) -> None:
+    """Those of a container that is removed at its end, and of no other; a restart finds them all."""
+
+    async def work(engine: Engine) -> None:
+        made = await start(engine, *FOREVER, auto_remove=auto_remove)
+        for again in (False, True):
+            if again:
+                await engine.restart_container(made, timeout_s=0, signal="")
+            pid = (await state_of(engine, made))["Pid"]
+            mounts = Path(f"/proc/{pid}/mounts").read_text().splitlines()
+            root = next(line for line in mounts if line.split()[1] == "/")
+            assert ("volatile" in root) == auto_remove
+            kept = Path(f"/proc/{pid}/root/kept")
+            assert kept.exists() == again
+            kept.touch()
 
     engines.run(work)
 

@@ -27,12 +27,12 @@ from pierhead.engine.specgen.rights import (
     parse_security_options,
 )
 from pierhead.engine.specgen.seccompprofile import parse_profile
-from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.engine.specgen.tmpfswords import parse_tmpfs, tmpfs_options
 from pierhead.engine.specgen.ulimits import fill_ulimits
 from pierhead.errors import InvalidInput, Unsupported
 from pierhead.oci.validate_linux import namespace_of_sysctl
 from pierhead.runtime.config import DEFAULT_MASK_PATHS, DEFAULT_READONLY_PATHS
+from pierhead.signals import parse_signal
 
 if TYPE_CHECKING:
     from pierhead.engine.documents import ContainerConfig, HostConfig
@@ -60,6 +60,7 @@ def fill_host(
     """
     check_container(config)
     check_modes(config, host, settings)
+    _check_inside(host, machine)
     _check_life(host)
     _check_places(config, host)
     _check_rights(host, machine)
@@ -86,6 +87,16 @@ def fill_host(
         readonly_paths=_covered(host.readonly_paths, DEFAULT_READONLY_PATHS, nothing=closed),
     )
     return filled, (*warnings, *more, *_other_warnings(host, machine))
+
+
+def _check_inside(host: HostConfig, machine: Machine) -> None:
+    """The kernel shows all processes of the machine to nobody who is root of a user namespace only."""
+    if machine.inside and host.pid_mode == "host":
+        raise Unsupported(
+            "an engine of an ordinary user cannot give a container the machine's processes (PID mode host)",
+            code="rootless",
+            hint="leave --pid host out, or use the machine's engine",
+        )
 
 
 def _covered(given: tuple[str, ...] | None, usual: tuple[str, ...], *, nothing: bool) -> tuple[str, ...]:
