@@ -1,7 +1,8 @@
 """What libpod's clients say of containers and processes: the bodies of their requests.
 
 Of a container to make, only what has a counterpart in this engine stands here; ``creation`` says what becomes
-of it, and refuses the rest.  Source: the API's description, ``SpecGenerator``; its names of fields are of three manners.
+of it, and refuses the rest.  Source: the API's description, ``SpecGenerator``; names of fields
+have three manners.
 """
 
 # Annotations are read at run time: no postponed evaluation here.
