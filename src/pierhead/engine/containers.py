@@ -79,9 +79,9 @@ class ContainerDesk:
     async def inspect(self, reference: str, *, size: bool) -> Document:
         """See ``GET /containers/{id}/json``."""
         record = self._roster.get(reference)
-        document = inspection(
-            record, self._paths, self._roots.describe(record.root), self._exec_ids(record.id)
-        )
+        graph = self._roots.describe(record.root)
+        apparmor = self._planner.apparmor_of(record)
+        document = inspection(record, self._paths, graph, self._exec_ids(record.id), apparmor)
         if size:
             sizes = await self._jobs.thread(self._roots.sizes, record.root)
             document["SizeRw"], document["SizeRootFs"] = sizes
@@ -213,12 +213,16 @@ class ContainerDesk:
             and record.config.open_stdin
             and not record.config.tty,  # who leaves a terminal types no end of file (moby, daemon/attach)
         )
+        attachment.on_detach = lambda: self._tell_detach(record)
         if query.stream:
             await self._supervisor.attach(record, attachment)
             self._roster.tell(container_event(record, "attach", self._roster.now_ns()))
         else:
             attachment.give_up()
         return attachment
+
+    def _tell_detach(self, record: Record) -> None:
+        self._roster.tell(container_event(record, "detach", self._roster.now_ns()))
 
 
 async def _waited(future: asyncio.Future[Outcome]) -> AsyncIterator[Document | None]:

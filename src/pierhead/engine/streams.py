@@ -103,6 +103,9 @@ class Attachment(Protocol):
     async def close_input(self) -> None:
         """The process reads end-of-file after what was written."""
 
+    def detached(self) -> None:
+        """The client has typed the keys by which it leaves."""
+
     async def close(self) -> None:
         """The connection is given up."""
 
@@ -123,6 +126,7 @@ class MonitorAttachment:
         self._client: AttachClient | None = None
         self._descriptor = Descriptor(-1)
         self._settled = asyncio.Event()
+        self.on_detach: Callable[[], None] | None = None
         self._before: AsyncIterator[tuple[str, bytes]] | None = None
 
     @property
@@ -201,6 +205,11 @@ class MonitorAttachment:
             else:
                 return
 
+    def detached(self) -> None:
+        """See ``api.ports.Attachment``."""
+        if self.on_detach is not None:
+            self.on_detach()
+
     async def close(self) -> None:
         """See ``api.ports.Attachment``."""
         client, self._client = self._client, None
@@ -233,6 +242,7 @@ class OwnAttachment:
         for descriptor in (*self._outputs.values(), self._input):
             if descriptor.fd >= 0:
                 os.set_blocking(descriptor.fd, False)
+        self.on_detach: Callable[[], None] | None = None
         self._deadline: float | None = None
         self._ended = asyncio.Event()
 
@@ -294,6 +304,11 @@ class OwnAttachment:
         else:
             self._input.close()
 
+    def detached(self) -> None:
+        """See ``api.ports.Attachment``."""
+        if self.on_detach is not None:
+            self.on_detach()
+
     async def close(self) -> None:
         """See ``api.ports.Attachment``."""
         self._input.close()
@@ -328,6 +343,9 @@ class FailedAttachment:
 
     async def close_input(self) -> None:
         """Nobody reads it."""
+
+    def detached(self) -> None:
+        """There is nothing to leave."""
 
     async def close(self) -> None:
         """There is nothing to close."""
