@@ -54,6 +54,8 @@ def sentence(error: PierheadError) -> str:
 
     The hint names commands of ours, which somebody who uses podman has not.
     """
+    if error.code == "no-such-route":
+        return "this engine does not serve this part of libpod's API"
     known = _CAUSES.get(error.code)
     if known:
         docker = f"{known}: "
