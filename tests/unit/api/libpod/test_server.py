@@ -194,11 +194,12 @@ def test_remove_images(engine: FakeEngine, api: Client) -> None:
 
 
 def test_untag(engine: FakeEngine, api: Client) -> None:
-    """One of several names; the last one holds the image."""
-    assert api.post(f"{V}/images/box:2/untag?repo=&tag=").status == 201
-    assert engine.last()[0] == "remove_image"
+    """One of several names; the last one holds the image, and so all of them do."""
+    assert api.post(f"{V}/images/box:1/untag?repo=box&tag=2").status == 201
+    assert engine.last() == ("remove_image", {"reference": "box:2", "force": False, "no_prune": True})
+    assert api.post(f"{V}/images/box:1/untag?repo=&tag=").status == 501
     engine.documents["inspect_image"] = {**IMAGE, "RepoTags": ["box:1"]}
-    assert api.post(f"{V}/images/box:1/untag").status == 501
+    assert api.post(f"{V}/images/box:1/untag?repo=box&tag=1").status == 501
 
 
 def test_exists(api: Client) -> None:
