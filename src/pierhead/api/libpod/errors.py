@@ -38,6 +38,8 @@ _CAUSES = {
     "no-such-pod": "no such pod",
     "no-such-secret": "no such secret",
 }
+_HINTS_FOR_DOCKER = ("no-such-source",)
+"""Their hints name flags of docker's, which mean something else to Podman."""
 _OF_KINDS: dict[type[PierheadError], str] = {
     InvalidInput: "invalid argument",
     Unsupported: "operation not supported",
@@ -61,7 +63,7 @@ def sentence(error: PierheadError) -> str:
         docker = f"{known}: "
         rest = error.message[len(docker) :] if error.message.lower().startswith(docker) else error.message
         return rest if rest.endswith(known) else f"{rest}: {known}"
-    if error.hint and "pier" not in error.hint.split():
+    if error.hint and error.code not in _HINTS_FOR_DOCKER and "pier" not in error.hint.split():
         return f"{error.message}\nhint: {error.hint}"
     return error.message
 

@@ -118,6 +118,7 @@ def test_errors() -> None:
     )
     assert sentence(PierheadError("it broke", hint="mend it")) == "it broke\nhint: mend it"
     assert sentence(PierheadError("it broke", hint="pier mend")) == "it broke"
+    assert sentence(InvalidInput("it is away", code="no-such-source", hint="use -v")) == "it is away"
 
 
 def test_names() -> None:
