@@ -156,7 +156,7 @@ def find_context(name: str) -> Context:
     for root in (own_root(), docker_root()):
         if os.path.exists(f"{root}/meta/{_id_of(name)}/meta.json"):
             return _read(root, _id_of(name))
-    from pierhead.cli.help import nearest
+    from pierhead.nearest import nearest
 
     near = nearest(name, list(list_contexts()))
     hint = f"did you mean {near}?" if near else "pier context ls lists them"

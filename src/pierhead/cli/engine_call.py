@@ -82,7 +82,7 @@ def _tls(place: EnginePlace) -> ssl.SSLContext | None:
 def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
     """The error; where no container or image has the name, with the nearest name that one has."""
     if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
-        from pierhead.cli.help import nearest
+        from pierhead.nearest import nearest
 
         wanted = error.message.removeprefix(_NO_CONTAINER)
         found = engine.get("/containers/json", all=True)

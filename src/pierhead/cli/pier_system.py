@@ -31,7 +31,7 @@ def _show(call: Call, document: Document, text: str) -> int:
 
         text = f"{format_compact(document)}\n"
     elif form:
-        from pierhead.cli.gotemplate import format_template
+        from pierhead.templates.gotemplate import format_template
 
         text = f"{format_template(form, document)}\n"
     call.output.print(text)
@@ -124,7 +124,7 @@ def _events(call: Call) -> int:
     form = options.text("format")
     write = None
     if form and form != "json":
-        from pierhead.cli.gotemplate import parse_template
+        from pierhead.templates.gotemplate import parse_template
 
         write = parse_template(form)
     found = open_engine(call).documents(

@@ -10,8 +10,8 @@ import contextlib
 
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
-from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.errors import Conflict, NotModified, OperationFailed
+from pierhead.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

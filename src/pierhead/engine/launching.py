@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from pierhead.engine.specgen.logwords import parse_size
-from pierhead.errors import NotFound, PierheadError, Unsupported
+from pierhead.engine.specgen.logwords import log_files
+from pierhead.errors import NotFound, PierheadError
 from pierhead.runtime import Stdio, create, list_ids, load, run
 from pierhead.runtime.exitrecord import read_exit_record
 from pierhead.runtime.state import EXIT_RECORD
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 UNKNOWN_EXIT_CODE = 255
 """Of a container whose end nobody has seen: the machine went down with it, or its monitor was killed."""
 _RECORD_WAIT_S = 10.0
-_FILE_DRIVERS = ("", "json-file", "local")
 
 
 class Ending(Value):
@@ -61,15 +60,11 @@ class Launcher:
     def stdio(self, record: Record) -> Stdio:
         """Streams that the monitor keeps, and the log that it writes."""
         log = record.host.log_config
-        size = log.config.get("max-size", "-1")
-        path = "" if log.type == "none" else self._paths.log(record.id)
-        if log.type not in (*_FILE_DRIVERS, "none"):
-            message = f"the log driver {log.type} is not supported"
-            raise Unsupported(message, code="no-such-log-driver", hint="choose json-file, local or none")
+        size_bytes, count = log_files(log)
         return Stdio.kept(
-            path,
-            log_bytes=0 if size == "-1" else parse_size(size),
-            log_files=int(log.config.get("max-file", "1")),
+            "" if log.type == "none" else self._paths.log(record.id),
+            log_bytes=size_bytes,
+            log_files=count,
             stdin=record.config.open_stdin,
         )
 

@@ -21,6 +21,7 @@ from pierhead.engine.specgen import (
     root_of_host,
 )
 from pierhead.engine.specgen.processes import short_hostname
+from pierhead.engine.usermapping import maps_of
 from pierhead.errors import OperationFailed, Unsupported
 from pierhead.runtime import Network, RootOverlay, host_rootfs
 from pierhead.runtime.config import SECCOMP_DEFAULT
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pierhead.engine.roots import Roots
     from pierhead.engine.settings import Paths, Settings
     from pierhead.engine.specgen import Machine
+    from pierhead.engine.usermapping import UserMaps
     from pierhead.oci.image import Execution
     from pierhead.oci.runtime import Resources
     from pierhead.runtime import Config, ProcessSpec
@@ -76,22 +78,16 @@ def _read_profile(path: str) -> str:
 class Planner:
     """Knows the settings and this machine."""
 
-    def __init__(self, settings: Settings, paths: Paths, roots: Roots) -> None:
-        """Looks at the machine once.
+    def __init__(self, settings: Settings, paths: Paths, roots: Roots, users: UserMaps | None) -> None:
+        """Looks at the machine once; ``users`` are those of containers, None where they are the host's.
 
         Raises:
-            Unsupported: users are to be mapped, which nothing here does yet: to go on would be a silent loss.
             OperationFailed: the settings' filter of system calls cannot be read.
         """
-        if settings.userns_remap:
-            raise Unsupported(
-                "users of containers are not mapped: userns_remap is not supported",
-                code="no-userns-remap",
-                hint="leave userns_remap out of the settings",
-            )
         self._settings = settings
         self._paths = paths
         self._roots = roots
+        self._users = users
         self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
 
@@ -104,6 +100,12 @@ class Planner:
             InvalidInput: it contradicts itself, or says what cannot be.
             Unsupported: it asks for what is not there.
         """
+        if execution is None and self._users is not None and host.userns_mode != "host":
+            raise Unsupported(
+                f"{config.image} is this machine, whose files have its users: userns_remap cannot map them",
+                code="host-not-mapped",
+                hint="run it with --userns host",
+            )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
         return config, host, warnings
@@ -117,9 +119,10 @@ class Planner:
         if record.host.runtime not in ("", "pierhead"):
             message = f"the runtime {record.host.runtime} is not supported"
             raise Unsupported(message, code="no-such-runtime")
+        users = maps_of(record, self._users)
         directory = place.files or self._paths.container(record.id)
         if not place.files:
-            write_etc_files(directory, self._etc_files(record, place))
+            write_etc_files(directory, self._etc_files(record, place), users.root if users else None)
         ground = Ground(
             root=self._root(record),
             hosts=f"{directory}/{HOSTS}",
@@ -132,6 +135,8 @@ class Planner:
             init_path=install_reaper(self._paths.data_root) if record.host.init else "",
             namespaces=place.namespaces,
             interfaces=place.interfaces,
+            user_mappings=users.users if users else (),
+            group_mappings=users.groups if users else (),
             devices=find_devices(record.host),
             device_numbers=block_device_numbers(record.host),
             sources=place.sources,
@@ -153,11 +158,11 @@ class Planner:
         if not record.root:
             return root_of_host(host_rootfs(hidden=(self._paths.data_root, self._paths.exec_root)))
         mount = self._roots.mount(record.root)
-        if mount.source:
+        if mount.source and maps_of(record, self._users) is None:
             return Root(rootfs=mount.source)
         rootfs = f"{self._paths.exec_root}/rootfs"
         os.makedirs(rootfs, mode=0o755, exist_ok=True)
-        overlay = RootOverlay(lower=mount.lower, upper=mount.upper, work=mount.work)
+        overlay = RootOverlay(lower=mount.lower, upper=mount.upper or mount.source, work=mount.work)
         return Root(rootfs=rootfs, overlay=overlay)
 
     def _etc_files(self, record: Record, place: Place) -> EtcFiles:

@@ -51,7 +51,7 @@ class Settings(Value):
         shm_bytes: of /dev/shm.
         stop_timeout_s: between the stop signal and SIGKILL, of containers that name none.
         seccomp_profile: path of a profile; empty for the built-in one.
-        userns_remap: ``uid:gid`` ranges of subordinate ids; empty for none.
+        userns_remap: ``default``, ``user:group`` or ``uid:gid`` whose subordinate ids containers get.
         init: whether containers get a reaper as their first process.
         labels: of the engine, ``name=value``.
         mirrors, insecure_registries: as in docker's daemon.json.

@@ -26,12 +26,12 @@ from pierhead.engine.specgen.rights import (
     parse_security_options,
 )
 from pierhead.engine.specgen.seccompprofile import parse_profile
-from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.engine.specgen.tmpfswords import parse_tmpfs, tmpfs_options
 from pierhead.engine.specgen.ulimits import fill_ulimits
 from pierhead.errors import InvalidInput, Unsupported
 from pierhead.oci.validate_linux import namespace_of_sysctl
 from pierhead.runtime.config import DEFAULT_MASK_PATHS, DEFAULT_READONLY_PATHS
+from pierhead.signals import parse_signal
 
 if TYPE_CHECKING:
     from pierhead.engine.documents import ContainerConfig, HostConfig
