@@ -81,16 +81,14 @@ def _tls(place: EnginePlace) -> ssl.SSLContext | None:
 
 def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
     """The error; where no container or image has the name, with the nearest name that one has."""
-    if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
-        from pierhead.nearest import nearest
+    from pierhead.nearest import nearest
 
+    if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
         wanted = error.message.removeprefix(_NO_CONTAINER)
         found = engine.get("/containers/json", all=True)
         near = nearest(wanted, [name.lstrip("/") for each in found for name in each.get("Names") or ()])
         error.hint = f"did you mean {near}?" if near else "pier ps --all lists those that there are"
     elif isinstance(error, NotFound) and error.message.startswith(_NO_IMAGE):
-        from pierhead.cli.help import nearest
-
         wanted = error.message.removeprefix(_NO_IMAGE)
         tags = [tag for each in engine.get("/images/json") for tag in each.get("RepoTags") or ()]
         near = nearest(wanted, [*tags, *(tag.removesuffix(":latest") for tag in tags)])

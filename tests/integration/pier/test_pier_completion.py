@@ -113,7 +113,7 @@ def test_fish(typing: Path) -> None:
 
 def test_nobody_is_woken(home: Path, tmp_path: Path) -> None:
     """An engine that does not run is not started by somebody who presses the tabulator."""
-    words = [home / "pier", "complete", "--", "--root", str(tmp_path), "rm", ""]
+    words = [str(home / "pier"), "complete", "--", "--root", str(tmp_path), "rm", ""]
     alone = {**os.environ, "DOCKER_HOST": ""}
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=alone)
     assert (done.stdout, done.stderr) == ("", "")
