@@ -396,6 +396,13 @@ def test_pier_is_a_client_of_it(docker: Docker, tmp_path: Path) -> None:
     assert "did you mean web?" in pier.result("stop", "webb").stderr
     table = pier("system", "df", "--verbose")
     assert ("web" in table, "kept" in table) == (True, True)
+    made = pier(
+        "network", "create", "--internal", "--subnet", "10.213.7.0/24", "--label", "a=b", "lan"
+    ).strip()
+    try:
+        assert pier("network", "inspect", "--format", "{{.Id}} {{.Labels.a}}", "lan") == f"{made} b\n"
+    finally:
+        assert pier("network", "rm", "lan") == "lan\n"
     assert pier("rm", "--force", "web") == "web\n"
     assert pier("volume", "rm", "kept") == "kept\n"
     assert "Server: at unix://" in pier("version")

@@ -134,6 +134,15 @@ def test_what_is_of_our_own_store(pier: Far) -> None:
     assert "searching registries is not supported" in pier.result("search", "box").stderr
 
 
+def test_networks_that_our_engine_has_not(pier: Far) -> None:
+    """Those that there are are listed; others are refused in the engine's words."""
+    assert pier.lines("network", "ls", "--format", "{{.Name}}") == ["host", "none"]
+    assert "networks of one's own are not supported" in pier.result("network", "create", "lan").stderr
+    assert pier("network", "prune", "--force") == ""
+    assert pier.result("network", "rm", "host").returncode == 1
+    assert "needs a --subnet" in pier.result("network", "create", "--gateway", "10.0.0.1", "lan").stderr
+
+
 def test_room(pier: Far) -> None:
     """Sums by kind, and each image, container and volume with what it needs and who uses it."""
     pier("volume", "create", "kept")
