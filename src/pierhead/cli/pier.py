@@ -54,8 +54,9 @@ def default_root() -> str:
     """Where images are kept when nobody says it: for root the machine's place, else the user's own."""
     if os.geteuid() == 0:
         return "/var/lib/pierhead"
-    data = os.environ.get("XDG_DATA_HOME", "")
-    return f"{data or os.path.expanduser('~/.local/share')}/pierhead"
+    from pierhead.cli.user_places import user_data_root
+
+    return user_data_root(os.environ, os.geteuid())
 
 
 def _settle(options: Options) -> tuple[str, str]:

@@ -46,10 +46,10 @@ class Bridged:
 
 
 @pytest.fixture
-def bridged(tmp_path: Path, engine_image: Path) -> Iterator[Bridged]:
+def bridged(tmp_path: Path, engine_store: Path) -> Iterator[Bridged]:
     """One whose bridge and rules vanish with the namespace."""
     with machine() as host:
-        yield Bridged(Engines(tmp_path, engine_image, bridge="pier0"), host)
+        yield Bridged(Engines(tmp_path, engine_store, bridge="pier0"), host)
 
 
 def test_an_address_and_a_hardware_address_of_choice(bridged: Bridged) -> None:
