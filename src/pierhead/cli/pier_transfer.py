@@ -8,6 +8,7 @@ import os
 import sys
 
 from pierhead.cli.asking import ask, ask_secret
+from pierhead.cli.creation_flags import CONTENT_TRUST
 from pierhead.cli.engine_call import find_far_engine
 from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.progress import make_progress
@@ -253,6 +254,7 @@ VERBS = {
         flags=(
             *_PLATFORMS,
             Flag(name="all-tags", short="a", kind="switch", about="all images of the repository"),
+            CONTENT_TRUST,
             _QUIET,
         ),
         examples=(
@@ -279,6 +281,7 @@ VERBS = {
                 choices=("gzip", "zstd", "none"),
             ),
             Flag(name="all-tags", short="a", kind="switch", about="push every tag of the repository"),
+            CONTENT_TRUST,
             _QUIET,
         ),
         perform=_push,
