@@ -155,8 +155,19 @@ class Planner:
             )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
-        self.find_program(host.runtime)
+        if self.find_program(host.runtime):
+            self._check_program(host)
         return config, host, warnings
+
+    def _check_program(self, host: HostConfig) -> None:
+        """What runtime programs cannot do here is not asked of one."""
+        hint = "choose the runtime pierhead"
+        if self._settings.cgroup_manager == "disabled":
+            message = f"the runtime {host.runtime} needs cgroups, and this engine has none"
+            raise Unsupported(message, code="no-cgroups", hint=hint)
+        if self._users is not None and host.userns_mode != "host":
+            message = f"the runtime {host.runtime} cannot map users: programs are not told of layers' owners"
+            raise Unsupported(message, code="no-user-namespace", hint=f"{hint}, or --userns host")
 
     def find_program(self, runtime: str) -> tuple[str, ...]:
         """The command of the runtime program of this name; empty for our library.

@@ -442,8 +442,7 @@ def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
         message: the error's.
         otherwise: the code where something else was wrong.
     """
-    message = message.lower()  # runtime programs have their own habits
-    if ("executable file" in message and "not found" in message) or "no such file or directory" in message:
+    if "executable file not found" in message or "no such file or directory" in message:
         return _NOT_FOUND
     if "permission denied" in message or "is a directory" in message or "not a directory" in message:
         return NOT_EXECUTABLE
