@@ -106,6 +106,12 @@ class Planner:
             InvalidInput: it contradicts itself, or says what cannot be.
             Unsupported: it asks for what is not there.
         """
+        if execution is None and self.machine.inside:
+            raise Unsupported(
+                "an engine of an ordinary user cannot lay an overlay on the machine's files",
+                code="rootless",
+                hint="import or pull an image, or use the machine's engine",
+            )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
         return config, host, warnings
