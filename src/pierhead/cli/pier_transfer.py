@@ -53,9 +53,7 @@ def pull(call: Call, text: str, platforms: tuple[Platform, ...] | None, *, quiet
     progress = make_progress(call.output, quiet=quiet)
     try:
         with open_service(call) as service:
-            pulled = pull_image(
-                service, text, platforms=platforms, unpack=keeps_owners(), progress=progress
-            )
+            pulled = pull_image(service, text, platforms=platforms, unpack=keeps_owners(), progress=progress)
             return asyncio.run(pulled)
     finally:
         progress.close()

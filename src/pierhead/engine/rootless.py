@@ -103,7 +103,7 @@ class Quarters:
             found = decode(Keeper, jsontext.parse(read_file(path), name=path), unknown=[])
         except FileNotFoundError:
             return None
-        return found if process.start_time(found.pid) == found.start_time else None
+        return found if process.observe(found.pid) == (found.start_time, False) else None
 
     def _make(self, network: UserNetwork) -> Keeper:
         uid_mappings, gid_mappings = plan_mappings(os.getuid(), os.getgid())
