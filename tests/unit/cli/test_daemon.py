@@ -197,9 +197,9 @@ def test_places_of_users() -> None:
 
 def test_what_users_cannot_have() -> None:
     """A user's daemon listens where its network namespace does not matter, and makes no cgroups."""
-    with pytest.raises(Unsupported, match="cannot listen at tcp://127.0.0.1:2375"):
+    with pytest.raises(Unsupported, match=r"cannot listen at tcp://127\.0\.0\.1:2375"):
         make_settings({"hosts": ("tcp://127.0.0.1:2375",)}, ROOTS, 1000)
-    with pytest.raises(Unsupported, match="cannot listen at tcp://127.0.0.1:9000"):
+    with pytest.raises(Unsupported, match=r"cannot listen at tcp://127\.0\.0\.1:9000"):
         make_settings({"metrics-addr": "127.0.0.1:9000"}, ROOTS, 1000)
     with pytest.raises(Unsupported, match="no cgroups by systemd"):
         make_settings({"exec-opts": ("native.cgroupdriver=systemd",)}, ROOTS, 1000)
