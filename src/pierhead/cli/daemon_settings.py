@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 
+from pierhead import figures
 from pierhead.api.listeners import Address, parse_address
 from pierhead.api.tls import TlsSettings
 from pierhead.cli.user_places import user_data_root, user_exec_root
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pierhead.engine.rootlesswords import Rootless
 
 _DRIVERS = {"overlay2": "overlay", "vfs": "plain"}
-_SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _LEVELS = {"warn": "warning", "fatal": "critical"}
 
 
@@ -239,12 +239,10 @@ def parse_size(text: str, key: str) -> int:
     Raises:
         InvalidInput: it is no size.
     """
-    digits = text.rstrip("bBkKmMgGtT")
-    unit = text[len(digits) :].lower()
-    factor = _SIZES.get(unit) or _SIZES.get(unit.removesuffix("b"))
-    if not (digits.isascii() and digits.isdecimal()) or factor is None or len(digits) > 15:
+    found = figures.parse_size(text)
+    if found is None:
         raise _bad(key, text, "write it as 64m")
-    return int(digits) * factor
+    return found
 
 
 # Networks

@@ -8,6 +8,7 @@ import sys
 
 from pierhead import __version__
 from pierhead.engine.moments import format_moment
+from pierhead.engine.runtimes import LIBRARY
 from pierhead.engine.stats import total_memory
 from pierhead.linux.files import read_file
 
@@ -103,8 +104,11 @@ def info_document(
         "Debug": False,
         "ExperimentalBuild": False,
         "ServerVersion": ENGINE_VERSION,
-        "Runtimes": {"pierhead": {"path": ""}}
-        | {name: {"path": each.path} for name, each in settings.runtimes.items()},
+        "Runtimes": {LIBRARY: {"path": ""}}
+        | {
+            name: {"path": each.path} | ({"runtimeArgs": list(each.arguments)} if each.arguments else {})
+            for name, each in settings.runtimes.items()
+        },
         "DefaultRuntime": settings.default_runtime,
         "Swarm": _SWARM,
         "LiveRestoreEnabled": True,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pierhead.engine.specgen.ground import Machine
 from pierhead.engine.specgen.limits import block_devices
 from pierhead.errors import InvalidInput
-from pierhead.linux import cgroupfs, facts
+from pierhead.linux import apparmor, cgroupfs, facts
 from pierhead.oci.numbers import CAPABILITY_NUMBERS, RLIMITS
 from pierhead.runtime.config import Device
 
@@ -173,7 +173,7 @@ def observe_machine() -> Machine:
         hard_limits=() if raises_limits else _hard_limits(),
         oom_score_least=-1000 if raises_limits else int(_line("/proc/self/oom_score_adj")),
         capabilities=capabilities,
-        apparmor=_line("/sys/module/apparmor/parameters/enabled") == "Y" and not inside,
+        apparmor=apparmor.is_enabled() and not inside,
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         arch=os.uname().machine,
         kernel=facts.kernel_version(),

@@ -55,7 +55,7 @@ class Settings(Value):
         shm_bytes: of /dev/shm.
         stop_timeout_s: between the stop signal and SIGKILL, of containers that name none.
         seccomp_profile: path of a profile; empty for the built-in one.
-        userns_remap: ``uid:gid`` ranges of subordinate ids; empty for none.
+        userns_remap: ``default``, ``user:group`` or ``uid:gid`` whose subordinate ids containers get.
         init: whether containers get a reaper as their first process.
         labels: of the engine, ``name=value``.
         mirrors, insecure_registries: as in docker's daemon.json.
@@ -100,6 +100,7 @@ class Paths(Value):
         EXEC_ROOT/                          what dies with the boot
           engine.lock                       held by the engine that works here
           runtime/ID/                       state directories of the runtime library
+          programs/ID/                      bundles of containers that runtime programs have made
           containers/ID/shm                 /dev/shm of the container, for those who share its ipc
     """
 
@@ -115,6 +116,11 @@ class Paths(Value):
     def runtime_root(self) -> str:
         """The runtime library's."""
         return f"{self.exec_root}/runtime"
+
+    @property
+    def programs(self) -> str:
+        """A bundle for each container that a runtime program has made."""
+        return f"{self.exec_root}/programs"
 
     @property
     def volumes(self) -> str:

@@ -95,7 +95,7 @@ def unpack_layer(
     directory_fd: int,
     *,
     whiteouts: Whiteouts,
-    owners: bool = True,
+    owners: bool | tuple[int, int] = True,
     limits: UnpackLimits | None = None,
     digest: str = "",
     growing: GrowingFile | None = None,
@@ -108,7 +108,8 @@ def unpack_layer(
         directory_fd: open for reading; nobody else changes what is in it meanwhile; stays the caller's.
         whiteouts: how what the layer deletes is marked.
         owners: whether files get their owners, devices are made and security attributes set, which takes
-            root; without, everything becomes ours, devices are left out, and nothing is setuid.
+            root; without, everything becomes ours, devices are left out, and nothing is setuid.  A user and
+            a group: whose everything becomes.
         limits: None is the default ones.
         digest: of the source, by somebody who has hashed it all; "" is unknown.  An archive that is not
             compressed is not hashed again.

@@ -9,6 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from pierhead.engine.documents import LogConfig, RestartPolicy
+from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen.devicerules import check_device_requests, check_devices
 from pierhead.engine.specgen.ground import ANY_MACHINE
 from pierhead.engine.specgen.limits import check_limits, fill_limits
@@ -26,12 +27,12 @@ from pierhead.engine.specgen.rights import (
     parse_security_options,
 )
 from pierhead.engine.specgen.seccompprofile import parse_profile
-from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.engine.specgen.tmpfswords import parse_tmpfs, tmpfs_options
 from pierhead.engine.specgen.ulimits import fill_ulimits
 from pierhead.errors import InvalidInput, Unsupported
 from pierhead.oci.validate_linux import namespace_of_sysctl
 from pierhead.runtime.config import DEFAULT_MASK_PATHS, DEFAULT_READONLY_PATHS
+from pierhead.signals import parse_signal
 
 if TYPE_CHECKING:
     from pierhead.engine.documents import ContainerConfig, HostConfig
@@ -226,8 +227,7 @@ def _check_rights(host: HostConfig, machine: Machine) -> None:
 def _check_absent(host: HostConfig, settings: Settings) -> None:
     """Nothing is asked for that this engine does not have."""
     check_device_requests(host.device_requests)
-    if host.runtime and host.runtime != settings.default_runtime and host.runtime not in settings.runtimes:
-        raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}", code="no-such-runtime")
+    find_runtime(host.runtime, settings)
     if host.links:
         raise Unsupported("links between containers are not made", hint="publish a port, or share a network")
     if host.storage_opt:

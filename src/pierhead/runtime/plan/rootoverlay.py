@@ -239,6 +239,8 @@ class _Builder:
         data = "".join(f"s{key}\0{value}\0" for key, value in options)
         if self._inside:
             data = f"fuserxattr\0{data}"
+        if self._overlay.volatile:
+            data += "fvolatile\0"
         attributes = 0 if self._overlay.upper else mountoptions.RDONLY
         arguments = (
             "overlay",
