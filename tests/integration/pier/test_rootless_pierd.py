@@ -206,7 +206,10 @@ def test_world(user: User, network: str) -> None:
     """Containers reach others by either program, and not what listens at the machine's loopback only."""
     with neighbour() as port, served(user, "--rootless-network", network) as it:
         seen = output(it.client, f"wget -q -O - http://{_NEIGHBOUR}:{port}/; cat /etc/resolv.conf")
-        assert seen.startswith("outside\nnameserver ")
+        server = "10.0.2.3" if network == "slirp4netns" else "169.254.1.1"
+        assert seen.startswith(f"outside\nnameserver {server}\n")
+        seen = output(it.client, "cat /seen", Binds=["/etc/resolv.conf:/seen:ro"])  # so pierd itself asks
+        assert seen.startswith(f"nameserver {server}\n")
         with socket.create_server(("127.0.0.1", 0)) as listener:
             inner = listener.getsockname()[1]
             seen = output(

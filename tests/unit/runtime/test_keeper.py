@@ -24,9 +24,12 @@ def test_entering() -> None:
     """The joiner enters all namespaces at once; the signal for the launcher's death is asked for as root,
     since a change of user takes it back (prctl(2)).
     """
-    plan = plan_enter(("/bin/true",), {"A": "b"}, "/home/me")
+    plan = plan_enter(("/bin/true",), {"A": "b"}, "/home/me", ("/run/file", "/etc/file"))
     names = [each.name for each in plan.operations]
     assert plan.operations[0].place == JOINER
     assert names.index("become_root") < names.index("parent_death_signal")
     assert plan.operations[-1].arguments == (strings(("/bin/true",)), strings(("A=b",)))
     assert plan.joiner
+    assert names.index("root_here") < names.index("bind")
+    plan = plan_enter(("/bin/true",), {}, "/", ("", ""))
+    assert "bind" not in [each.name for each in plan.operations]
