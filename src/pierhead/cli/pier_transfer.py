@@ -50,12 +50,14 @@ def wanted_platforms(call: Call) -> tuple[Platform, ...] | None:
 def pull(call: Call, text: str, platforms: tuple[Platform, ...] | None, *, quiet: bool) -> PulledImage:
     """The image is here; a person is told how it comes."""
     from pierhead.images.pulling import pull_image
+    from pierhead.images.unpacking import keeps_owners
 
     gc.enable()  # the program's script turns it off; a pull makes much that goes again
     progress = make_progress(call.output, quiet=quiet)
     try:
         with open_service(call) as service:
-            return asyncio.run(pull_image(service, text, platforms=platforms, progress=progress))
+            pulled = pull_image(service, text, platforms=platforms, unpack=keeps_owners(), progress=progress)
+            return asyncio.run(pulled)
     finally:
         progress.close()
 

@@ -147,6 +147,12 @@ class Planner:
             Unsupported: it asks for what is not there.
             OperationFailed: its runtime program is not installed.
         """
+        if execution is None and self.machine.inside:
+            raise Unsupported(
+                "an engine of an ordinary user cannot lay an overlay on the machine's files",
+                code="rootless",
+                hint="import or pull an image, or use the machine's engine",
+            )
         if execution is None and self._users is not None and host.userns_mode != "host":
             raise Unsupported(
                 f"{config.image} is this machine, whose files have its users: userns_remap cannot map them",
