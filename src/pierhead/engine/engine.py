@@ -28,6 +28,7 @@ from pierhead.engine.commit import CommitRequest, commit
 from pierhead.engine.containers import ContainerDesk
 from pierhead.engine.containertree import ContainerTrees
 from pierhead.engine.ending import Ender
+from pierhead.engine.execnotes import ExecNotes
 from pierhead.engine.execs import Execs
 from pierhead.engine.files import ContainerFiles
 from pierhead.engine.healthwatch import HealthWatches
@@ -114,6 +115,7 @@ class Engine:
             self._put_together()
             stack.callback(self.supervisor.close)
             await stack.enter_async_context(self.jobs)
+            stack.callback(self.execs.rest)
             stack.callback(self.supervisor.rest)
             await self.supervisor.restore()
             for warning in await self.jobs.thread(self.places.restore, self.roster.all()):
@@ -176,7 +178,7 @@ class Engine:
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
         self.ender = Ender(self.roster, jobs, self.supervisor, self.settings)
-        self.execs = Execs(self.roster, jobs, self.supervisor, self.planner)
+        self.execs = Execs(self.roster, jobs, self.supervisor, self.planner, ExecNotes(self.paths))
         self.maker = Maker(
             self.roster,
             jobs,
