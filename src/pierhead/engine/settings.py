@@ -95,6 +95,8 @@ class Paths(Value):
           engine.lock                       held by the engine that works here
           runtime/ID/                       state directories of the runtime library
           containers/ID/shm                 /dev/shm of the container, for those who share its ipc
+                        changes             of a view of this machine
+                        execs/              further processes that were started
     """
 
     data_root: str
@@ -122,6 +124,10 @@ class Paths(Value):
     def running(self, container_id: str) -> str:
         """What dies with the boot."""
         return f"{self.exec_root}/containers/{container_id}"
+
+    def changes(self, container_id: str) -> str:
+        """What a container that is a view of this machine has changed, in memory."""
+        return f"{self.running(container_id)}/changes"
 
     def log(self, container_id: str) -> str:
         """The newest file of its output."""
