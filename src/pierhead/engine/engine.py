@@ -24,6 +24,7 @@ import logging
 import os
 
 from pierhead.engine.about import info_document, version_document
+from pierhead.engine.cgroupparent import note_parent, remove_parent
 from pierhead.engine.commit import CommitRequest, commit
 from pierhead.engine.containers import ContainerDesk
 from pierhead.engine.containertree import ContainerTrees
@@ -54,7 +55,7 @@ from pierhead.engine.supervise import Supervisor
 from pierhead.engine.usermapping import read_user_maps
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
-from pierhead.errors import Conflict
+from pierhead.errors import Conflict, PierheadError
 from pierhead.images.service import ImageService
 from pierhead.linux.files import lock_at_once
 from pierhead.net import NetworkService, NetworkSettings
@@ -143,6 +144,9 @@ class Engine:
                 code="engine-runs",
                 hint="stop it, or give this one an --exec-root and a --data-root of its own",
             )
+        if self.settings.cgroup_manager == "cgroupfs":
+            note_parent(self.paths.exec_root, self.settings.cgroup_parent)
+            stack.callback(remove_parent, self.paths.exec_root)
         self._store = stack.enter_context(Store(self.paths.database))
         self.images = stack.enter_context(
             ImageService(self.paths.data_root, snapshotter=self.settings.storage)
@@ -228,7 +232,7 @@ class Engine:
             host_ip=wanted.host_ip,
         )
         network = NetworkService(f"{self.paths.exec_root}/network", settings)
-        stack.callback(network.close)
+        stack.callback(_rest, network)
         for warning in network.ensure():
             _log.warning("%s", warning)
         return network
@@ -515,3 +519,11 @@ class Engine:
         """Something happened to an image, a volume or a network."""
         now_ns = self.roster.now_ns()
         self.roster.tell(Event(kind=kind, action=action, actor=actor, attributes=attributes, time_ns=now_ns))
+
+
+def _rest(network: NetworkService) -> None:
+    """Nothing of the network is open; it is gone if no container is in it."""
+    try:
+        network.remove()
+    except PierheadError:
+        network.close()
