@@ -79,9 +79,9 @@ class ContainerDesk:
     async def inspect(self, reference: str, *, size: bool) -> Document:
         """See ``GET /containers/{id}/json``."""
         record = self._roster.get(reference)
-        document = inspection(
-            record, self._paths, self._roots.describe(record.root), self._exec_ids(record.id)
-        )
+        graph = self._roots.describe(record.root)
+        apparmor = self._planner.apparmor_of(record)
+        document = inspection(record, self._paths, graph, self._exec_ids(record.id), apparmor)
         if size:
             sizes = await self._jobs.thread(self._roots.sizes, record.root)
             document["SizeRw"], document["SizeRootFs"] = sizes

@@ -53,6 +53,7 @@ from pierhead.engine.stats import ContainerStats
 from pierhead.engine.store import Store
 from pierhead.engine.supervise import Supervisor
 from pierhead.engine.usermapping import read_user_maps
+from pierhead.engine.usernet import port_keeper
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import Conflict, PierheadError
@@ -231,7 +232,9 @@ class Engine:
             masquerade=wanted.masquerade,
             host_ip=wanted.host_ip,
         )
-        network = NetworkService(f"{self.paths.exec_root}/network", settings)
+        rootless = self.settings.rootless
+        ports = port_keeper(rootless.network if rootless is not None else None)
+        network = NetworkService(f"{self.paths.exec_root}/network", settings, ports)
         stack.callback(_rest, network)
         for warning in network.ensure():
             _log.warning("%s", warning)

@@ -44,6 +44,8 @@ _GO_MODES = (
     (stat.S_ISCHR, (1 << 26) | (1 << 21)),
 )
 _ACCOUNTS_BYTES = 1 << 20
+_KERNELS = frozenset((b"proc", b"sys", b"dev"))
+"""What is in them is no file of the container's, and has no end."""
 _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
 
 
@@ -86,12 +88,8 @@ class ContainerFiles:
 
         def read(fd: int) -> None:
             with self._trees.open(record, clean(path), writable=True) as found:
-                try:
-                    directory_fd = _open_directory(found.root_fd, found.inner, record.name)
-                except NotADirectoryError:
-                    raise InvalidInput(
-                        "extraction point is not a directory", code="not-a-directory"
-                    ) from None
+                refusal = "extraction point is not a directory"
+                directory_fd = _open_directory(found.root_fd, found.inner, record.name, otherwise=refusal)
                 try:
                     owners = self._user_of(record) if copy_owners else True
                     _place(fd, directory_fd, found.users, owners=owners, keeps_kinds=no_overwrite)
@@ -128,7 +126,7 @@ class ContainerFiles:
         def write(fd: int) -> None:
             root_fd = open_mounts((layers_of(mount) if mount.upper else mount,))
             try:
-                write_tree(appender(fd), f"/proc/self/fd/{root_fd}")
+                write_tree(appender(fd), f"/proc/self/fd/{root_fd}", lenient=True)
             finally:
                 os.close(root_fd)
 
@@ -184,22 +182,32 @@ def _place(
             os.close(namespace_fd)
 
 
-def _open_directory(root_fd: int, inner: str, name: str) -> int:
+def _open_directory(root_fd: int, inner: str, name: str, *, otherwise: str = "") -> int:
+    """The directory that the path leads to, to be read; ``otherwise`` is what is said if it is none.
+
+    Raises:
+        NotFound: there is nothing.
+        InvalidInput: it is no directory.
+    """
     found = find(root_fd, inner, name)
     try:
         return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except NotADirectoryError:
+        message = otherwise or f"{inner} in container {name} is not a directory"
+        raise InvalidInput(message, code="not-a-directory") from None
     finally:
         os.close(found)
 
 
 def _follows(path: str) -> bool:
-    """Whether a link at the path's end is followed: where the path says that it is a directory."""
+    """Whether the path says that it leads to a directory: then a link at its end is followed."""
     return path.endswith(("/", "/.")) or clean(path) == "/"
 
 
 def _describe(root_fd: int, inner: str, name: str, *, follow: bool, shown: str) -> Document:
     parent, last = posixpath.split(inner)
-    directory_fd = find(root_fd, inner if follow or not last else parent, name)
+    open_one = _open_directory if follow else find
+    directory_fd = open_one(root_fd, inner if follow or not last else parent, name)
     try:
         if follow or not last:
             about = os.stat(f"/proc/self/fd/{directory_fd}")
@@ -249,24 +257,28 @@ def _format_mtime(mtime_ns: int) -> str:
 
 
 def _write_archive(found: Beneath, path: str, name: str, fd: int) -> None:
-    """What the path leads to is in the archive, under the path's last name.
+    """What the path leads to is in the archive, under the path's last name; the root's files under ``/``.
 
-    A path that ends in ``/.`` gives what is in the directory, under ``.``.
+    A path that ends in ``.`` gives what is in the directory, under ``.``.  Clients replace the one or the
+    other by the name that the files are to have.
     """
     writer = TarWriter(appender(fd))
     add = _translated(writer.add, found.users)
     root_fd, inner = found.root_fd, found.inner
     follow = _follows(path)
     parent, last = posixpath.split(inner)
-    shown = b"." if path.endswith("/.") or not last else os.fsencode(posixpath.basename(clean(path)))
+    if path in (".", "./") or path.endswith("/."):
+        shown = b"."
+    else:
+        shown = os.fsencode(posixpath.basename(clean(path))) or b"/"
     directory_fd = _open_directory(root_fd, inner if follow or not last else parent, name)
     try:
         if follow or not last:
-            _add_directory(add, directory_fd, shown)
+            _add_directory(add, directory_fd, shown, inner)
         else:
             os.close(find_last(directory_fd, last, inner, name))
             rename = _renamed(add, os.fsencode(last), shown)
-            walk = TreeWalk(rename, upper=False, latest_s=None, precise=False)
+            walk = TreeWalk(rename, upper=False, latest_s=None, precise=False, lenient=True)
             walk.run(directory_fd, only=os.fsencode(last))
     finally:
         os.close(directory_fd)
@@ -285,7 +297,7 @@ def _translated(add: Add, users: UserMaps | None) -> Add:
     return translate
 
 
-def _add_directory(add: Add, directory_fd: int, shown: bytes) -> None:
+def _add_directory(add: Add, directory_fd: int, shown: bytes, inner: str) -> None:
     about = os.fstat(directory_fd)
     top = Entry(
         name=shown,
@@ -297,11 +309,15 @@ def _add_directory(add: Add, directory_fd: int, shown: bytes) -> None:
     )
     add(top, ())
 
-    def add_below(entry: Entry, chunks: Iterable[bytes]) -> None:
-        link = shown + b"/" + entry.linkname if entry.kind == "hardlink" else entry.linkname
-        add(entry.replace(name=shown + b"/" + entry.name, linkname=link), chunks)
+    prefix = b"/" if shown == b"/" else shown + b"/"
+    closed = _KERNELS if inner == "/" else frozenset[bytes]()
 
-    TreeWalk(add_below, upper=False, latest_s=None, precise=False).run(directory_fd)
+    def add_below(entry: Entry, chunks: Iterable[bytes]) -> None:
+        link = prefix + entry.linkname if entry.kind == "hardlink" else entry.linkname
+        add(entry.replace(name=prefix + entry.name, linkname=link), chunks)
+
+    walk = TreeWalk(add_below, upper=False, latest_s=None, precise=False, lenient=True, closed=closed)
+    walk.run(directory_fd)
 
 
 def _renamed(add: Add, last: bytes, shown: bytes) -> Add:

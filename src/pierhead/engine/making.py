@@ -21,7 +21,7 @@ from pierhead.errors import InvalidInput, NotFound, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
     from pierhead.engine.ending import Ender
@@ -111,10 +111,8 @@ class Maker:
 
     async def _lay_down(self, record: Record, origin: Origin) -> Record:
         """Its files are there, then its record."""
-        directory = self._paths.container(record.id)
         try:
             record = record.replace(root=await self._roots.prepare(record.id, origin))
-            await self._jobs.thread(lambda: os.makedirs(directory, mode=0o710))
             record = await self._decide_mounts(record)
             return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
         except BaseException:
@@ -141,6 +139,10 @@ class Maker:
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
 
+    def _remove_all(self, record: Record) -> None:
+        self._remove_files(record)
+        self._places.release(record, volumes=record.state.volumes_go)
+
     # Going
 
     async def remove(self, reference: str, *, force: bool, volumes: bool) -> None:
@@ -159,14 +161,37 @@ class Maker:
 
     async def _remove(self, container_id: str, *, force: bool, volumes: bool) -> None:
         with self._supervisor.keeping(container_id):
-            if force:
-                await self._ender.end_now(self._need(container_id))
-            else:
+            if not force:
                 lifecycle.check_removal(self._need(container_id))
-            async with self._roster.lock(container_id):
-                record = self._need(container_id)
-                lifecycle.check_removal(record)
-                await self._remove_held(record, volumes=volumes)
+                await self._remove_ended(container_id, volumes=volumes)
+                return
+            record = self._need(container_id)
+            with self._root_held(record):
+                await self._ender.end_now(record)
+                await self._remove_ended(container_id, volumes=volumes)
+
+    @contextlib.contextmanager
+    def _root_held(self, record: Record) -> Iterator[None]:
+        """Its end inside does not wait for the disk, which files that go at once do not need.
+
+        The last who has an overlay open flushes the whole file system below it (overlayfs's sync_fs, at
+        umount(2)): that is us then, in a thread, when the container is gone.
+        """
+        try:
+            fd = os.open(f"/proc/{record.state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+        except OSError:  # it does not run
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._jobs.begin(self._jobs.thread(os.close, fd))
+
+    async def _remove_ended(self, container_id: str, *, volumes: bool) -> None:
+        async with self._roster.lock(container_id):
+            record = self._need(container_id)
+            lifecycle.check_removal(record)
+            await self._remove_held(record, volumes=volumes)
 
     async def remove_at_end(self, container_id: str) -> None:
         """It asked to be removed at its end, with its nameless volumes."""
@@ -180,8 +205,7 @@ class Maker:
     async def _finish_removal(self, record: Record) -> None:
         self._supervisor.forget(record.id)
         try:
-            await self._jobs.thread(self._remove_files, record)
-            await self._places.release(record, volumes=record.state.volumes_go)
+            await self._jobs.thread(self._remove_all, record)
         except (PierheadError, OSError) as error:
             state = lifecycle.after(record, "fail-removal").replace(error=str(error))
             self._roster.observe(record.replace(state=state))

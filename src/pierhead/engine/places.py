@@ -61,7 +61,7 @@ class Places:
     # While it is there
 
     async def decide(self, record: Record) -> Record:
-        """What a new container keeps is there; the record tells of it.
+        """What a new container keeps is there, and the directory of its own files; the record tells of it.
 
         Raises:
             InvalidInput, NotFound, Unsupported: a mount cannot be.
@@ -73,6 +73,7 @@ class Places:
         return await self._jobs.thread(self._decide, record, others)
 
     def _decide(self, record: Record, others: dict[str, tuple[MountPoint, ...]]) -> Record:
+        os.makedirs(self._paths.container(record.id), mode=0o710)
         decided = self._volumes.resolve(record.id, record.config, record.host, others)
         try:
             if decided.to_fill:
@@ -93,9 +94,9 @@ class Places:
         mount = self._roots.mount(record.root)
         return open_mounts((layers_of(mount) if mount.upper else mount,))
 
-    async def release(self, record: Record, *, volumes: bool) -> None:
-        """What it kept is given back; with ``volumes`` its nameless volumes are gone."""
-        await self._jobs.thread(lambda: self._volumes.release(record.id, anonymous=volumes))
+    def release(self, record: Record, *, volumes: bool) -> None:
+        """What it kept is given back; with ``volumes`` its nameless volumes are gone.  Blocks."""
+        self._volumes.release(record.id, anonymous=volumes)
 
     # While it runs
 
@@ -129,7 +130,7 @@ class Places:
             if record.network_mode == DEFAULT_NETWORK:
                 return self._join_network(record, place)
         except BaseException:
-            self._leave(record)
+            self.leave(record)
             raise
         return record, place
 
@@ -218,11 +219,8 @@ class Places:
         place = place.replace(interfaces=(interface,), addresses=addresses, host_address=endpoint.gateway)
         return _with_endpoint(record, endpoint), place
 
-    async def leave(self, record: Record) -> None:
-        """What it needed to run is given back."""
-        await self._jobs.thread(self._leave, record)
-
-    def _leave(self, record: Record) -> None:
+    def leave(self, record: Record) -> None:
+        """What it needed to run is given back.  Blocks."""
         if self._network is not None:
             self._network.detach(record.id)
         if record.host.ipc_mode == "shareable":

@@ -5,11 +5,15 @@ The rules are ``specgen``'s, which is pure; here this machine and the disk are a
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import shutil
 
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
-from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
+from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine, without_cgroups
 from pierhead.engine.reaper import install_reaper
+from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen import (
     Ground,
     Root,
@@ -20,12 +24,15 @@ from pierhead.engine.specgen import (
     plan_update,
     root_of_host,
 )
+from pierhead.engine.specgen.apparmorprofile import NAME, PROFILE, profile_of
 from pierhead.engine.specgen.processes import short_hostname
 from pierhead.engine.usermapping import maps_of
 from pierhead.engine.volumemounts import mount_changes
-from pierhead.errors import OperationFailed, Unsupported
+from pierhead.errors import OperationFailed, PierheadError, Unsupported
+from pierhead.linux import apparmor, files
 from pierhead.runtime import Network, RootOverlay, host_rootfs
 from pierhead.runtime.config import SECCOMP_DEFAULT
+from pierhead.runtime.programs.program import find_program
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -39,6 +46,9 @@ if TYPE_CHECKING:
     from pierhead.oci.image import Execution
     from pierhead.oci.runtime import Resources
     from pierhead.runtime import Config, ProcessSpec
+
+
+_log = logging.getLogger(__name__)
 
 
 class Place(Value):
@@ -76,6 +86,38 @@ def _read_profile(path: str) -> str:
         raise OperationFailed(f"cannot read the seccomp profile {path}: {error}", code="no-profile") from None
 
 
+def _forget_volatile(work: str) -> None:
+    """The kernel mounts an overlay again whose changes needed no disk.
+
+    It refuses to, since a power cut may have damaged them.  Here there was none: at the boot after one, the
+    engine removes such containers.  Source: overlayfs.rst, "Volatile mount".
+    """
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(f"{work}/work/incompat")
+
+
+def _ensure_apparmor(exec_root: str) -> str:
+    """The kernel has this version's profile; its name, "" where it cannot be had, which is said.
+
+    What was loaded stands beside the state that dies with the boot: the parser takes a tenth of a second.
+    """
+    path = f"{exec_root}/apparmor-profile"
+    try:
+        known = files.read_file(path).decode()
+    except FileNotFoundError:
+        known = ""
+    if known == PROFILE and NAME in apparmor.loaded_profiles():
+        return NAME
+    try:
+        apparmor.load_profile(PROFILE)
+    except PierheadError as error:
+        _log.warning("containers have no AppArmor profile: %s", error)
+        return ""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(PROFILE)
+    return NAME
+
+
 class Planner:
     """Knows the settings and this machine."""
 
@@ -91,6 +133,10 @@ class Planner:
         self._users = users
         self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
+        if settings.cgroup_manager == "disabled":
+            self.machine = without_cgroups(self.machine)
+        self.apparmor_profile = _ensure_apparmor(paths.exec_root) if self.machine.apparmor else ""
+        """Of containers that name none; empty for none."""
 
     def fill(
         self, config: ContainerConfig, execution: Execution | None, host: HostConfig
@@ -100,6 +146,7 @@ class Planner:
         Raises:
             InvalidInput: it contradicts itself, or says what cannot be.
             Unsupported: it asks for what is not there.
+            OperationFailed: its runtime program is not installed.
         """
         if execution is None and self._users is not None and host.userns_mode != "host":
             raise Unsupported(
@@ -109,7 +156,18 @@ class Planner:
             )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
+        self.find_program(host.runtime)
         return config, host, warnings
+
+    def find_program(self, runtime: str) -> tuple[str, ...]:
+        """The command of the runtime program of this name; empty for our library.
+
+        Raises:
+            InvalidInput: the settings know no such runtime.
+            OperationFailed: its program is not installed.
+        """
+        found = find_runtime(runtime, self._settings)
+        return (find_program(found.path), *found.arguments) if found is not None else ()
 
     def plan(self, record: Record, place: Place) -> Config:
         """The runtime's configuration; the files in /etc that are the engine's are written.
@@ -117,9 +175,6 @@ class Planner:
         Raises:
             PierheadError: something of it is not there, or cannot be.
         """
-        if record.host.runtime not in ("", "pierhead"):
-            message = f"the runtime {record.host.runtime} is not supported"
-            raise Unsupported(message, code="no-such-runtime")
         users = maps_of(record, self._users)
         directory = place.files or self._paths.container(record.id)
         if not place.files:
@@ -142,6 +197,7 @@ class Planner:
             device_numbers=block_device_numbers(record.host),
             sources=place.sources,
             seccomp=self._seccomp,
+            apparmor_profile=self.apparmor_profile,
             cgroup_path=self._cgroup_path(record),
             cgroup_manager=self._settings.cgroup_manager,
             machine=self.machine,
@@ -164,7 +220,12 @@ class Planner:
         mount = self._roots.mount(record.root)
         if mount.source and maps_of(record, self._users) is None:
             return Root(rootfs=mount.source)
-        overlay = RootOverlay(lower=mount.lower, upper=mount.upper or mount.source, work=mount.work)
+        passes = record.host.auto_remove and bool(mount.work)  # then its files go with it: they need no disk
+        if passes:
+            _forget_volatile(mount.work)
+        overlay = RootOverlay(
+            lower=mount.lower, upper=mount.upper or mount.source, work=mount.work, volatile=passes
+        )
         return Root(rootfs=self._empty_root(), overlay=overlay)
 
     def _empty_root(self) -> str:
@@ -188,6 +249,10 @@ class Planner:
             ),
             host_network=record.network_mode == "host",
         )
+
+    def apparmor_of(self, record: Record) -> str:
+        """The container's profile, as it is told; empty where the kernel has no AppArmor."""
+        return profile_of(record.host, self.apparmor_profile) if self.machine.apparmor else ""
 
     def plan_exec(self, record: Record, wanted: ExecConfig) -> ProcessSpec:
         """A further process."""

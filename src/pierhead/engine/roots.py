@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
+from pierhead.engine.imagedocuments import no_such_image
 from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.platforms import parse_platform
 from pierhead.images.unpacking import unpack_image
@@ -77,7 +78,7 @@ class Roots:
         try:
             found = self.service.catalogue.get(image)
         except NotFound as error:
-            raise NotFound(f"No such image: {image}", code="image-not-found", hint=error.hint) from None
+            raise no_such_image(image, hint=error.hint) from None
         shown = self.service.catalogue.open(found, platform)
         if shown.config is None:
             message = f"{image} is an artifact and has no files"

@@ -105,6 +105,8 @@ class Roster:
     def observe(self, record: Record, *events: Event) -> Record:
         """The record is as the kernel has it, which is true whether it can be written or not."""
         was = self._records.get(record.id)
+        if record == was and not events:
+            return record
         try:
             self._store.write(put=record, was=was, events=events)
         except PierheadError as error:

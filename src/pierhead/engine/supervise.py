@@ -273,18 +273,24 @@ class Supervisor:
         """
         for companion in self.companions:
             await companion.end(self._need(container_id))
-        try:
-            await self._jobs.thread(self._launcher.delete, container)
-        except (PierheadError, OSError) as error:
-            _log.warning("container %s: %s", container_id, error)
-        await self._leave(container_id)
+        await self._leave(container_id, container)
 
-    async def _leave(self, container_id: str) -> Record:
-        """What it needed to run is given back; its record tells of nothing any more."""
+    async def _leave(self, container_id: str, container: Container | None = None) -> None:
+        """What it needed to run is given back, and what is left of its run is removed; its record tells of
+        nothing any more.
+        """
         record = self._need(container_id)
-        await self._places.leave(record)
+        await self._jobs.thread(self._give_back, record, container)
         self._tell_network(record, "disconnect")
-        return self._roster.revise(container_id, endpoint=None, ports={})
+        self._forget_place(container_id)
+
+    def _give_back(self, record: Record, container: Container | None) -> None:
+        if container is not None:
+            try:
+                self._launcher.delete(container)
+            except (PierheadError, OSError) as error:
+                _log.warning("container %s: %s", record.id, error)
+        self._places.leave(record)
 
     def _tell_network(self, record: Record, action: str) -> None:
         event = network_event(record, action, self._roster.now_ns())
@@ -355,12 +361,12 @@ class Supervisor:
                     self.waiting.ended(self._note_end(record.id, ending))
                     await self._leave(record.id)
                 else:
-                    self._forget_place(record)
+                    self._forget_place(record.id)
                 return
             status = await self._jobs.thread(lambda: container.status)
             if status == "created" or (status == "stopped" and self._was_noted(record, container)):
                 await self._jobs.thread(self._launcher.delete, container)
-                self._forget_place(record)
+                self._forget_place(record.id)
                 return
             self._running[record.id] = container
             self._adopt(record, container, status)
@@ -373,12 +379,11 @@ class Supervisor:
         """
         return not lifecycle.is_alive(record) and parse_moment(container.created) <= record.state.finished_ns
 
-    def _forget_place(self, record: Record) -> None:
-        """The record of what does not run tells of no network, whatever was noted before the launch."""
+    def _forget_place(self, container_id: str) -> None:
+        """The record of what does not run tells of no network; whatever else was noted meanwhile stays."""
+        record = self._need(container_id)
         if record.endpoint is not None or record.ports:
-            record = record.replace(endpoint=None, ports={})
-        if record != self._need(record.id):
-            self._roster.observe(record)
+            self._roster.revise(container_id, endpoint=None, ports={})
 
     def _adopt(self, record: Record, container: Container, status: str) -> None:
         if not lifecycle.is_alive(record):  # its start was not noted any more
@@ -415,6 +420,7 @@ class Supervisor:
     def rest(self) -> None:
         """Nothing is watched any more; what runs goes on, and what is being done is done to its end."""
         self._resting = True
+        self.waiting.close()
         loop = asyncio.get_running_loop()
         for container in self._running.values():
             if container.init.pidfd >= 0:
@@ -436,7 +442,8 @@ def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
         message: the error's.
         otherwise: the code where something else was wrong.
     """
-    if "executable file not found" in message or "no such file or directory" in message:
+    message = message.lower()  # runtime programs have their own habits
+    if ("executable file" in message and "not found" in message) or "no such file or directory" in message:
         return _NOT_FOUND
     if "permission denied" in message or "is a directory" in message or "not a directory" in message:
         return NOT_EXECUTABLE

@@ -51,10 +51,10 @@ class Bridged:
 
 
 @pytest.fixture
-def bridged(tmp_path: Path, engine_image: Path) -> Iterator[Bridged]:
+def bridged(tmp_path: Path, engine_store: Path) -> Iterator[Bridged]:
     """One whose bridge and rules vanish with the namespace."""
     with machine() as host:
-        yield Bridged(Engines(tmp_path, engine_image, bridge="pier0"), host)
+        yield Bridged(Engines(tmp_path, engine_store, bridge="pier0"), host)
 
 
 def test_a_network_that_nobody_needs(bridged: Bridged) -> None:

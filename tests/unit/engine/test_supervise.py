@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,12 +70,12 @@ class SlowPlaces:
     """What a container needs is given back when the test lets it."""
 
     def __init__(self) -> None:
-        self.asked, self.go = asyncio.Event(), asyncio.Event()
+        self.asked, self.go = threading.Event(), threading.Event()
 
-    async def leave(self, _: Record) -> None:
+    def leave(self, _: Record) -> None:
         """See ``Places``."""
         self.asked.set()
-        await self.go.wait()
+        self.go.wait()
 
 
 class House:
@@ -101,7 +102,7 @@ async def house(path: Path, policy: str) -> AsyncIterator[House]:
         async with Jobs() as jobs:
             made = House(Roster(store, Journal(store, jobs)), jobs)
             await made.supervisor.restore()
-            await made.places.asked.wait()
+            await asyncio.to_thread(made.places.asked.wait)
             yield made
             made.places.go.set()
 
