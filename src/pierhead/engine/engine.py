@@ -24,10 +24,12 @@ import logging
 import os
 
 from pierhead.engine.about import info_document, version_document
+from pierhead.engine.cgroupparent import note_parent, remove_parent
 from pierhead.engine.commit import CommitRequest, commit
 from pierhead.engine.containers import ContainerDesk
 from pierhead.engine.containertree import ContainerTrees
 from pierhead.engine.ending import Ender
+from pierhead.engine.execnotes import ExecNotes
 from pierhead.engine.execs import Execs
 from pierhead.engine.files import ContainerFiles
 from pierhead.engine.healthwatch import HealthWatches
@@ -54,7 +56,7 @@ from pierhead.engine.usermapping import read_user_maps
 from pierhead.engine.usernet import port_keeper
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
-from pierhead.errors import Conflict
+from pierhead.errors import Conflict, PierheadError
 from pierhead.images.service import ImageService
 from pierhead.linux.files import lock_at_once
 from pierhead.net import NetworkService, NetworkSettings
@@ -115,6 +117,7 @@ class Engine:
             self._put_together()
             stack.callback(self.supervisor.close)
             await stack.enter_async_context(self.jobs)
+            stack.callback(self.execs.rest)
             stack.callback(self.supervisor.rest)
             await self.supervisor.restore()
             for warning in await self.jobs.thread(self.places.restore, self.roster.all()):
@@ -142,6 +145,9 @@ class Engine:
                 code="engine-runs",
                 hint="stop it, or give this one an --exec-root and a --data-root of its own",
             )
+        if self.settings.cgroup_manager == "cgroupfs":
+            note_parent(self.paths.exec_root, self.settings.cgroup_parent)
+            stack.callback(remove_parent, self.paths.exec_root)
         self._store = stack.enter_context(Store(self.paths.database))
         self.images = stack.enter_context(
             ImageService(self.paths.data_root, snapshotter=self.settings.storage)
@@ -177,7 +183,7 @@ class Engine:
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
         self.ender = Ender(self.roster, jobs, self.supervisor, self.settings)
-        self.execs = Execs(self.roster, jobs, self.supervisor, self.planner)
+        self.execs = Execs(self.roster, jobs, self.supervisor, self.planner, ExecNotes(self.paths))
         self.maker = Maker(
             self.roster,
             jobs,
@@ -229,7 +235,7 @@ class Engine:
         rootless = self.settings.rootless
         ports = port_keeper(rootless.network if rootless is not None else None)
         network = NetworkService(f"{self.paths.exec_root}/network", settings, ports)
-        stack.callback(network.close)
+        stack.callback(_rest, network)
         for warning in network.ensure():
             _log.warning("%s", warning)
         return network
@@ -516,3 +522,11 @@ class Engine:
         """Something happened to an image, a volume or a network."""
         now_ns = self.roster.now_ns()
         self.roster.tell(Event(kind=kind, action=action, actor=actor, attributes=attributes, time_ns=now_ns))
+
+
+def _rest(network: NetworkService) -> None:
+    """Nothing of the network is open; it is gone if no container is in it."""
+    try:
+        network.remove()
+    except PierheadError:
+        network.close()

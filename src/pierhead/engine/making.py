@@ -16,6 +16,7 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.naming import SHORT_LENGTH, no_such_container
 from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.record import Record
+from pierhead.engine.volumemounts import unmount_all
 from pierhead.errors import InvalidInput, NotFound, PierheadError
 
 TYPE_CHECKING = False
@@ -256,6 +257,7 @@ def remove_files(paths: Paths, container_id: str) -> None:
     Raises:
         OSError: something in them cannot be removed.
     """
+    unmount_all(paths.changes(container_id))
     for directory in (paths.container(container_id), paths.running(container_id)):
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(directory)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from tests.support.engines import HOST, Engines, run
+from tests.support.engines import HOST, OUTPUT, Engines, create, outcome, read_all, run
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -32,5 +33,24 @@ def test_run_of_the_host(engines: Engines) -> None:
     async def work(engine: Engine) -> None:
         code, output = await run(engine, "sh", "-c", "id -u; cat /etc/hostname", image=HOST, hostname="box")
         assert (code, output) == (0, {"stdout": "0\nbox\n"})
+
+    engines.run(work)
+
+
+def test_a_view_of_this_machine_keeps_its_files(engines: Engines) -> None:
+    """What such a container has written is there when it starts again, and gone when it is removed."""
+
+    async def work(engine: Engine) -> None:
+        script = "cat /new || echo first > /new"
+        made = await create(engine, "sh", "-c", script, image=HOST)
+        for expected in ({}, {"stdout": "first\n"}):
+            attachment = await engine.attach_container(made, OUTPUT.replace(stderr=False))
+            await engine.start_container(made)
+            assert await read_all(attachment) == expected
+            assert await outcome(engine, made) == 0
+        place = engine.paths.changes(made)
+        assert os.path.exists(f"{place}/upper/new")
+        await engine.remove_container(made, force=False, volumes=False)
+        assert not os.path.exists(place)
 
     engines.run(work)
