@@ -121,6 +121,13 @@ class Roots:
             with contextlib.suppress(NotFound):
                 self.service.snapshotter.remove(key)
 
+    def detach(self, key: str) -> str:
+        """Nobody knows the container's files any more; returns their directory, "" for none."""
+        self._described.pop(key, None)
+        with contextlib.suppress(NotFound):
+            return self.service.snapshotter.detach(key) if key else ""
+        return ""
+
     def remove_others(self, kept: frozenset[str]) -> None:
         """Files of containers that never came to be are gone.
 
