@@ -13,10 +13,11 @@ from typing import Literal
 
 from pierhead.api.call import Call
 from pierhead.api.connection import Body, ClientGone
+from pierhead.api.dialects import Dialect, choose
 from pierhead.api.replies import Hijack, Reply, Socket, Stream, reply_error
 from pierhead.api.routing import split_version
 from pierhead.api.sending import Sender
-from pierhead.api.versions import NEWEST, format_version, parse_version
+from pierhead.api.versions import NEWEST, format_version
 from pierhead.errors import Forbidden, OperationFailed, PierheadError
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ class Server:
     ) -> None:
         """What is given stays the caller's; who says nothing for ``silence_s`` is hung up on."""
         self._backend = backend
-        self._table = table
+        self._docker = Dialect(table=table)
         self._tasks = tasks
         self._metrics = metrics
         self._sender = Sender(common_headers(version))
@@ -201,24 +202,25 @@ class Server:
 
     async def _perform(self, connection: Connection, head: Head, body: Body, noted: _Noted) -> Answer:
         """What is to be sent, whatever happens."""
+        dialect = choose(head.path, self._docker)
         try:
             text, path = split_version(head.path)
-            version = parse_version(text) if text else NEWEST
-            route, names = self._table.find(head.method, path)
+            version = dialect.parse_version(text) if text else dialect.newest
+            route, names = dialect.table.find(head.method, path)
             noted.route = route.pattern
             _check_role(connection, route)
             return await route.perform(Call(head, body, self._backend, version, names))
         except PierheadError as error:
             if isinstance(error, OperationFailed):
                 _log.error("%s %s: %s", head.method, head.path, error.message)
-            return reply_error(error)
+            return dialect.reply_error(error)
         except ClientGone:
             raise
         except Exception:  # noqa: BLE001 - the edge of a request
             # What nobody foresaw becomes an answer, and the log has the details.
             _log.exception("%s %s failed", head.method, head.path)
             hint = "this is a bug; the daemon's log says more"
-            return reply_error(PierheadError("the engine failed to answer", hint=hint))
+            return dialect.reply_error(PierheadError("the engine failed to answer", hint=hint))
 
 
 class _Client:

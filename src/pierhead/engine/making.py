@@ -14,8 +14,9 @@ import os
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
 from pierhead.engine.naming import SHORT_LENGTH, no_such_container
+from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.record import Record
-from pierhead.errors import PierheadError
+from pierhead.errors import InvalidInput, NotFound, PierheadError
 from pierhead.images.removal import remove_tree
 
 TYPE_CHECKING = False
@@ -102,7 +103,7 @@ class Maker:
                 image_id=origin.image_id,
                 config=config.replace(hostname=config.hostname or container_id[:SHORT_LENGTH]),
                 host=host,
-                networking=networking,
+                networking=_with_default_named(networking),
                 warnings=warnings,
             )
             return await self._lay_down(record, origin)
@@ -113,13 +114,29 @@ class Maker:
         """Its files are there, then its record."""
         try:
             record = record.replace(root=await self._roots.prepare(record.id, origin))
-            record = await self._places.decide(record)
+            record = await self._decide_mounts(record)
             return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
         except BaseException:
             await self._jobs.thread(self._take_back, record)
             raise
 
+    async def _decide_mounts(self, record: Record) -> Record:
+        """What it mounts is there.
+
+        Raises:
+            InvalidInput: something is not.  Clients take a NotFound for an image that is to be pulled.
+        """
+        try:
+            record = await self._places.decide(record)
+            for number, point in enumerate(record.mounts):
+                if point.type == "image":
+                    await self._roots.show(record.id, number, point.name)
+        except NotFound as error:
+            raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
+        return record
+
     def _take_back(self, record: Record) -> None:
+        self._roots.hide(record.id, len(record.mounts))
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
 
@@ -198,6 +215,7 @@ class Maker:
 
     def _give_back(self, record: Record) -> str:
         """Returns where its own files are, which nobody knows any more."""
+        self._roots.hide(record.id, len(record.mounts))
         root = self._roots.detach(record.root)
         self._places.release(record, volumes=record.state.volumes_go)
         return root
@@ -226,9 +244,8 @@ class Maker:
                 with contextlib.suppress(PierheadError, OSError):  # the record says why
                     await self._settle(record.id)
         records = self._roster.all()
-        roots = frozenset(record.root for record in records)
         ids = frozenset(record.id for record in records)
-        await self._jobs.thread(self._roots.remove_others, roots)
+        await self._jobs.thread(self._roots.remove_others, ids)
         await self._jobs.thread(remove_other_files, self._paths, ids)
 
     async def _settle(self, container_id: str) -> None:
@@ -237,6 +254,15 @@ class Maker:
             await self._finish_removal(record)
         elif record.host.auto_remove and record.state.status == "exited":
             await self._remove_held(record, volumes=True)
+
+
+def _with_default_named(networking: NetworkingConfig) -> NetworkingConfig:
+    """Docker's command line calls the default network ``default`` where it names none."""
+    endpoints = dict(networking.endpoints_config)
+    wanted = endpoints.pop("default", None)
+    if wanted is None:
+        return networking
+    return networking.replace(endpoints_config={DEFAULT_NETWORK: wanted} | endpoints)
 
 
 def remove_files(paths: Paths, container_id: str) -> None:

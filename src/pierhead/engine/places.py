@@ -7,9 +7,13 @@ import os
 from pierhead.engine.containertree import layers_of
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.lifecycle import is_alive
+from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.planning import Place
+from pierhead.engine.roots import mount_key
 from pierhead.engine.specgen.modes import joined_containers
-from pierhead.engine.volumemounts import mount_shared_memory, unmount_all
+from pierhead.engine.specgen.mountwords import wanted_mounts
+from pierhead.engine.usermapping import maps_of
+from pierhead.engine.volumemounts import mount_image, mount_shared_memory, unmount_all
 from pierhead.errors import Conflict, InvalidInput, NotFound, Unsupported
 from pierhead.images.snapshots import open_mounts
 from pierhead.net import EndpointRequest, parse_port_wishes
@@ -24,11 +28,11 @@ if TYPE_CHECKING:
     from pierhead.engine.roots import Roots
     from pierhead.engine.roster import Roster
     from pierhead.engine.settings import Paths
+    from pierhead.engine.usermapping import UserMaps
     from pierhead.engine.volumes import VolumeStore
     from pierhead.net import Endpoint, NetworkService
 
 _NAMESPACES = {"network": "net", "ipc": "ipc", "pid": "pid"}
-DEFAULT_NETWORK = "bridge"
 _NETWORKS = (DEFAULT_NETWORK, "none", "host")
 
 
@@ -43,14 +47,16 @@ class Places:
         volumes: VolumeStore,
         network: NetworkService | None,
         paths: Paths,
+        users: UserMaps | None,
     ) -> None:
-        """Args: network is None for an engine without a default network."""
+        """Args: network is None for an engine without a default network, users where they are the host's."""
         self._roster = roster
         self._jobs = jobs
         self._roots = roots
         self._volumes = volumes
         self._network = network
         self._paths = paths
+        self._users = users
 
     # While it is there
 
@@ -74,7 +80,7 @@ class Places:
                 root_fd = self._open_root(record)
                 try:
                     for point in decided.to_fill:
-                        self._volumes.copy_up(root_fd, point)
+                        self._volumes.copy_up(root_fd, point, self._users.to_host if self._users else None)
                 finally:
                     os.close(root_fd)
         except BaseException:
@@ -109,12 +115,14 @@ class Places:
         return await self._jobs.thread(self._take, record, joined)
 
     def _take(self, record: Record, joined: dict[str, Record]) -> tuple[Record, Place]:
+        namespaces = {
+            kind: f"/proc/{other.state.pid}/ns/{_NAMESPACES[kind]}" for kind, other in joined.items()
+        }
         sources = self._volumes.mount(record.id, record.config, record.host, record.mounts)
         try:
+            sources |= self._mount_images(record)
             place = Place(
-                namespaces={
-                    kind: f"/proc/{other.state.pid}/ns/{_NAMESPACES[kind]}" for kind, other in joined.items()
-                },
+                namespaces=namespaces,
                 sources=sources,
                 shm_path=self._share_memory(record, joined.get("ipc")),
                 files=self._paths.container(joined["network"].id) if "network" in joined else "",
@@ -125,6 +133,29 @@ class Places:
             self.leave(record)
             raise
         return record, place
+
+    def _mount_images(self, record: Record) -> dict[str, str]:
+        """Sources of images' files that the container mounts, by their places in it.
+
+        Raises:
+            NotFound: an image has no such part.
+            Unsupported: its users are not the host's.
+        """
+        wanted = {each.mount.target: each.mount for each in wanted_mounts(record.config, record.host)}
+        sources: dict[str, str] = {}
+        for number, point in enumerate(record.mounts):
+            if point.type != "image":
+                continue
+            if maps_of(record, self._users):
+                raise Unsupported(
+                    "images cannot be mounted into containers with users of their own",
+                    code="other-users",
+                    hint="run it with --userns host",
+                )
+            options = wanted[point.destination].image_options
+            mount = self._roots.mount(mount_key(record.id, number))
+            sources[point.destination] = mount_image(mount, point.source, options.subpath if options else "")
+        return sources
 
     def _joined(self, record: Record) -> dict[str, Record]:
         """Containers whose namespaces are joined, by type."""
@@ -143,6 +174,12 @@ class Places:
                     code="not-shareable",
                     hint="make that container with --ipc shareable",
                 )
+            if kind != "network" and maps_of(record, self._users):
+                raise Unsupported(
+                    f"cannot join the {kind} namespace of container {other.name}: each has users of its own",
+                    code="other-users",
+                    hint="make both with --userns host",
+                )
             found[kind] = other
         return found
 
@@ -153,7 +190,8 @@ class Places:
             return ""
         directory = f"{self._paths.running(record.id)}/shm"
         os.makedirs(directory, exist_ok=True)
-        mount_shared_memory(directory, record.host.shm_size)
+        users = maps_of(record, self._users)
+        mount_shared_memory(directory, record.host.shm_size, users.root if users else (0, 0))
         return directory
 
     def _join_network(self, record: Record, place: Place) -> tuple[Record, Place]:

@@ -172,6 +172,26 @@ def test_files_that_go_need_no_disk(engines: Engines, *, auto_remove: bool) -> N
     engines.run(work)
 
 
+def test_removal_while_it_is_started_again(engines: Engines) -> None:
+    """Whom the policy starts at this moment is removed by force all the same, and does not run on."""
+
+    async def work(engine: Engine) -> None:
+        policy = RestartPolicy(name="always")
+        made = await start(
+            engine, "sh", "-c", "test -e /once && exec sleep 1000; touch /once", restart_policy=policy
+        )
+        while engine.roster.get(made).state.status != "restarting":
+            await asyncio.sleep(0.001)
+        for held in (False, True):  # by who cleans up after the end, then by who starts it
+            while engine.roster.lock(made).locked() != held:
+                await asyncio.sleep(0.001)
+        assert engine.roster.get(made).state.status == "restarting"
+        await engine.remove_container(made, force=True, volumes=True)
+        assert not engine.roster.all()
+
+    engines.run(work)
+
+
 def test_what_cannot_be_run(engines: Engines) -> None:
     """The error has the words by which clients know it, and the container has a shell's exit code for it."""
 

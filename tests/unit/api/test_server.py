@@ -323,6 +323,7 @@ def test_attach_to_a_terminal_and_keys_that_end_it(engine: FakeEngine, api: Clie
         connection.sendall(b"\x11")
         assert receive_all(connection) == b""
     assert bytes(engine.attachment.read) == b"ls\n"
+    assert engine.attachment.left_by_keys
 
 
 def test_attach_to_nothing(api: Client) -> None:
