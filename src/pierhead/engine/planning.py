@@ -218,7 +218,7 @@ class Planner:
             return Root(rootfs=mount.source)
         rootfs = f"{self._paths.exec_root}/rootfs"
         os.makedirs(rootfs, mode=0o755, exist_ok=True)
-        passes = record.host.auto_remove  # then its files go with it: they need no disk
+        passes = record.host.auto_remove and bool(mount.work)  # its files go with it: they need no disk
         if passes:
             _forget_volatile(mount.work)
         overlay = RootOverlay(
