@@ -237,7 +237,7 @@ class Planner:
         mount = self._roots.mount(record.root)
         if mount.source and maps_of(record, self._users) is None:
             return Root(rootfs=mount.source)
-        passes = record.host.auto_remove and bool(mount.work)  # then its files go with it: they need no disk
+        passes = record.host.auto_remove and bool(mount.work)  # its files go with it: they need no disk
         if passes:
             _forget_volatile(mount.work)
         overlay = RootOverlay(

@@ -146,6 +146,13 @@ class Roots:
             with contextlib.suppress(NotFound):
                 self.service.snapshotter.remove(key)
 
+    def detach(self, key: str) -> str:
+        """Nobody knows the container's files any more; returns their directory, "" for none."""
+        self._described.pop(key, None)
+        with contextlib.suppress(NotFound):
+            return self.service.snapshotter.detach(key) if key else ""
+        return ""
+
     def hide(self, container_id: str, count: int) -> None:
         """The container has no image's files to read any more, of which it had at most so many."""
         for number in range(count):
