@@ -141,14 +141,18 @@ class Maker:
 
     async def _remove(self, container_id: str, *, force: bool, volumes: bool) -> None:
         with self._supervisor.keeping(container_id):
-            if force:
-                await self._ender.end_now(self._need(container_id))
-            else:
+            if not force:
                 lifecycle.check_removal(self._need(container_id))
-            async with self._roster.lock(container_id):
-                record = self._need(container_id)
-                lifecycle.check_removal(record)
-                await self._remove_held(record, volumes=volumes)
+            while True:
+                if force:
+                    await self._ender.end_now(self._need(container_id))
+                async with self._roster.lock(container_id):
+                    record = self._need(container_id)
+                    if force and lifecycle.is_alive(record):
+                        continue  # it was being started, by somebody or by its policy
+                    lifecycle.check_removal(record)
+                    await self._remove_held(record, volumes=volumes)
+                    return
 
     async def remove_at_end(self, container_id: str) -> None:
         """It asked to be removed at its end, with its nameless volumes."""
