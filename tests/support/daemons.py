@@ -66,7 +66,9 @@ class Daemon:
 def command(directory: Path, *words: str) -> list[str]:
     """A call of ``pierd`` in these directories."""
     roots = ("--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"))
-    return [sys.executable, "-c", _CODE, *roots, *words]
+    program = os.environ.get("PIERHEAD_TEST_RUNTIME")
+    other = ("--add-runtime", f"other={program}", "--default-runtime", "other") if program else ()
+    return [sys.executable, "-c", _CODE, *roots, *other, *words]
 
 
 @contextmanager

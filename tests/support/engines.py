@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
 from pierhead.engine.engine import Engine
 from pierhead.engine.queries import AttachQuery
-from pierhead.engine.settings import BridgeSettings, Settings
+from pierhead.engine.settings import BridgeSettings, RuntimeProgram, Settings
 from pierhead.linux.cgroupfs import discover
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ IMAGE = "box"
 HOST = "pierhead/host"
 ALL = AttachQuery(stdin=True, stdout=True, stderr=True)
 OUTPUT = AttachQuery(stdout=True, stderr=True)
+
+
+def _other_runtime() -> dict[str, Any]:
+    """Containers are made by the program of PIERHEAD_TEST_RUNTIME, if there is one."""
+    path = os.environ.get("PIERHEAD_TEST_RUNTIME")
+    return {"runtimes": {"other": RuntimeProgram(path=path)}, "default_runtime": "other"} if path else {}
 
 
 class Engines:
@@ -47,6 +53,7 @@ class Engines:
             exec_root=str(directory / "exec"),
             cgroup_parent=self._parent,
             bridge=None if bridge is None else BridgeSettings(name=bridge),
+            **_other_runtime(),
         )
         # By a program that keeps the layers' white-outs, which are devices.
         subprocess.run(("cp", "-a", store, self.settings.data_root), check=True)

@@ -105,7 +105,8 @@ class Daemon:
     async def _listen(self, stack: AsyncExitStack, server: Server) -> list[str]:
         settings = self._settings
         inherited = inherited_sockets(os.environ, os.getpid())
-        group_id = _group_id(settings.group)
+        ours = settings.engine.rootless is None  # else all groups but the user's are somebody else's
+        group_id = _group_id(settings.group) if ours or settings.group else -1
         names = []
         for address in settings.addresses:
             if address.kind == "tcp" and self._tls is None:

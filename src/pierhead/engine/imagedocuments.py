@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
+from pierhead.engine.choosing import parse_until
 from pierhead.engine.moments import NEVER
-from pierhead.errors import NotFound
+from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.choosing import has_label
+from pierhead.images.exchange import UNNAMED
 from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
 from pierhead.oci.document import encode
@@ -38,7 +41,7 @@ class Described:
                 {
                     f"{parse_reference(name).familiar_name()}@{digest}"
                     for name in names
-                    if "@" in name or names
+                    if not name.startswith(f"{UNNAMED}@")
                 }
             )
         )
@@ -54,6 +57,11 @@ class Described:
     def id(self) -> str:
         """The configuration's digest; what the name stands for, where nothing for this machine is here."""
         return self.shown.id if self.shown else self.digest
+
+    @property
+    def dangling(self) -> bool:
+        """Whether nobody can call it by a name."""
+        return not self.tags and not self.digests
 
     @property
     def labels(self) -> dict[str, str]:
@@ -82,18 +90,22 @@ class Described:
         }
 
 
-def shared_sizes(service: ImageService) -> dict[str, int]:
-    """Bytes of every image's layers that another image has too, by the image's id."""
+def shared_sizes(service: ImageService) -> tuple[dict[str, int], int]:
+    """Bytes of every image's layers that another image has too, by the image's id; and of these layers, each
+    counted once.
+    """
     layers = {
         each.id: {layer.digest: layer.size for layer in each.shown.manifest.layers}
         for each in describe_all(service)
         if each.shown
     }
     uses = Counter(digest for sizes in layers.values() for digest in sizes)
-    return {
+    shared = {
         identity: sum(size for digest, size in sizes.items() if uses[digest] > 1)
         for identity, sizes in layers.items()
     }
+    once = {digest: size for sizes in layers.values() for digest, size in sizes.items() if uses[digest] > 1}
+    return shared, sum(once.values())
 
 
 def describe_all(service: ImageService) -> list[Described]:
@@ -109,19 +121,46 @@ def describe_all(service: ImageService) -> list[Described]:
 
 
 def select(found: Iterable[Described], filters: Filters) -> list[Described]:
-    """Those that every filter takes: ``dangling``, ``label``, ``reference``, ``before``, ``since``."""
+    """Those that every filter takes: ``dangling``, ``label``, ``label!``, ``reference``, ``before``, ….
+
+    Raises:
+        InvalidInput: there is no such filter, or a value is none for it.
+        NotFound: ``before`` or ``since`` name nothing.
+    """
     images = list(found)
-    takes = [_TAKES[name](values, images) for name, values in filters.items() if name in _TAKES]
+    for name in filters:
+        if name not in _TAKES:
+            hint = f"there are {', '.join(_TAKES)}"
+            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter", hint=hint)
+    takes = [_TAKES[name](values, images) for name, values in filters.items() if values]
     return [each for each in images if all(take(each) for take in takes)]
 
 
+def says_yes(values: list[str]) -> bool:
+    """Whether a filter that is true or false is true.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    for value in values:
+        if value.lower() not in _TRUE + _FALSE:
+            raise InvalidInput(
+                f"invalid filter 'dangling={value}'", code="invalid-filter", hint="true or false"
+            )
+    return any(value.lower() in _TRUE for value in values)
+
+
 def _takes_dangling(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    wanted = any(value.lower() in ("true", "1") for value in values)
-    return lambda each: (not each.tags) == wanted
+    wanted = says_yes(values)
+    return lambda each: each.dangling == wanted
 
 
 def _takes_label(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
     return lambda each: all(has_label(each.labels, value) for value in values)
+
+
+def _takes_other_label(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
+    return lambda each: not any(has_label(each.labels, value) for value in values)
 
 
 def _takes_reference(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
@@ -130,9 +169,18 @@ def _takes_reference(values: list[str], _: list[Described]) -> Callable[[Describ
 
 def _time_of(value: str, images: list[Described]) -> int:
     for each in images:
-        if value in (*each.tags, each.id, each.digest) or each.id.partition(":")[2].startswith(value):
+        if {value, f"{value}:latest"} & {*each.tags, each.id, each.digest}:
             return each.created_s
-    raise NotFound(f"No such image: {value}", code="image-not-found")
+        if each.id.partition(":")[2].startswith(value):
+            return each.created_s
+    raise no_such_image(value)
+
+
+def no_such_image(reference: str, *, hint: str = "") -> NotFound:
+    """That there is none, in docker's words, by which clients know it; with the tag that was meant."""
+    last = reference.rpartition("/")[2]
+    meant = reference if ":" in last or "@" in last else f"{reference}:latest"
+    return NotFound(f"No such image: {meant}", code="image-not-found", hint=hint)
 
 
 def _takes_before(values: list[str], images: list[Described]) -> Callable[[Described], bool]:
@@ -145,13 +193,24 @@ def _takes_since(values: list[str], images: list[Described]) -> Callable[[Descri
     return lambda each: each.created_s > limit
 
 
+def _takes_until(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
+    now_ns = time.time_ns()
+    limit_s = min(parse_until(value, now_ns) for value in values) / 1e9
+    return lambda each: each.created_s < limit_s
+
+
+_TRUE, _FALSE = ("true", "1"), ("false", "0")
 _TAKES = {
     "dangling": _takes_dangling,
     "label": _takes_label,
+    "label!": _takes_other_label,
     "reference": _takes_reference,
     "before": _takes_before,
     "since": _takes_since,
+    "until": _takes_until,
 }
+PRUNE_FILTERS = ("dangling", "label", "label!", "until")
+"""Those by which images are removed."""
 
 
 def inspect_document(service: ImageService, image: Image, platform: Platform | None) -> Document:

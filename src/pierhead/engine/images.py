@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import time
 
-from pierhead.engine.imagedocuments import describe_all, history_documents, inspect_document, select
+from pierhead.engine.imagedocuments import (
+    PRUNE_FILTERS,
+    describe_all,
+    history_documents,
+    inspect_document,
+    no_such_image,
+    says_yes,
+    select,
+)
 from pierhead.engine.pipes import feed, first_of, read_written
 from pierhead.engine.registries import hosts_of, open_client
 from pierhead.engine.transfers import Telling, told
@@ -92,7 +100,7 @@ class EngineImages:
         try:
             return self._service.catalogue.get(reference)
         except NotFound:
-            raise NotFound(f"No such image: {reference}", code="image-not-found") from None
+            raise no_such_image(reference) from None
 
     # From and to registries
 
@@ -284,21 +292,27 @@ class EngineImages:
             raise Conflict(message, code="image-in-use", hint=f"remove the container {record.name} first")
 
     async def prune_images(self, filters: Filters) -> Document:
-        """See ``api.ports.Images``; ``dangling=false`` removes every image that no container uses."""
-        everything = any(value.lower() in ("false", "0") for value in filters.get("dangling", []))
+        """See ``api.ports.Images``; ``dangling=false`` removes every image that no container uses.
+
+        Raises:
+            InvalidInput: there is no such filter.
+        """
+        for name in filters:
+            if name not in PRUNE_FILTERS:
+                raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+        everything = not says_yes(filters.get("dangling") or ["true"])
         rest = {name: values for name, values in filters.items() if name != "dangling"}
         used = {record.image_id for record in self._records()}
 
         def run() -> Document:
             deleted: list[Document] = []
-            if everything:
-                for each in select(describe_all(self._service), rest):
-                    if each.id in used:
-                        continue
-                    for name in each.names:
-                        self._service.library.remove_image(name)
-                        deleted.append({"Untagged": self._service.catalogue.familiar(name)})
-                    deleted.append({"Deleted": each.id})
+            for each in select(describe_all(self._service), rest):
+                if each.id in used or not (everything or each.dangling):
+                    continue
+                for name in each.names:
+                    self._service.library.remove_image(name)
+                    deleted.append({"Untagged": self._service.catalogue.familiar(name)})
+                deleted.append({"Deleted": each.id})
             freed = self._service.collect()
             return {"ImagesDeleted": deleted, "SpaceReclaimed": freed.removed_bytes}
 

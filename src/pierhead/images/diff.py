@@ -152,6 +152,7 @@ def write_tree(
     source_date_epoch: int | None = None,
     precise_times: bool = False,
     sparse: bool = False,
+    lenient: bool = False,
 ) -> int:
     """A whole root file system as an archive; returns its size in bytes.
 
@@ -161,13 +162,21 @@ def write_tree(
         source_date_epoch: seconds; no file is said to be later.
         precise_times: times with nanoseconds, where a file has them.
         sparse: holes of files are left out where that saves something.  Not for layers: see ``holes``.
+        lenient: what vanishes meanwhile is passed over; see ``TreeWalk``.
 
     Raises:
         Conflict: something changed while it was read.
         OperationFailed: something cannot be read.
     """
     writer = TarWriter(append)
-    walk = TreeWalk(writer.add, upper=False, latest_s=source_date_epoch, precise=precise_times, sparse=sparse)
+    walk = TreeWalk(
+        writer.add,
+        upper=False,
+        latest_s=source_date_epoch,
+        precise=precise_times,
+        sparse=sparse,
+        lenient=lenient,
+    )
     _run(walk, directory)
     writer.finish()
     return writer.size

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NS = 1_000_000_000
 _READ_BYTES = 1 << 18
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""How the kernel says that there is something else, or nothing, where there was a name."""
 _NODES: dict[int, Kind] = {
     stat.S_IFLNK: "symlink",
     stat.S_IFCHR: "character",
@@ -57,6 +59,8 @@ class TreeWalk(NamedTuple):
         latest_s: no time is later than this second; None leaves times as they are.
         precise: whether times have nanoseconds, which costs 1 KiB for each entry.
         sparse: whether holes of files are left out where that saves something; see ``holes``.
+        lenient: whether what vanishes meanwhile is passed over, and what became shorter ends in zeros.
+        closed: paths of directories that come without what is in them.
     """
 
     add: Add
@@ -64,6 +68,8 @@ class TreeWalk(NamedTuple):
     latest_s: int | None
     precise: bool
     sparse: bool = False
+    lenient: bool = False
+    closed: frozenset[bytes] = frozenset()
 
     def run(self, directory_fd: int, *, only: bytes = b"") -> None:
         """Every entry below the directory has been added.
@@ -101,8 +107,8 @@ class _Walk:
                 below = self._add_up_to_directory(path, names)
                 if below is None:
                     way.pop()
-                else:
-                    way.append((below, iter(self._enter(below))))
+                elif inside := self._enter_if_there(below):
+                    way.append((below, iter(inside)))
         finally:
             self._beneath.close()
 
@@ -124,9 +130,11 @@ class _Walk:
                     else:
                         entry = self._describe_node(directory_fd, name, prefix)
                 except OSError as error:
+                    if self._passes_over(error):
+                        continue
                     raise _changed(prefix + name, error) from error
                 if entry is not None:
-                    add(entry, _read(fd, entry) if entry.size else ())
+                    add(entry, _read(fd, entry, padded=self._how.lenient) if entry.size else ())
             finally:
                 if fd >= 0:
                     os.close(fd)
@@ -140,6 +148,18 @@ class _Walk:
         if real != path:
             raise _changed(path, None)
         return fd
+
+    def _passes_over(self, error: OSError) -> bool:
+        return self._how.lenient and error.errno in _GONE
+
+    def _enter_if_there(self, path: bytes) -> list[_Name]:
+        try:
+            names = self._enter(path)
+        except Conflict:
+            if self._how.lenient:
+                return []
+            raise
+        return [] if path in self._how.closed else names
 
     def _enter(self, path: bytes) -> list[_Name]:
         """The directory itself has been added; what is in it."""
@@ -160,7 +180,7 @@ class _Walk:
         path = prefix + name
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
-            raise _changed(path, None)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if name.startswith(PREFIX):
             self._check_name(path)
         if about.st_nlink > 1 and (first := self._first_name(path, about)) is not None:
@@ -277,8 +297,11 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     return entry.is_file(follow_symlinks=False)
 
 
-def _read(fd: int, entry: Entry) -> Iterator[bytes]:
-    """At most as many bytes as the entry has: the file may grow meanwhile, and gets no longer by that."""
+def _read(fd: int, entry: Entry, *, padded: bool) -> Iterator[bytes]:
+    """At most as many bytes as the entry has: the file may grow meanwhile, and gets no longer by that.
+
+    If it became shorter, the end is missing, or ``padded`` with zeros.
+    """
     for at, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
         left = length
         while left:
@@ -286,8 +309,9 @@ def _read(fd: int, entry: Entry) -> Iterator[bytes]:
                 data = os.pread(fd, min(left, _READ_BYTES), at + length - left)
             except OSError as error:
                 raise _changed(entry.name, error) from error
-            if not data:
+            if not data and not padded:
                 return
+            data = data or bytes(min(left, _READ_BYTES))
             left -= len(data)
             yield data
 
@@ -316,7 +340,7 @@ def _never(_: int, name: bytes, path: bytes) -> None:
 
 def _changed(path: bytes, error: OSError | None) -> PierheadError:
     """The sentence for what could not be read."""
-    if error is None or error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+    if error is None or error.errno in _GONE:
         message = f"{shown(path)} changed while it was read"
         return Conflict(message, code="file-changed", hint="pause the container while it is read")
     reason = (error.strerror or str(error)).lower()

@@ -102,7 +102,7 @@ def test_a_file_and_a_directory(box: Box) -> None:
     assert box.get("/srv/old") == {"old": b"old"}
     assert box.get("/srv") == {"srv": b"", "srv/gone": b"gone", "srv/new": b"new", "srv/old": b"old"}
     assert set(box.get("/srv/.")) == {".", "./gone", "./new", "./old"}
-    assert "./etc/passwd" in box.get("/")
+    assert "./etc/passwd" in box.get("/.")
 
 
 def test_stat(box: Box) -> None:
@@ -116,6 +116,21 @@ def test_stat(box: Box) -> None:
     assert box.stat("srv/old")["size"] == 3
     with pytest.raises(NotFound, match="Could not find the file /none in container web"):
         box.stat("/none")
+
+
+def test_the_root(box: Box) -> None:
+    """The root's files come under ``/``, which clients replace by a name of their own."""
+    found = box.get("/")
+    assert found["/etc/passwd"].startswith(b"root:")
+    assert not [name for name in found if name.startswith(".")]
+
+
+@pytest.mark.parametrize("path", ["/srv/old/", "/srv/old/."])
+def test_a_file_is_no_directory(box: Box, path: str) -> None:
+    """A path that says that it leads to a directory, and leads to a file, is refused."""
+    for ask in (box.get, box.stat):
+        with pytest.raises(InvalidInput, match="/srv/old in container web is not a directory"):
+            ask(path)
 
 
 def test_links_lead_nowhere_else(box: Box, tmp_path: Path) -> None:

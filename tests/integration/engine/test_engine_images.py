@@ -13,7 +13,7 @@ from pierhead.engine.documents import ContainerConfig, HostConfig
 from pierhead.engine.images import EngineImages
 from pierhead.engine.record import Record, State
 from pierhead.engine.settings import Settings
-from pierhead.errors import Conflict, NotFound
+from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.service import ImageService
 from tests.support.image_archives import archive
 from tests.support.registries import Registry, registry
@@ -189,6 +189,50 @@ def test_filters(desk: Desk) -> None:
     assert names(label=["a=b"]) == ["box:1"]
     assert names(label=["a"], reference=["box"]) == ["box:1"]
     assert names(dangling=["true"]) == []
+    assert names(**{"label!": ["a=c"]}) == ["box:1"]
+    assert names(until=["2001-01-01"]) == []
+    with pytest.raises(InvalidInput, match="invalid filter 'lable'"):
+        names(lable=["a"])
+
+
+def test_filters_by_a_name_without_its_tag(desk: Desk) -> None:
+    """``before`` and ``since`` take a name as every other request does."""
+    asyncio.run(desk.import_rootfs("box"))
+    for name in ("before", "since"):
+        found = desk.images.list_images(intermediate=False, filters={name: ["box"]}, manifests=False)
+        assert asyncio.run(found) == []
+    with pytest.raises(NotFound, match="No such image: nothing:latest"):
+        asyncio.run(
+            desk.images.list_images(intermediate=False, filters={"since": ["nothing"]}, manifests=False)
+        )
+
+
+def test_prune_keeps_what_filters_do_not_name(desk: Desk) -> None:
+    """Images go by age and labels, and nothing goes where a filter is unknown."""
+    asyncio.run(desk.import_rootfs("box", "1"))
+    everything = {"dangling": ["false"]}
+    for filters in ({"until": ["1h"]}, {"label": ["a=z"]}, {"label!": ["a=b"]}):
+        assert not asyncio.run(desk.images.prune_images({**everything, **filters}))["ImagesDeleted"]
+    for filters in ({"unil": ["1h"]}, {"until": ["soon"]}, {"dangling": ["perhaps"]}):
+        with pytest.raises(InvalidInput, match="invalid"):
+            asyncio.run(desk.images.prune_images({**everything, **filters}))
+    assert asyncio.run(desk.images.prune_images({**everything, "label": ["a=b"]}))["ImagesDeleted"]
+
+
+def test_prune_removes_what_has_no_name(desk: Desk) -> None:
+    """An image that nobody can call goes without being asked for all; one with a name stays."""
+    asyncio.run(desk.import_rootfs("box", "1"))
+    nameless = asyncio.run(desk.import_rootfs("", changes=["LABEL a=c"]))
+    listed = asyncio.run(
+        desk.images.list_images(intermediate=False, filters={"dangling": ["true"]}, manifests=False)
+    )
+    assert [(each["Id"], each["RepoTags"], each["RepoDigests"]) for each in listed] == [(nameless, [], [])]
+    pruned = asyncio.run(desk.images.prune_images({}))
+    assert {"Deleted": nameless} in pruned["ImagesDeleted"]
+    assert [
+        each["RepoTags"]
+        for each in asyncio.run(desk.images.list_images(intermediate=False, filters={}, manifests=False))
+    ] == [["box:1"]]
 
 
 @pytest.mark.parametrize(("status", "forced"), [("running", False), ("exited", True)])

@@ -342,6 +342,68 @@ def test_exchanged_names_lead_nowhere(tmp_path: Path, name: str, target: str) ->
         os.close(fd)
 
 
+@pytest.mark.parametrize("name", ["second", "sub"])
+@pytest.mark.parametrize("target", ["/etc/passwd", "/etc", ""])
+def test_who_is_lenient_gets_the_rest(tmp_path: Path, name: str, target: str) -> None:
+    """Nothing that is put in a place of another is followed either; what is not changed still comes."""
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    for each in ("first", "second", "sub/inside", "then"):
+        (root / each).write_text("")
+    found = []
+
+    def add(entry: Entry, _: object) -> None:
+        found.append(entry.name.decode())
+        if entry.name == b"first":
+            (root / name).rename(tmp_path / "moved")
+            if target:
+                (root / name).symlink_to(target)
+
+    fd = os.open(root, os.O_RDONLY)
+    try:
+        TreeWalk(add, upper=False, latest_s=None, precise=False, lenient=True).run(fd)
+    finally:
+        os.close(fd)
+    assert found == [each for each in ("first", "second", "sub", "sub/inside", "then") if name not in each]
+
+
+def test_a_closed_directory(tmp_path: Path) -> None:
+    """Comes without what is in it."""
+    (tmp_path / "root/proc/1").mkdir(parents=True)
+    (tmp_path / "root/sub/proc").mkdir(parents=True)
+    found = []
+    walk = TreeWalk(
+        lambda entry, _: found.append(entry.name),
+        upper=False,
+        latest_s=None,
+        precise=False,
+        closed=frozenset((b"proc",)),
+    )
+    fd = os.open(tmp_path / "root", os.O_RDONLY)
+    try:
+        walk.run(fd)
+    finally:
+        os.close(fd)
+    assert found == [b"proc", b"sub", b"sub/proc"]
+
+
+def test_a_file_that_shrinks_ends_in_zeros(tmp_path: Path) -> None:
+    """For whoever copies files of a container that runs, and cannot stop it."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/file").write_bytes(b"x" * (3 << 20))
+    parts: list[bytes] = []
+
+    def append(data: bytes | memoryview) -> None:
+        os.truncate(tmp_path / "root/file", 100)
+        parts.append(bytes(data))
+
+    write_tree(append, tmp_path / "root", lenient=True)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as opened:
+        data = opened.extractfile("file").read()  # type: ignore[union-attr]
+    assert len(data) == 3 << 20
+    assert data.endswith(bytes(1 << 20))
+
+
 def test_a_file_that_shrinks(tmp_path: Path) -> None:
     """Is no file of a layer: the sentence says what to do."""
     (tmp_path / "root").mkdir()

@@ -52,6 +52,7 @@ def plan_config(record: Record, ground: Ground) -> Config:
     hostname = ground.hostname or short_hostname(record)
     rules = device_rules(host)
     apparmor = profile_of(host, ground.apparmor_profile)
+    mapped = bool(ground.user_mappings) or ground.machine.inside
     return Config(
         rootfs=ground.root.rootfs,
         root_overlay=ground.root.overlay,
@@ -67,7 +68,7 @@ def plan_config(record: Record, ground: Ground) -> Config:
         gid_mappings=ground.group_mappings,
         hostname=hostname if own_names else "",
         domainname=(ground.domainname or record.config.domainname) if own_names else "",
-        sysctl=_sysctl(host, own_network=own_network, mapped=bool(ground.user_mappings)),
+        sysctl=_sysctl(host, own_network=own_network, mapped=mapped),
         networks=(_LOOPBACK, *ground.interfaces) if own_network else (),
         resources=resources_of(host, ground.device_numbers).replace(devices=rules),
         cgroup_path=ground.cgroup_path,
