@@ -258,15 +258,20 @@ def _names(config: Config) -> Iterable[Operation]:
 # The process
 
 
-def plan_process(config: Config, process: ProcessSpec, view: LaunchView) -> tuple[Operation, ...]:
-    """From "in place" to the program: settings, identity, gate, filter, execve."""
+def plan_process(
+    config: Config, process: ProcessSpec, view: LaunchView, *, makes_directory: bool = True
+) -> tuple[Operation, ...]:
+    """From "in place" to the program: settings, identity, gate, filter, execve.
+
+    ``makes_directory`` is whether a working directory that is missing is made.
+    """
     capabilities = process.capabilities or config.capabilities
     return (
         *_settings(config, process),
         *_limits(config, process),
         Operation(
             name="working_directory",
-            arguments=(process.cwd, wire.DIRECTORY_TRY | wire.DIRECTORY_CREATE),
+            arguments=(process.cwd, wire.DIRECTORY_TRY | (wire.DIRECTORY_CREATE if makes_directory else 0)),
             why="where the program starts; it must be inside the root",
         ),
         Operation(
@@ -325,7 +330,10 @@ def _identity_gate_filter(
     named = tuple(group for group in process.additional_groups or () if isinstance(group, int))
     groups = (*user.additional_gids, *named)
     identity = credentials.plan_identity(
-        user.uid, user.gid, groups, keep_groups=_has_fixed_groups(config, view, groups)
+        user.uid,
+        user.gid,
+        groups,
+        keep_groups=_has_fixed_groups(config, view, frozenset(groups) - {user.gid}),
     )
     settled = (
         Operation(
@@ -350,7 +358,7 @@ def _identity_gate_filter(
     return (*ready, *last, *gate) if listens else (*ready, *gate, *last)
 
 
-def _has_fixed_groups(config: Config, view: LaunchView, wanted: tuple[int, ...]) -> bool:
+def _has_fixed_groups(config: Config, view: LaunchView, wanted: frozenset[int]) -> bool:
     """Whether setgroups(2) is denied: to a user who maps only itself (``idmaps``, CVE-2014-8989)."""
     mappings = config.gid_mappings
     fixed = view.rootless and len(mappings) == 1 and mappings[0].size == 1
