@@ -1,7 +1,7 @@
-# Pierhead.  `make run` shows a container, `make test` proves everything; HACKING.md has the rest.
+# Pierhead.  `make run` shows the engine, `make test` proves everything; HACKING.md has the rest.
 #
 #   make           .venv with every program in .venv/bin
-#   make run       a real container, made of the running host; nothing to download
+#   make run       the engine, and containers made of the running host; nothing to download
 #   make check     lint, types, layering, the C helper's own tests
 #   make test      everything CI runs, and the set-up that it needs
 #   make test-v2   the runtime's tests on cgroup v2 with systemd and AppArmor, in a virtual machine
@@ -37,7 +37,7 @@ $(VENV)/tools: $(VENV)/installed pyproject.toml
 	@touch $@
 
 run: all
-	@$(BIN)/python examples/sandbox.py
+	@$(BIN)/python examples/engine.py
 
 check: $(VENV)/tools
 	$(BIN)/ruff check .
@@ -46,8 +46,9 @@ check: $(VENV)/tools
 	$(BIN)/lint-imports --no-logo
 	$(MAKE) --no-print-directory -C init check PYTHON=$(abspath $(BIN)/python)
 
-packages:
+packages: $(BIN)/python
 	@tests/packages.sh
+	@$(BIN)/python -m tests.support.trixie
 
 test: packages check
 	$(PYTEST) $(TESTS)

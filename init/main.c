@@ -1,6 +1,7 @@
 /* pier-init: performs launch plans that Python made; decides nothing.  Python starts it with two sockets:
  * 3, its own conversation (the plan comes here), and 4, the conversation of the process that it launches.
- * `docker-init -- PROGRAM ARGUMENT...` is a container's first process instead. */
+ * `docker-init -- PROGRAM ARGUMENT...` is a container's first process instead, and
+ * `pier-init keep` keeps the namespaces that it is in. */
 #include "launch.h"
 
 enum { CONTROL_FD = 3, CHANNEL_FD = 4 };
@@ -11,6 +12,8 @@ __attribute__((used, noreturn)) void start(const long *stack)
 {
 	const char **arguments = (const char **)stack + 1;
 
+	while (*stack == 2) /* the keeper is there, and does nothing */
+		sys(ppoll, NULL, 0, NULL, NULL, 8);
 	if (*stack > 2)
 		reaper_main(arguments + 2, arguments + *stack + 1);
 	if (sys(fcntl, CONTROL_FD, F_SETFD, FD_CLOEXEC) < 0 || sys(fcntl, CHANNEL_FD, F_SETFD, FD_CLOEXEC) < 0) {

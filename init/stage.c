@@ -98,17 +98,6 @@ _Noreturn static void give_up(struct launch *l, int init_pidfd)
 	leave(1);
 }
 
-static void await_commit(struct launch *l, const struct child *init)
-{
-	uint32_t message;
-	long length = packet_receive(l->control, &message, sizeof message, NULL, NULL);
-
-	if (length != sizeof message || message != MESSAGE_COMMIT)
-		give_up(l, init->pidfd);
-	/* the launcher's lock, which our descriptor shares: it would last as long as a monitor */
-	sys(flock, slot(l, &l->plan.header[HEADER_STATE]), 8 /* LOCK_UN */);
-}
-
 /* ---- cloning ---- */
 
 /* Gives the child's number, and a descriptor of it or else the number at another place too. */
@@ -258,6 +247,45 @@ static struct child clone_through_joiner(struct launch *l)
 
 /* ---- the whole ---- */
 
+/* The program that was launched has made the container and ended, and what it left behind is our child. */
+static void adopt(struct launch *l, struct child *init, int pid)
+{
+	struct child_info info = { 0 };
+	long pidfd, ours;
+
+	sys(waitid, WAIT_PIDFD, init->pidfd, &info, WAIT_EXITED, NULL);
+	l->index = NO_OPERATION;
+	if (info.code != CHILD_EXITED || info.status != 0)
+		fail(l, STEP(l, "run", "the runtime program", -E_IO));
+	pidfd = STEP(l, "pidfd_open", "the container's first process", sys(pidfd_open, pid, 0));
+	if (pidfd < 0)
+		fail(l, pidfd);
+	ours = STEP(l, "waitid", "the container's first process",
+		    sys(waitid, WAIT_PIDFD, pidfd, &info, WAIT_EXITED | WAIT_NOHANG | WAIT_LEAVE, NULL));
+	if (ours < 0) /* it is somebody else's child */
+		fail(l, ours);
+	sys(close, init->pidfd);
+	*init = (struct child){ pid, (int)pidfd };
+	/* who shares the host's pid namespace has its orphans go to the host's first process, as ever */
+	sys(prctl, PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+	tell_child(l, pid, PLACE_INIT, (int)pidfd);
+}
+
+static void await_commit(struct launch *l, struct child *init)
+{
+	uint32_t words[2] = { 0, 0 };
+	long length = packet_receive(l->control, words, sizeof words, NULL, NULL);
+
+	if (length == sizeof words && words[0] == MESSAGE_ADOPT && header(l, HEADER_FLAGS) & LAUNCH_ADOPT) {
+		adopt(l, init, (int)words[1]);
+		length = packet_receive(l->control, words, sizeof words, NULL, NULL);
+	}
+	if (length != sizeof *words || words[0] != MESSAGE_COMMIT)
+		give_up(l, init->pidfd);
+	/* the launcher's lock, which our descriptor shares: it would last as long as a monitor */
+	sys(flock, slot(l, &l->plan.header[HEADER_STATE]), 8 /* LOCK_UN */);
+}
+
 static void watch(struct launch *l, const struct child *init)
 {
 	uint32_t watching = MESSAGE_WATCHING;
@@ -311,6 +339,8 @@ _Noreturn void stage_main(int control, int channel)
 	perform_all(&l, PLACE_STAGE);
 	if (header(&l, HEADER_FLAGS) & LAUNCH_NOTHING)
 		leave(0);
+	if (header(&l, HEADER_FLAGS) & LAUNCH_ADOPT)
+		sys(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l);
 	sys(close, channel);
 	tell_child(&l, init.pid, PLACE_INIT, init.pidfd);

@@ -151,9 +151,10 @@ certificates change at once, everything else needs a new start, which disturbs n
 
 ## With systemd
 
-`pierd` tells its service manager when it is ready, reloads and stops (`Type=notify-reload`), and takes sockets of a
-`.socket` unit with `--host fd://`. With `--idle-timeout` it ends when nothing runs and nobody has asked for anything; the
-socket unit starts it again. `KillMode=process` leaves containers alone.
+`pierd` tells its service manager when it is ready, reloads and stops (`Type=notify`, or `notify-reload` from systemd 253
+on), and takes sockets of a `.socket` unit with `--host fd://`. With `--idle-timeout` it ends when nothing runs and nobody has
+asked for anything; the socket unit starts it again. `KillMode=process` leaves containers alone.
+[Run pierd under systemd](../how-to/run-pierd-under-systemd.md) has the units.
 
 ## Figures
 

@@ -7,6 +7,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+_UNITS = {"": 0, "b": 0} | {
+    unit + suffix: 10 * power for power, unit in enumerate("kmgtp", 1) for suffix in ("", "b", "ib")
+}
+"""Powers of two."""
+_DIGITS_MOST = 40
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400}
 _YEAR_S = 365 * 86400
 _ENOUGH = 2
@@ -22,16 +27,17 @@ def format_size(count_bytes: int) -> str:
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes of ``64m``, ``1.5g``, ``100``: powers of 1024, as docker's flags; None if it is not a size."""
-    lowered = text.lower().removesuffix("b").removesuffix("i")
-    factor = 1
-    if lowered[-1:] in tuple("kmgtp"):
-        factor = 1024 ** ("kmgtp".index(lowered[-1]) + 1)
-        lowered = lowered[:-1]
-    whole, dot, part = lowered.partition(".")
-    if not whole.isdecimal() or (dot and not part.isdecimal()) or not lowered.isascii():
+    """Bytes of ``64m``, ``64MiB``, ``1.5 g``, ``100``: powers of 1024, as docker's flags; None if it is not a
+    size, or one of more than 64 bits.
+    """
+    number = text.rstrip("bBiIkKmMgGtTpP")
+    unit = text[len(number) :].lower()
+    whole, point, fraction = number.strip().partition(".")
+    digits = whole + fraction
+    if not (digits.isascii() and digits.isdecimal() and whole and unit in _UNITS) or (point and not fraction):
         return None
-    return int(float(lowered) * factor) if dot else int(lowered) * factor
+    size = (int(digits) << _UNITS[unit]) // 10 ** len(fraction) if len(digits) < _DIGITS_MOST else 1 << 64
+    return size if size < 1 << 63 else None
 
 
 def format_age(age_s: float) -> str:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import statistics
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tests.bench.engine_peers import IMAGE, Peer, peers
-from tests.bench.measure import Comparison, Contender, interleave, timed_us
+from tests.bench.engine_lives import IDLE, compare_lives, document_of, new_name
+from tests.bench.engine_peers import Peer, peers
+from tests.bench.measure import Contender, interleave, timed_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 PARTS = ("life", "many", "requests", "logs", "growth")
 _CONNECTIONS = 32
 _REQUESTS_S = 3.0
 _STEP = 50
-_NUMBERS = itertools.count()
-_REFERENCE = "dockerd"
-IDLE = ("sleep", "1000")
 
 Page = tuple[object, str]
 
@@ -45,7 +41,7 @@ def measure_engine(
     with peers(home) as found:
         for part in parts:
             if part == "life":
-                comparisons = _compare_lives(found, rounds=rounds)
+                comparisons = compare_lives(found, rounds=rounds)
                 document[part] = {each.name: each.as_document() for each in comparisons}
                 pages += [each.as_markdown() for each in comparisons]
                 continue
@@ -70,80 +66,6 @@ def _page(title: str, figures: dict[str, dict[str, float]]) -> str:
     return "\n".join([*lines, ""])
 
 
-# One container
-
-
-def _compare_lives(found: Sequence[Peer], *, rounds: int) -> list[Comparison]:
-    """What the commands of docker's grammar take."""
-    sides: list[tuple[str, Callable[[Peer], float]]] = [
-        ("run --rm true, network none", lambda peer: _run_us(peer, "none")),
-        ("run --rm true, network bridge", lambda peer: _run_us(peer, "bridge")),
-        ("create", _create_us),
-        ("start", _start_us),
-        ("exec true", _exec_us),
-        ("rm -f of a running one", _remove_us),
-    ]
-    comparisons = []
-    for name, sample in sides:
-        contenders = [
-            Contender(peer.name, lambda peer=peer, sample=sample: sample(peer))  # type: ignore[misc]
-            for peer in found
-            if peer.name != "podman" or "bridge" not in name
-        ]
-        samples_us = interleave(contenders, rounds=rounds, warmup=2)
-        comparison = Comparison(
-            name=f"Engine: {name}",
-            claim="At most a third of docker's, at most a quarter of Podman's.",
-            reference=_REFERENCE if _REFERENCE in samples_us else contenders[0].name,
-            samples_us=samples_us,
-        )
-        comparisons.append(comparison)
-    return comparisons
-
-
-def _run_us(peer: Peer, network: str) -> float:
-    return peer.run_us(*peer.new("run --rm", "", "true", network=network))
-
-
-def _named() -> str:
-    return f"bench-{next(_NUMBERS)}"
-
-
-@contextmanager
-def _made(peer: Peer, verb: str) -> Iterator[str]:
-    """A container that is there inside; ``verb`` has made it."""
-    name = _named()
-    peer.ask(*peer.new(verb, name, *IDLE))
-    try:
-        yield name
-    finally:
-        peer.ask(*peer.removing, name)
-
-
-def _create_us(peer: Peer) -> float:
-    name = _named()
-    taken_us = peer.run_us(*peer.new("create", name, "true"))
-    peer.ask(*peer.removing, name)
-    return taken_us
-
-
-def _start_us(peer: Peer) -> float:
-    with _made(peer, "create") as name:
-        return peer.run_us("start", name)
-
-
-def _exec_us(peer: Peer) -> float:
-    with _made(peer, "run -d") as name:
-        peer.ask("exec", name, "true")
-        return peer.run_us("exec", name, "true")
-
-
-def _remove_us(peer: Peer) -> float:
-    name = _named()
-    peer.ask(*peer.new("run -d", name, *IDLE))
-    return peer.run_us(*peer.removing, name)
-
-
 # Many
 
 
@@ -165,6 +87,10 @@ def _measure_many(found: Sequence[Peer], *, count: int, rounds: int) -> dict[str
     for name, samples_us in interleave(contenders, rounds=rounds).items():
         figures[name][f"ps with {count} running, ms"] = statistics.median(samples_us) / 1000
     for peer in found:
+        if peer.socket_path:
+            answer_ms = _answer_ms(peer, "/containers/json")
+            figures[peer.name]["the same over the API, ms"] = answer_ms
+    for peer in found:
         figures[peer.name][f"rm -f of {count}, s"] = peer.run_us(*peer.removing, *names) / 1e6
     return figures
 
@@ -177,7 +103,7 @@ def _measure_requests(found: Sequence[Peer]) -> dict[str, dict[str, float]]:
     figures: dict[str, dict[str, float]] = {}
     served = [peer for peer in found if peer.socket_path]
     for peer in served:
-        names = [_named() for _ in range(10)]
+        names = [new_name() for _ in range(10)]
         for name in names:
             peer.ask(*peer.new("run -d", name, *IDLE))
         figures[peer.name] = {}
@@ -223,11 +149,13 @@ async def _keep_asking(socket_path: str, path: str, until_s: float, counts: list
 
 
 def _measure_logs(found: Sequence[Peer], size_bytes: int) -> dict[str, dict[str, float]]:
-    """Lines of 64 bytes at full speed, and all of them read back."""
+    """Lines of 64 bytes at full speed, and all of them read back; by those that are daemons."""
     figures: dict[str, dict[str, float]] = {}
     script = f"yes {'x' * 63} | head -c {size_bytes}"
     for peer in found:
-        name = _named()
+        if not peer.socket_path:
+            continue
+        name = new_name()
         begin_s = time.perf_counter()
         peer.ask(*peer.new("run -d", name, "sh", "-c", script))
         peer.ask("wait", name)
@@ -272,12 +200,9 @@ def _paths(name: str) -> tuple[str, ...]:
 
 
 def _create_and_start_us(peer: Peer, name: str) -> float:
-    document: dict[str, Any] = {"Image": IMAGE, "Cmd": [*IDLE], "HostConfig": {"NetworkMode": "none"}}
-
     def work() -> None:
-        made = peer.api.post(f"/containers/create?name={name}", document)
-        assert made.status == 201, made.body
-        assert peer.api.post(f"/containers/{name}/start").status == 204
+        peer.post(f"/containers/create?name={name}", document_of(*IDLE), status=201)
+        peer.post(f"/containers/{name}/start", status=204)
 
     return timed_us(work)
 

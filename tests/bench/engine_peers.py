@@ -1,6 +1,6 @@
 """Whom the engine is measured beside: Debian's dockerd and Podman, on the same file system and machine.
 
-Each daemon has a network namespace of its own, so bridges and firewalls are nobody else's.  ``pierd`` and
+Each of them has a network namespace of its own, so bridges and firewalls are nobody else's.  ``pierd`` and
 ``dockerd`` are asked by the same client, docker's command line.
 """
 
@@ -10,9 +10,9 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.bench.programs import Launcher, find_program, launcher
 from tests.support.api_server import Client as Api
@@ -70,6 +70,17 @@ class Peer:
                 found += len(piece)
         return found
 
+    def post(self, path: str, document: dict[str, Any] | None = None, *, status: int) -> Any:
+        """What its API answers to a request, which has to have this status."""
+        answer = self.api.post(path, document)
+        assert answer.status == status, answer.body
+        return answer.json() if answer.body else None
+
+    def by_pier(self) -> Peer:
+        """The same engine, called by ``pier``."""
+        pier = f"{os.path.dirname(sys.executable)}/pier"
+        return replace(self, name=f"{self.name}, by pier", words=[pier, "-H", f"unix://{self.socket_path}"])
+
     @property
     def api(self) -> Api:
         """Its API."""
@@ -117,7 +128,8 @@ def peers(home: Path) -> Iterator[list[Peer]]:
         if dockerd := find_program("dockerd"):
             found.append(stack.enter_context(_dockerd(home / "d", usual, docker, dockerd)))
         if podman := find_program("podman"):
-            found.append(_podman(home / "pod", usual, podman))
+            alone = stack.enter_context(launcher(without_network=True))
+            found.append(stack.enter_context(_podman(home / "pod", alone, podman)))
         (home / "layer.tar").write_bytes(layer)
         for peer in found[1:]:
             peer.ask("import", "-c", "ENV PATH=/bin", f"{home}/layer.tar", IMAGE)
@@ -160,9 +172,17 @@ def _answers(path: str) -> bool:
         return False
 
 
-def _podman(home: Path, usual: Launcher, podman: str) -> Peer:
+@contextmanager
+def _podman(home: Path, usual: Launcher, podman: str) -> Iterator[Peer]:
     home.mkdir()
     words = [podman, f"--root={home}/root", f"--runroot={home}/run", f"--tmpdir={home}/tmp"]
-    words += ["--storage-driver=overlay", f"--runtime={find_program('runc')}"]  # crun wants one cgroup layout
+    words += [
+        f"--network-config-dir={home}/networks",
+        "--storage-driver=overlay",
+        f"--runtime={find_program('runc')}",
+    ]  # crun wants one cgroup layout
     making = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")  # as this machine's limits are
-    return Peer("podman", usual, words, home, making=making, removing=("rm", "-f", "-t", "0"))
+    try:
+        yield Peer("podman", usual, words, home, making=making, removing=("rm", "-f", "-t", "0"))
+    finally:  # a mount of the directory on itself, which it sometimes leaves
+        subprocess.run(["umount", home / "root/overlay"], stderr=subprocess.DEVNULL, check=False)

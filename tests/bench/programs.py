@@ -60,11 +60,15 @@ class Launcher:
 
 
 @contextmanager
-def launcher(*, without_unified: bool = False) -> Iterator[Launcher]:
-    """A launcher; ``without_unified`` puts it where crun finds a pure cgroup v1 layout."""
+def launcher(*, without_unified: bool = False, without_network: bool = False) -> Iterator[Launcher]:
+    """A launcher; ``without_unified`` puts it where crun finds a pure cgroup v1 layout, ``without_network``
+    into a network namespace of its own.
+    """
     command = [sys.executable, "-IS", os.fspath(_HERE / "launcher.py")]
     if without_unified:
         command = ["unshare", "-m", "sh", "-c", _WITHOUT_UNIFIED, "sh", *command]
+    if without_network:
+        command = ["unshare", "-n", *command]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         yield Launcher(process)

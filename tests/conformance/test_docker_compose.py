@@ -1,13 +1,11 @@
 """Docker Compose (trixie's ``docker-compose``) with ``pierd``: two services over the default network.
 
-Debian 12 has no Compose of version 2: the test takes docker's plugin ``docker-compose`` from where plugins
-are, or from PIERHEAD_TEST_COMPOSE.
+Debian 12 has no Compose of version 2: ``make packages`` fetches trixie's (`tests/support/trixie.py`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from tests.support.peers import Client
 from tests.support.pierds import IMAGE, fetch, served
 from tests.support.requires import requires
+from tests.support.trixie import find_compose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,15 +21,10 @@ if TYPE_CHECKING:
 
     from tests.support.daemons import Daemon
 
-_PLACES = (
-    os.environ.get("PIERHEAD_TEST_COMPOSE", ""),
-    "/usr/libexec/docker/cli-plugins/docker-compose",
-    "/usr/lib/docker/cli-plugins/docker-compose",
-)
-_COMPOSE = next((path for path in _PLACES if os.access(path, os.X_OK)), "")
+_COMPOSE = find_compose()
 pytestmark = [
     requires("root", "busybox", "ip", "curl"),
-    pytest.mark.skipif(not _COMPOSE, reason="needs docker compose, which Debian has since trixie"),
+    pytest.mark.skipif(not _COMPOSE, reason="needs docker compose: make packages, as root"),
 ]
 
 _FILE = f"""

@@ -1,9 +1,12 @@
-"""Others who speak Docker's API with ``pierd``: dockerode in Node, curl, and Podman, which speaks its own."""
+"""Others who speak Docker's API with ``pierd``: dockerode in Node, testcontainers, curl, and Podman, which
+speaks its own.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +64,27 @@ def test_dockerode(running: Daemon, tmp_path: Path) -> None:
         "networks": ["bridge", "host", "none"],
         "left": 0,
     }
+
+
+@requires("python:testcontainers")
+def test_testcontainers(running: Daemon, tmp_path: Path) -> None:
+    """A service is waited for by its log and its port, which is published, and is removed."""
+    environment = {
+        "DOCKER_HOST": f"unix://{running.socket_path}",
+        "DOCKER_CONFIG": str(tmp_path),
+        "TESTCONTAINERS_RYUK_DISABLED": "true",  # an image of its own, which no registry here has
+    }
+    script = ROOT / "tests/conformance/testcontainers_use.py"
+    beside = [find_program("nsenter"), f"--net=/proc/{running.process.pid}/ns/net", sys.executable]
+    done = Client([*beside, script], env=environment).result(IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "page": "page of tests\n",
+        "exec": [4, "copied\n"],
+        "logs": "up and ready\n",
+        "status": "running",
+    }
+    assert running.client.get("/containers/json?all=1").json() == []
 
 
 @requires("curl")

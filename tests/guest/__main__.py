@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.guest import image, machine
+from tests.support.debian import DebianError
 
 EXIT_TIMED_OUT = 124
 EXIT_NO_MACHINE = 125
@@ -81,7 +82,7 @@ def main(words: list[str]) -> int:
     except machine.TimedOut as error:
         say(str(error))
         return EXIT_TIMED_OUT
-    except image.GuestError as error:
+    except (image.GuestError, DebianError) as error:
         say(str(error))
         return EXIT_NO_MACHINE
     except BrokenPipeError:

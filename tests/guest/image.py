@@ -16,13 +16,13 @@ import fcntl
 import hashlib
 import os
 import re
-import shlex
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.support.debian import install_debian, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,9 +43,6 @@ HOST_PROGRAMS = {
     "unshare": "util-linux",
     "setpriv": "util-linux",
 }
-
-# A command behind these words dies when we do, with all its children and their mounts.
-ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child")
 
 # Of the kernel's 140 MB of modules, those that containers, their file systems and their networks use.
 MODULES = (
@@ -159,50 +156,15 @@ def _make(work: Path) -> None:
     kernel, root, image = work / "kernel", work / "root", work / "image"
     for directory in (kernel, root, image):
         directory.mkdir()
-    (work / "apt.conf").write_text(_apt_settings())
-    (work / "dpkg.cfg").write_text("force-unsafe-io\n" + "".join(f"path-exclude={each}\n" for each in UNUSED))
-    _debian(work, SUITE, root, "--variant=essential", f"--include={','.join(_packages())}")
-    _debian(work, KERNEL_SUITE, kernel, "--variant=extract", "--include=user-mode-linux,libc6")
+    packages = ",".join(_packages())
+    install_debian(work, SUITE, root, "--variant=essential", f"--include={packages}", unused=UNUSED)
+    install_debian(work, KERNEL_SUITE, kernel, "--variant=extract", "--include=user-mode-linux,libc6")
     _take_kernel(kernel, image)
     _take_modules(kernel, root)
     _settle(root)
     options = "lazy_itable_init=1,nodiscard,root_owner=0:0"
     form = ["-t", "ext4", "-m", "0", "-I", "256", "-O", "^has_journal", "-E", options]
-    _run("mke2fs", "-q", *form, "-d", root, image / "root.ext4", ROOT_SIZE)
-
-
-def _debian(work: Path, suite: str, target: Path, *options: str) -> None:
-    mirror = _mirror()
-    _run(
-        *(*ENDS_WITH_US, "--mount-proc", "env", f"TMPDIR={work}"),
-        *("mmdebstrap", "--quiet", "--mode=root", *options),
-        *(f"--aptopt={work}/apt.conf", f"--dpkgopt={work}/dpkg.cfg", suite, target),
-        *([f"deb {mirror} {suite} main"] if mirror else []),
-    )
-
-
-def _mirror() -> str:
-    """The Debian mirror that this machine's apt uses; "" when unknown: mmdebstrap then takes Debian's own."""
-    form = "$(REPO_URI) $(ORIGIN) $(COMPONENT) $(RELEASE)"
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    for line in listing.stdout.splitlines():
-        uri, *rest = line.split(" ")
-        if rest[:2] == ["Debian", "main"] and "-" not in rest[2]:
-            return uri
-    return ""
-
-
-def _apt_settings() -> str:
-    """How this machine's apt fetches (proxies, retries, clocks), for the apt that fills the guest."""
-    settings = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=False)
-    wanted = ("Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::Check-", "Acquire::ForceIPv")
-    lines = [line for line in settings.stdout.splitlines() if line.startswith(wanted)]
-    return "\n".join([*lines, 'Acquire::Languages "none";', ""])
+    run("mke2fs", "-q", *form, "-d", root, image / "root.ext4", ROOT_SIZE)
 
 
 def _take_kernel(kernel: Path, image: Path) -> None:
@@ -228,7 +190,7 @@ def _take_modules(kernel: Path, root: Path) -> None:
                 shutil.copytree(path, place)
             else:
                 shutil.copy(path, place)
-    _run("chroot", root, "depmod", source.name)
+    run("chroot", root, "depmod", source.name)
 
 
 def _settle(root: Path) -> None:
@@ -245,24 +207,10 @@ def _settle(root: Path) -> None:
     for profile in (root / "etc/apparmor.d").iterdir():
         if profile.is_file():
             profile.unlink()
-    _run("chroot", root, "useradd", "--create-home", "--shell", "/bin/sh", "pier")
+    run("chroot", root, "useradd", "--create-home", "--shell", "/bin/sh", "pier")
     # Newer than /usr: systemd sees that nothing is left to be done after an upgrade.
     for stamp in ("etc/.updated", "var/.updated"):
         (root / stamp).touch()
-
-
-def _run(*command: str | Path) -> None:
-    ended = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if ended.returncode != 0:
-        tail = "\n".join(ended.stdout.splitlines()[-30:])
-        raise GuestError(f"{shlex.join(map(str, command))} ended with {ended.returncode}:\n{tail}")
 
 
 @contextlib.contextmanager

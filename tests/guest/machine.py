@@ -30,7 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.guest.image import ENDS_WITH_US, HERE, REPOSITORY, GuestError, Image
+from tests.guest.image import HERE, REPOSITORY, GuestError, Image
+from tests.support.debian import ENDS_WITH_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

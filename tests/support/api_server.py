@@ -147,7 +147,11 @@ def receive_until(connection: Readable, end: bytes) -> bytes:
 
 @contextmanager
 def served(
-    engine: FakeEngine | Backend, directory: Path, *, tls: ssl.SSLContext | None = None
+    engine: FakeEngine | Backend,
+    directory: Path,
+    *,
+    tls: ssl.SSLContext | None = None,
+    silence_s: float = 300.0,
 ) -> Iterator[Client]:
     """The API of this engine is served inside; with a context also over TCP."""
     client = Client(str(directory / "api.sock"))
@@ -157,7 +161,7 @@ def served(
     async def serve() -> None:
         client.loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-            server = Server(engine, TABLE, tasks, metrics=Metrics(), version="0.1")
+            server = Server(engine, TABLE, tasks, metrics=Metrics(), version="0.1", silence_s=silence_s)
             client.server = server
             stack.push_async_callback(server.stop, _PATIENCE_S)
             await stack.enter_async_context(listening(Address(kind="unix", path=client.path), server.accept))

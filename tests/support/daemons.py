@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_CODE = "import sys; from pierhead.cli.daemon import main; sys.exit(main(sys.argv[1:]))"
+_CODE = (
+    "import os, sys; from pierhead.cli.daemon import main; os._exit(main(sys.argv[1:]))"  # as scripts/program
+)
 _READY_S = 60.0
 _END_S = 60.0
 
@@ -64,7 +66,9 @@ class Daemon:
 def command(directory: Path, *words: str) -> list[str]:
     """A call of ``pierd`` in these directories."""
     roots = ("--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"))
-    return [sys.executable, "-c", _CODE, *roots, *words]
+    program = os.environ.get("PIERHEAD_TEST_RUNTIME")
+    other = ("--add-runtime", f"other={program}", "--default-runtime", "other") if program else ()
+    return [sys.executable, "-c", _CODE, *roots, *other, *words]
 
 
 @contextmanager

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
 from pierhead.engine.engine import Engine
 from pierhead.engine.queries import AttachQuery
-from pierhead.engine.settings import BridgeSettings, Settings
+from pierhead.engine.settings import BridgeSettings, RuntimeProgram, Settings
 from pierhead.linux.cgroupfs import discover
-from tests.support.pier import Pier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,18 +34,29 @@ ALL = AttachQuery(stdin=True, stdout=True, stderr=True)
 OUTPUT = AttachQuery(stdout=True, stderr=True)
 
 
+def _other_runtime() -> dict[str, Any]:
+    """Containers are made by the program of PIERHEAD_TEST_RUNTIME, if there is one."""
+    path = os.environ.get("PIERHEAD_TEST_RUNTIME")
+    return {"runtimes": {"other": RuntimeProgram(path=path)}, "default_runtime": "other"} if path else {}
+
+
 class Engines:
     """Engines one after the other over the same directories."""
 
-    def __init__(self, directory: Path, layout: Path, *, bridge: str | None = None) -> None:
-        """Args: layout is of the image; bridge of the default network, None for no networks."""
+    def __init__(self, directory: Path, store: Path, *, bridge: str | None = None) -> None:
+        """Args: store is a data root with the image, to be copied; bridge of the default network, None for no
+        networks.
+        """
+        self._parent = f"/pierhead-engine-{os.getpid()}"
         self.settings = Settings(
             data_root=str(directory / "data"),
             exec_root=str(directory / "exec"),
-            cgroup_parent=f"/pierhead-engine-{os.getpid()}",
+            cgroup_parent=self._parent,
             bridge=None if bridge is None else BridgeSettings(name=bridge),
+            **_other_runtime(),
         )
-        Pier(directory / "data")("load", "--quiet", "--input", str(layout), "--name", IMAGE)
+        # By a program that keeps the layers' white-outs, which are devices.
+        subprocess.run(("cp", "-a", store, self.settings.data_root), check=True)
 
     def run(self, work: Callable[[Engine], Awaitable[None]], *, keep: bool = False) -> None:
         """The work is done with an engine; with ``keep`` its containers are there for the next one."""
@@ -66,7 +77,7 @@ class Engines:
         """The parent of the containers' cgroups, which engines leave for the next container."""
         for tree in discover().trees:
             with contextlib.suppress(FileNotFoundError):
-                os.rmdir(tree.directory(self.settings.cgroup_parent))
+                os.rmdir(tree.directory(self._parent))
 
 
 async def create(engine: Engine, *words: str, image: str = IMAGE, name: str = "", **wanted: Any) -> str:

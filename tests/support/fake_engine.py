@@ -35,6 +35,7 @@ class FakeAttachment:
         self.terminal = terminal
         self.read = bytearray()
         self.closed = False
+        self.left_by_keys = False
         self._says = list(says)
         self._input: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -50,6 +51,9 @@ class FakeAttachment:
 
     async def close_input(self) -> None:
         self._input.put_nowait(b"")
+
+    def detached(self) -> None:
+        self.left_by_keys = True
 
     async def close(self) -> None:
         self.closed = True

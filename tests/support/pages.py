@@ -7,8 +7,8 @@
 ``…`` stands for anything in a line, alone on a line for any number of lines.  A command without output in the
 page must succeed.  Blocks in any other language (text, sh, json, c) are not performed.
 
-A page is performed in a mount namespace of its own, where /run, /srv, /var/lib and /var/log are empty but for
-/srv/busybox, a root file system of busybox.
+A page is performed in mount and network namespaces of its own: /run, /srv, /var/lib and /var/log are empty
+but for /srv/busybox, a root file system of busybox, and there is no network but a loopback.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ANYTHING = "…"
 _MARK = "\0"
 _STAGE = """set -e
+ip link set lo up
 for place in /run /srv /var/lib /var/log; do mount -t tmpfs tmpfs $place; done
 mkdir {rootfs}
 mount --bind "$1" {rootfs}
@@ -104,7 +105,7 @@ def perform(command: Sequence[str], rootfs: Path, directory: Path) -> tuple[int,
     }
     staged = ("sh", "-c", _STAGE.format(rootfs=ROOTFS), "sh", str(rootfs), *command)
     done = subprocess.run(
-        ("unshare", "--mount", "--propagation", "private", *staged),
+        ("unshare", "--mount", "--net", "--propagation", "private", *staged),
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ error that they are missing, and not a skip.
     cgroup-v1           a hierarchy of cgroup v1 with controllers is mounted (hybrid counts)
     cgroup-v2           cgroup2 has all the controllers there are
     NAME-controller     the cgroup controller (memory, cpu, io, …) is usable in some hierarchy
+    apparmor            AppArmor is enabled
     systemd             systemd is running as the service manager
 """
 
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import pytest
 
+from pierhead.linux.apparmor import is_enabled
 from pierhead.linux.cgroupfs import Hierarchies, discover
 
 
@@ -37,6 +39,8 @@ def _hierarchies() -> Hierarchies:
 def _is_met(need: str) -> bool:
     if need == "root":
         return os.geteuid() == 0
+    if need == "apparmor":
+        return is_enabled()
     if need == "systemd":
         return Path("/run/systemd/system").is_dir()
     if need == "cgroup-v1":
@@ -52,7 +56,7 @@ def _is_met(need: str) -> bool:
 
 def _is_property(need: str) -> bool:
     """Whether the need is of a kind that nobody can install."""
-    return need in ("root", "systemd", "cgroup-v1", "cgroup-v2") or need.endswith("-controller")
+    return need in ("root", "systemd", "apparmor", "cgroup-v1", "cgroup-v2") or need.endswith("-controller")
 
 
 def requires(*needs: str) -> pytest.MarkDecorator:

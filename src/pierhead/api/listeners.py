@@ -165,8 +165,8 @@ async def _serve(
             return Connection(accept, loop=loop)
         return TlsLayer(tls, Connection(accept_secured, loop=loop))
 
-    create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-    return await create(make, sock=listener, backlog=_BACKLOG)
+    # Not create_unix_server: from Python 3.13 on its end removes the path, which may be systemd's to keep.
+    return await loop.create_server(make, sock=listener, backlog=_BACKLOG)
 
 
 def _open(address: Address, group_id: int, inherited: Mapping[int, str]) -> list[socket.socket]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ class Metrics:
         """One more request was answered; ``route`` is the pattern that it went to."""
         self._requests[method if method in _METHODS else "other", route, status] += 1
         row = self._seconds[route]
-        row[next((n for n, most in enumerate(_BUCKETS_S) if seconds <= most), len(_BUCKETS_S))] += 1
+        row[bisect_left(_BUCKETS_S, seconds)] += 1
         row[-1] += seconds
 
     def format(self, gauges: Mapping[str, float]) -> str:

@@ -69,6 +69,9 @@ class Attachment(Protocol):
     async def close_input(self) -> None:
         """The process reads end-of-file after what was written."""
 
+    def detached(self) -> None:
+        """The client has typed the keys by which it leaves."""
+
     async def close(self) -> None:
         """The connection is given up."""
 

@@ -123,7 +123,11 @@ async def start_exec(call: Call) -> Hijack | Reply:
     The headers go before the process begins, as with Docker: what goes wrong with the command is said on the
     stream, where clients look for it.
     """
-    asked = await call.decoded(ExecStart, optional=True)
+    return await begin_exec(call, await call.decoded(ExecStart, optional=True))
+
+
+async def begin_exec(call: Call, asked: ExecStart) -> Hijack | Reply:
+    """The process that the path names begins, and the client talks with it, unless it is detached."""
     known = await call.backend.inspect_exec(call.reference)
     if asked.detach:
         await call.backend.start_exec(call.reference, detach=True, console_size=asked.console_size)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WITHOUT_BODY = (204, 304)
+_FIRST_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
 
 
 def format_date(time_s: float) -> str:
@@ -43,8 +44,7 @@ class Sender:
             self._dated = (now_s, f"Date: {format_date(now_s)}\r\n")
         own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         end = "Connection: close\r\n\r\n" if close else "\r\n"
-        first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-        return f"{first}{self._common}{self._dated[1]}{own}{end}".encode("latin-1", "replace")
+        return f"{_FIRST_LINES[status]}{self._common}{self._dated[1]}{own}{end}".encode("latin-1", "replace")
 
     async def reply(self, connection: Connection, head: Head | None, reply: Reply, *, close: bool) -> int:
         """The whole answer is sent; returns how many bytes the body has."""

@@ -13,10 +13,11 @@ from typing import Literal
 
 from pierhead.api.call import Call
 from pierhead.api.connection import Body, ClientGone
+from pierhead.api.dialects import Dialect, choose
 from pierhead.api.replies import Hijack, Reply, Socket, Stream, reply_error
 from pierhead.api.routing import split_version
 from pierhead.api.sending import Sender
-from pierhead.api.versions import NEWEST, format_version, parse_version
+from pierhead.api.versions import NEWEST, format_version
 from pierhead.errors import Forbidden, OperationFailed, PierheadError
 
 TYPE_CHECKING = False
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_HEAD_S = 300.0
+_SILENCE_S = 300.0
 """A client that says nothing for so long is hung up on; Docker waits as long."""
+_LOOKS = 10
+"""How often clients are looked at in that time."""
 _LINGER_S = 5.0
 _LINGER_BYTES = 1 << 16
 
@@ -57,16 +60,25 @@ class Server:
     """
 
     def __init__(
-        self, backend: Backend, table: Table, tasks: asyncio.TaskGroup, *, metrics: Metrics, version: str
+        self,
+        backend: Backend,
+        table: Table,
+        tasks: asyncio.TaskGroup,
+        *,
+        metrics: Metrics,
+        version: str,
+        silence_s: float = _SILENCE_S,
     ) -> None:
-        """What is given stays the caller's."""
+        """What is given stays the caller's; who says nothing for ``silence_s`` is hung up on."""
         self._backend = backend
-        self._table = table
+        self._docker = Dialect(table=table)
         self._tasks = tasks
         self._metrics = metrics
         self._sender = Sender(common_headers(version))
         self._clients: dict[asyncio.Task[None], _Client] = {}
         self._stopping = False
+        self._silence_s = silence_s
+        self._look: asyncio.TimerHandle | None = None
         self.active_s = time.monotonic()
         """When somebody last wanted something, on the monotonic clock."""
 
@@ -82,6 +94,20 @@ class Server:
         self._clients[task] = client
         task.add_done_callback(self._forget)
         self._metrics.connections = len(self._clients)
+        if self._look is None:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        """One timer for all clients: one for each request would cost a tenth of a short one."""
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(self._silence_s / _LOOKS, self._hang_up) if self._clients else None
+
+    def _hang_up(self) -> None:
+        latest_s = time.monotonic() - self._silence_s
+        for client in self._clients.values():
+            if client.doing == "waiting" and client.heard_s < latest_s:
+                client.connection.writer.close()
+        self._look_later()
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._clients.pop(task, None)
@@ -90,6 +116,8 @@ class Server:
     async def stop(self, patience_s: float) -> None:
         """Nobody is connected any more; requests that end by themselves had time for it."""
         self._stopping = True
+        if self._look is not None:
+            self._look.cancel()
         for task, client in list(self._clients.items()):
             if client.doing != "answering":
                 task.cancel()
@@ -118,10 +146,7 @@ class Server:
         """The next request is answered; returns whether another may come."""
         connection = client.connection
         try:
-            async with asyncio.timeout(_HEAD_S):
-                head = await connection.read_head()
-        except TimeoutError:
-            return False
+            head = await connection.read_head()
         except PierheadError as error:
             await self._sender.reply(connection, None, reply_error(error), close=True)
             return False
@@ -134,7 +159,7 @@ class Server:
         try:
             return await self._answer(client, head, noted)
         finally:
-            self.active_s = time.monotonic()
+            self.active_s = client.heard_s = time.monotonic()
             self._metrics.in_flight -= 1
             self._metrics.count_request(head.method, noted.route, noted.status, self.active_s - begun_s)
             _log.debug(
@@ -177,24 +202,25 @@ class Server:
 
     async def _perform(self, connection: Connection, head: Head, body: Body, noted: _Noted) -> Answer:
         """What is to be sent, whatever happens."""
+        dialect = choose(head.path, self._docker)
         try:
             text, path = split_version(head.path)
-            version = parse_version(text) if text else NEWEST
-            route, names = self._table.find(head.method, path)
+            version = dialect.parse_version(text) if text else dialect.newest
+            route, names = dialect.table.find(head.method, path)
             noted.route = route.pattern
             _check_role(connection, route)
             return await route.perform(Call(head, body, self._backend, version, names))
         except PierheadError as error:
             if isinstance(error, OperationFailed):
                 _log.error("%s %s: %s", head.method, head.path, error.message)
-            return reply_error(error)
+            return dialect.reply_error(error)
         except ClientGone:
             raise
         except Exception:  # noqa: BLE001 - the edge of a request
             # What nobody foresaw becomes an answer, and the log has the details.
             _log.exception("%s %s failed", head.method, head.path)
             hint = "this is a bug; the daemon's log says more"
-            return reply_error(PierheadError("the engine failed to answer", hint=hint))
+            return dialect.reply_error(PierheadError("the engine failed to answer", hint=hint))
 
 
 class _Client:
@@ -203,6 +229,7 @@ class _Client:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.doing: Doing = "waiting"
+        self.heard_s = time.monotonic()
 
 
 class _Noted:

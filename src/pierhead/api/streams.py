@@ -173,6 +173,7 @@ async def _feed(attachment: Attachment, duplex: Duplex, *, stdin: bool, keys: De
         except (PierheadError, ConnectionError):
             stdin = False  # the process has closed its input, and may still write
         if pressed:
+            attachment.detached()
             raise _Detached
     if stdin:
         await attachment.close_input()

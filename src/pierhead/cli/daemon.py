@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pierhead.cli.daemon_settings import DaemonSettings
     from pierhead.cli.flags import Options
+    from pierhead.engine.rootlesswords import Rootless
 
 FLAGS: tuple[Flag, ...] = (*(option.flag for option in OPTIONS), CONFIG_FILE, VALIDATE, VERSION)
 ABOUT = "the engine: containers, images, volumes and networks, by Docker's API"
@@ -36,6 +37,11 @@ go on without it.
 
 def main(words: Sequence[str]) -> int:
     """Performs a call of ``pierd``; returns the exit status when it has ended."""
+    return serve(words, None)
+
+
+def serve(words: Sequence[str], rootless: Rootless | None) -> int:
+    """The same; ``rootless`` tells one that is in an ordinary user's namespaces whose they are."""
     output = Output("pierd")
     try:
         options, arguments = parse((*FLAGS, HELP), words, literal=False)
@@ -48,7 +54,7 @@ def main(words: Sequence[str]) -> int:
         elif arguments:
             raise BadUsage(f"pierd does not take {arguments[0]!r}", hint="see --help")
         else:
-            return _run(options, output)
+            return _run(options, words, output, rootless)
     except PierheadError as error:
         output.error(error)
         for note in getattr(error, "__notes__", ()):
@@ -65,14 +71,18 @@ def _version() -> str:
     return f"pierd version {pierhead.__version__}\n"
 
 
-def _run(options: Options, output: Output) -> int:
-    settings, passed_over = read_settings(options)
+def _run(options: Options, words: Sequence[str], output: Output, rootless: Rootless | None) -> int:
+    settings, passed_over = read_settings(options, rootless)
     if options.switch("validate"):
         for key in passed_over:
             output.warn(f"{key} changes nothing")
         output.print("configuration OK\n")
         return 0
     gc.enable()
+    if rootless is None and os.geteuid() != 0:
+        from pierhead.cli.daemon_rootless import run_rootless
+
+        return run_rootless(settings, words, output)
     try:
         from pierhead.cli.daemon_run import run
     except ModuleNotFoundError as error:
@@ -81,12 +91,18 @@ def _run(options: Options, output: Output) -> int:
         hint = "pip install 'pierhead[images]'"
         message = f"this needs the Python package {error.name}"
         raise Unavailable(message, code="package-missing", hint=hint) from None
-    run(settings, reread=lambda: read_settings(options)[0], passed_over=passed_over)
+    run(settings, reread=lambda: read_settings(options, rootless)[0], passed_over=passed_over)
     return 0
 
 
-def read_settings(options: Options) -> tuple[DaemonSettings, tuple[str, ...]]:
+def read_settings(
+    options: Options, rootless: Rootless | None = None
+) -> tuple[DaemonSettings, tuple[str, ...]]:
     """What flags and file say now, and the keys of the file that change nothing.
+
+    Args:
+        options: the flags.
+        rootless: of a daemon in an ordinary user's namespaces.
 
     Raises:
         InvalidInput: they are not right.
@@ -94,7 +110,8 @@ def read_settings(options: Options) -> tuple[DaemonSettings, tuple[str, ...]]:
     from pierhead.cli.daemon_given import given_by_file, given_by_flags, merge, parse_file
     from pierhead.cli.daemon_settings import default_roots, make_settings
 
-    roots = default_roots(os.environ, os.geteuid())
+    user_id = os.geteuid() if rootless is None else rootless.user_id
+    roots = default_roots(os.environ, user_id)
     named = options.text("config-file")
     path = named or roots.config_file
     try:
@@ -107,4 +124,9 @@ def read_settings(options: Options) -> tuple[DaemonSettings, tuple[str, ...]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {path}: {error}", code="no-configuration") from None
     by_file, passed_over = given_by_file(parse_file(text, path), path)
-    return make_settings(merge(given_by_flags(options), by_file, path), roots), passed_over
+    settings = make_settings(merge(given_by_flags(options), by_file, path), roots, user_id)
+    if rootless is not None:
+        from pierhead.cli.daemon_settings import settle_rootless
+
+        settings = settle_rootless(settings, rootless)
+    return settings, passed_over

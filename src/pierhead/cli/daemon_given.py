@@ -10,9 +10,9 @@ import tomllib
 
 from pierhead.cli.daemon_options import OPTIONS, OPTIONS_BY_KEY, PASSED_OVER
 from pierhead.cli.flags import TRUE_WORDS
-from pierhead.cli.help import nearest
 from pierhead.errors import InvalidInput
 from pierhead.jsontext import parse as parse_json
+from pierhead.nearest import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -41,6 +41,9 @@ _log = logging.getLogger(__name__)
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _GROUP = "docker"
 _LOOK_S = 1.0
+_HELD_S = 10.0
+"""How long what goes on after requests have ended, or were cut, may take."""
+_GAVE_UP = 1
 
 
 class Daemon:
@@ -88,6 +91,7 @@ class Daemon:
                     self._notifier.ready(f"listening at {', '.join(names)}")
                     await self._until_stopped(server, backend)
                     _log.info("stopping; containers go on")
+                    asyncio.get_running_loop().call_later(settings.patience_s + _HELD_S, _give_up)
         _log.info("pierd has stopped")
 
     def _watch_signals(self, stack: AsyncExitStack) -> None:
@@ -101,7 +105,8 @@ class Daemon:
     async def _listen(self, stack: AsyncExitStack, server: Server) -> list[str]:
         settings = self._settings
         inherited = inherited_sockets(os.environ, os.getpid())
-        group_id = _group_id(settings.group)
+        ours = settings.engine.rootless is None  # else all groups but the user's are somebody else's
+        group_id = _group_id(settings.group) if ours or settings.group else -1
         names = []
         for address in settings.addresses:
             if address.kind == "tcp" and self._tls is None:
@@ -162,6 +167,14 @@ class Daemon:
         self._settings = now
         _log.info("the configuration was read anew")
         self._notifier.ready("the configuration was read anew")
+
+
+def _give_up() -> None:
+    """The process ends here and now, as by SIGKILL: the kernel holds a thread, which nobody can cancel, most
+    often for a disk or a network file system.  What was left half-way is settled by the next daemon.
+    """
+    _log.error("something does not end; pierd ends without it")
+    os._exit(_GAVE_UP)
 
 
 @contextmanager

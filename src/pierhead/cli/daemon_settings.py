@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 
+from pierhead import figures
 from pierhead.api.listeners import Address, parse_address
 from pierhead.api.tls import TlsSettings
+from pierhead.cli.user_places import user_data_root, user_exec_root
 from pierhead.engine.settings import BridgeSettings, RuntimeProgram, Settings
-from pierhead.errors import InvalidInput
+from pierhead.errors import InvalidInput, Unsupported
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pierhead.cli.daemon_given import Given
+    from pierhead.engine.rootlesswords import Rootless
 
 _DRIVERS = {"overlay2": "overlay", "vfs": "plain"}
-_SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _LEVELS = {"warn": "warning", "fatal": "critical"}
 
 
@@ -45,6 +47,7 @@ class DaemonSettings(Value):
         patience_s: requests have so long to end.
         log_level: a name of logging's, in small letters.
         log_format: ``text`` or ``json``.
+        rootless_network: how an ordinary user's engine has the world: one of ``rootlesswords.CHOICES``.
     """
 
     engine: Settings
@@ -57,6 +60,7 @@ class DaemonSettings(Value):
     patience_s: int = 15
     log_level: str = "info"
     log_format: str = "text"
+    rootless_network: str = "auto"
 
 
 def default_roots(environment: Mapping[str, str], user_id: int) -> Roots:
@@ -67,19 +71,25 @@ def default_roots(environment: Mapping[str, str], user_id: int) -> Roots:
             exec_root="/run/pierhead",
             config_file="/etc/pierhead/pierd.toml",
         )
-    home = environment.get("HOME", f"/home/{user_id}")
+    home = environment.get("HOME") or f"/home/{user_id}"
     return Roots(
-        data_root=f"{environment.get('XDG_DATA_HOME') or f'{home}/.local/share'}/pierhead",
-        exec_root=f"{environment.get('XDG_RUNTIME_DIR') or f'/run/user/{user_id}'}/pierhead",
+        data_root=user_data_root(environment, user_id),
+        exec_root=user_exec_root(environment, user_id),
         config_file=f"{environment.get('XDG_CONFIG_HOME') or f'{home}/.config'}/pierhead/pierd.toml",
     )
 
 
-def make_settings(given: Given, roots: Roots) -> DaemonSettings:
+def make_settings(given: Given, roots: Roots, user_id: int = 0) -> DaemonSettings:
     """The settings that this means.
+
+    Args:
+        given: what was said.
+        roots: where everything is that nobody says.
+        user_id: of the user whose daemon it is.
 
     Raises:
         InvalidInput: a value is not of its form, or two do not go together.
+        Unsupported: an ordinary user's daemon cannot do it.
     """
     engine = _make_engine(given, roots)
     tls = _make_tls(given)
@@ -89,6 +99,8 @@ def make_settings(given: Given, roots: Roots) -> DaemonSettings:
         for text in given.get("hosts", ("unix://",))
     )
     metrics = given.get("metrics-addr")
+    if user_id != 0:
+        _check_rootless(engine, addresses, metrics)
     level = "debug" if given.get("debug") else given.get("log-level", "info")
     return DaemonSettings(
         engine=engine,
@@ -101,7 +113,34 @@ def make_settings(given: Given, roots: Roots) -> DaemonSettings:
         patience_s=_count(given, "shutdown-timeout", 15),
         log_level=_LEVELS.get(level, level),
         log_format=given.get("log-format", "text"),
+        rootless_network=given.get("rootless-network", "auto"),
     )
+
+
+def _check_rootless(engine: Settings, addresses: tuple[Address, ...], metrics: str | None) -> None:
+    """Its network namespace is not the machine's, and cgroups are not the user's."""
+    elsewhere = [each.text for each in addresses if each.kind != "unix"]
+    if elsewhere or metrics:
+        raise Unsupported(
+            f"pierd of an ordinary user cannot listen at {(elsewhere or [f'tcp://{metrics}'])[0]}",
+            code="rootless",
+            hint="it listens at unix sockets; ssh -L leads one of them to another machine",
+        )
+    if engine.cgroup_manager == "systemd":
+        raise Unsupported(
+            "pierd of an ordinary user makes no cgroups by systemd",
+            code="rootless",
+            hint="leave native.cgroupdriver out: containers run without limits",
+        )
+
+
+def settle_rootless(settings: DaemonSettings, rootless: Rootless) -> DaemonSettings:
+    """The settings of a daemon in an ordinary user's namespaces: no cgroups, and names by its network."""
+    engine = settings.engine
+    engine = engine.replace(
+        rootless=rootless, cgroup_manager="disabled", dns=engine.dns or rootless.network.dns
+    )
+    return settings.replace(engine=engine)
 
 
 def _count(given: Given, key: str, default: int) -> int:
@@ -200,12 +239,10 @@ def parse_size(text: str, key: str) -> int:
     Raises:
         InvalidInput: it is no size.
     """
-    digits = text.rstrip("bBkKmMgGtT")
-    unit = text[len(digits) :].lower()
-    factor = _SIZES.get(unit) or _SIZES.get(unit.removesuffix("b"))
-    if not (digits.isascii() and digits.isdecimal()) or factor is None or len(digits) > 15:
+    found = figures.parse_size(text)
+    if found is None:
         raise _bad(key, text, "write it as 64m")
-    return int(digits) * factor
+    return found
 
 
 # Networks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pierhead.cli.engine_place import find_place
 from pierhead.client.engine import Engine
 from pierhead.errors import NotFound, Unavailable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pierhead.errors import PierheadError
 
 HOST_IMAGE, HOST_WORD = "pierhead/host", "@host"
-_NO_CONTAINER = "No such container: "
+_NO_CONTAINER, _NO_IMAGE = "No such container: ", "No such image: "
 
 
 class OwnEngine(Engine):
@@ -49,10 +51,15 @@ def open_engine(call: Call) -> Engine:
     return Engine(place.address, tls=_tls(place))
 
 
+def open_running(call: Call) -> Engine:
+    """The engine of the call, which is not started where nobody answers."""
+    place = find_place(call)
+    return Engine(place.address, tls=_tls(place))
+
+
 def _tls(place: EnginePlace) -> ssl.SSLContext | None:
     if not place.certificates:
         return None
-    import os
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -73,14 +80,19 @@ def _tls(place: EnginePlace) -> ssl.SSLContext | None:
 
 
 def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
-    """The error; where no container has the name, with the nearest name that one has."""
-    if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
-        from pierhead.cli.help import nearest
+    """The error; where no container or image has the name, with the nearest name that one has."""
+    from pierhead.nearest import nearest
 
+    if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
         wanted = error.message.removeprefix(_NO_CONTAINER)
         found = engine.get("/containers/json", all=True)
         near = nearest(wanted, [name.lstrip("/") for each in found for name in each.get("Names") or ()])
         error.hint = f"did you mean {near}?" if near else "pier ps --all lists those that there are"
+    elif isinstance(error, NotFound) and error.message.startswith(_NO_IMAGE):
+        wanted = error.message.removeprefix(_NO_IMAGE)
+        tags = [tag for each in engine.get("/images/json") for tag in each.get("RepoTags") or ()]
+        near = nearest(wanted, [*tags, *(tag.removesuffix(":latest") for tag in tags)])
+        error.hint = f"did you mean {near}?" if near else f"pull it: pier pull {wanted}"
     return error
 
 
@@ -119,6 +131,17 @@ def ask(engine: Engine, perform: Callable[[], Any]) -> Any:
         return perform()
     except NotFound as error:
         raise with_near_miss(engine, error) from None
+
+
+def find_far_engine(call: Call) -> Engine | None:
+    """The engine of the call, where its images are not those of our own store; None where they are."""
+    return None if find_place(call).ours else open_engine(call)
+
+
+def has_engine(call: Call) -> bool:
+    """Whether an engine can have anything: one of this machine that never was has no containers."""
+    place = find_place(call)
+    return not place.ours or os.path.exists(f"{place.data_root}/engine.db")
 
 
 def image_name(text: str) -> str:

@@ -82,7 +82,9 @@ def default_exec_root() -> str:
     """Where the machine's engine has its socket; for others than root, their own."""
     if os.geteuid() == 0:
         return "/run/pierhead"
-    return f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.geteuid()}'}/pierhead"
+    from pierhead.cli.user_places import user_exec_root
+
+    return user_exec_root(os.environ, os.geteuid())
 
 
 def own_place(data_root: str, exec_root: str, *, apart: bool = False) -> EnginePlace:

@@ -58,7 +58,7 @@ def _answers(path: str) -> bool:
 
 
 def _start(place: EnginePlace) -> int:
-    name = f"pierhead-start-{os.getpid()}-{os.urandom(4).hex()}"
+    path = f"{place.exec_root}/start.sock"  # no abstract name: pierd may be in another network namespace
     log_path = log_of(place)
     log_fd = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     listener = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
@@ -66,11 +66,13 @@ def _start(place: EnginePlace) -> int:
         if os.fstat(log_fd).st_size > _LOG_BYTES_MAX:
             os.ftruncate(log_fd, 0)
         begin = os.fstat(log_fd).st_size
-        listener.bind(f"\0{name}")
+        if os.path.lexists(path):
+            os.unlink(path)
+        listener.bind(path)
         pid, pidfd = spawn_apart(
             "pierhead.cli.daemon_apart",
             _words(place),
-            environment={**os.environ, "NOTIFY_SOCKET": f"@{name}"},
+            environment={**os.environ, "NOTIFY_SOCKET": path},
             output_fd=log_fd,
         )
         try:
@@ -80,6 +82,8 @@ def _start(place: EnginePlace) -> int:
     finally:
         listener.close()
         os.close(log_fd)
+        if os.path.lexists(path):
+            os.unlink(path)
     return pid
 
 

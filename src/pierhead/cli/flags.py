@@ -248,7 +248,7 @@ class _Reader:
 
     def _near(self, name: str) -> str:
         """The long flag that somebody who typed ``name`` meant; "" if none is near."""
-        from pierhead.cli.help import nearest
+        from pierhead.nearest import nearest
 
         return nearest(name, list(self._long))
 

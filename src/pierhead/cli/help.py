@@ -30,14 +30,6 @@ class Painter:
         return f"{_DIM}{text}{_PLAIN}" if self._colour else text
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """The known word that somebody who typed ``word`` meant; "" if none is near."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(word, known, n=1, cutoff=0.6)
-    return found[0] if found else ""
-
-
 def program_help(
     name: str, about: str, text: str, verbs: Iterable[tuple[str, str]], flags: Sequence[Flag], *, colour: bool
 ) -> str:

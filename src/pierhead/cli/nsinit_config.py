@@ -174,7 +174,7 @@ def _process(config: Config, options: Options) -> Config:
             raise BadUsage(f"--env needs NAME=VALUE, not {entry!r}")
     changes = {name: options.text(name) for name in ("user", "cwd") if options.given(name)}
     if options.given("parent-death-signal"):
-        from pierhead.cli.signals import parse_signal
+        from pierhead.signals import parse_signal
 
         config = config.replace(parent_death_signal=parse_signal(options.text("parent-death-signal")))
     if not changes and not options.given("env"):

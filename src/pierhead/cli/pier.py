@@ -54,8 +54,9 @@ def default_root() -> str:
     """Where images are kept when nobody says it: for root the machine's place, else the user's own."""
     if os.geteuid() == 0:
         return "/var/lib/pierhead"
-    data = os.environ.get("XDG_DATA_HOME", "")
-    return f"{data or os.path.expanduser('~/.local/share')}/pierhead"
+    from pierhead.cli.user_places import user_data_root
+
+    return user_data_root(os.environ, os.geteuid())
 
 
 def _settle(options: Options) -> tuple[str, str]:
@@ -134,7 +135,11 @@ PROGRAM = Program(
         Entry(name="save", module="pier_archives", about="write images into one archive"),
         Entry(name="load", module="pier_archives", about="read images from an archive"),
         Entry(name="import", module="pier_archives", about="make an image of a root file system's archive"),
-        Entry(name="export", module="pier_archives", about="write an image's root file system as an archive"),
+        Entry(
+            name="export",
+            module="pier_archives",
+            about="write a container's or an image's files as an archive",
+        ),
         Entry(
             name="frozen-image",
             module="pier_archives",
@@ -146,6 +151,10 @@ PROGRAM = Program(
         Entry(name="login", module="pier_transfer", about="keep a name and a password for a registry"),
         Entry(name="logout", module="pier_transfer", about="forget those for a registry"),
         Entry(name="sign", module="pier_sign", about="sign an image in its registry"),
+        Entry(name="search", module="pier_images", about="ask the engine for images in Docker Hub's index"),
+        Entry(
+            name="container export", module="pier_archives", about="write a container's files as an archive"
+        ),
         Entry(name="container inspect", module="pier_inspect", about="print everything about containers"),
         Entry(name="container prune", module="pier_system", about="remove stopped containers"),
         Entry(name="image inspect", module="pier_inspect", about="print everything about images"),
@@ -166,12 +175,24 @@ PROGRAM = Program(
         ),
         Entry(
             name="system df",
-            module="pier_system",
+            module="pier_df",
             about="show the room that the engine's things need",
         ),
         Entry(name="system prune", module="pier_system", about="remove what nobody uses"),
         Entry(name="context create", module="pier_contexts", about="give an engine's place a name"),
-        Entry(name="context ls", module="pier_contexts", about="list contexts"),
+        Entry(name="context update", module="pier_contexts", about="change a context"),
+        Entry(name="context ls", module="pier_contexts", about="list contexts, docker's own as well"),
+        Entry(name="context inspect", module="pier_contexts", about="print everything about contexts"),
+        Entry(
+            name="context export",
+            module="pier_contexts",
+            about="write a context as docker does, with its keys",
+        ),
+        Entry(
+            name="context import",
+            module="pier_contexts",
+            about="read a context that pier or docker has exported",
+        ),
         Entry(name="context use", module="pier_contexts", about="take this context from now on"),
         Entry(name="context rm", module="pier_contexts", about="remove contexts"),
         Entry(name="context show", module="pier_contexts", about="print the context in use"),
@@ -179,6 +200,11 @@ PROGRAM = Program(
             name="completion",
             module="pier_completion",
             about="print a script that completes words in a shell",
+        ),
+        Entry(
+            name="complete",
+            module="pier_completion",
+            about="print what can stand in the place of the last word",
         ),
         Entry(name="registry serve", module="pier_registry", about="be a registry"),
         Entry(name="registry gc", module="pier_registry", about="remove what no manifest needs"),

@@ -1,4 +1,4 @@
-"""``pier save``, ``load``, ``import``, ``export``, ``frozen-image``: images as files, and back."""
+"""``pier save``, ``load``, ``import``, ``export``, ``frozen-image``: images and containers as files."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import asyncio
 import gc
 import os
 import time
+from contextlib import contextmanager
 
+from pierhead.cli.engine_call import ask, find_far_engine, has_engine, open_engine, with_near_miss
 from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
-from pierhead.cli.output import STDIN, STDOUT
+from pierhead.cli.output import STDIN, STDOUT, write_all
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import PLATFORM, open_service, wanted_platform
+from pierhead.errors import NotFound
 from pierhead.figures import format_size
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import parse_reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pierhead.cli.call import Call
+    from pierhead.client.engine import Engine
 
 _OUTPUT = Flag(
     name="output", short="o", value="FILE", about="where the archive goes", default="standard output"
@@ -35,6 +41,33 @@ def _target(call: Call) -> str | int:
     return STDOUT
 
 
+@contextmanager
+def _open_target(call: Call) -> Iterator[int]:
+    """A descriptor to write the archive to; a file that is new is gone again if that fails."""
+    from pierhead.images.archive.save import new_file
+
+    target = _target(call)
+    if isinstance(target, int):
+        yield target
+        return
+    with new_file(target) as fd:
+        yield fd
+
+
+@contextmanager
+def _open_source(path: str) -> Iterator[int]:
+    """A descriptor to read the archive from."""
+    source = _source(path)
+    if isinstance(source, int):
+        yield source
+        return
+    fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def _source(path: str) -> str | int:
     if path and path != "-":
         return path
@@ -49,6 +82,13 @@ def _source(path: str) -> str | int:
 def _save(call: Call) -> int:
     from pierhead.images.exchange import save_images
 
+    engine = find_far_engine(call)
+    if engine is not None:
+        from pierhead.cli.engine_images import save_images as save_far
+
+        with _open_target(call) as fd:
+            save_far(engine, call.arguments, fd, platform=call.options.text("platform"))
+        return 0
     platforms = tuple(parse_platform(text) for text in call.options.all("platform"))
     target = _target(call)
     with open_service(call) as service:
@@ -63,6 +103,9 @@ def _load(call: Call) -> int:
     gc.enable()
     if call.arguments:
         raise BadUsage(f"load does not take {call.arguments[0]!r}", hint="name the archive with --input FILE")
+    engine = find_far_engine(call)
+    if engine is not None:
+        return _load_far(call, engine)
     source = _source(call.options.text("input"))
     progress = make_progress(call.output, quiet=call.options.switch("quiet"))
     try:
@@ -75,6 +118,19 @@ def _load(call: Call) -> int:
     return 0
 
 
+def _load_far(call: Call, engine: Engine) -> int:
+    from pierhead.cli.engine_images import load_images as load_far
+
+    path = call.options.text("input")
+    if call.options.given("name"):
+        raise BadUsage("--name is of our own store", hint="tag the image afterwards: pier tag IMAGE NAME")
+    if os.path.isdir(path):
+        raise BadUsage(f"{path} is a directory", hint="an engine elsewhere takes archives: tar it first")
+    with _open_source(path) as fd:
+        load_far(call, engine, fd, quiet=call.options.switch("quiet"))
+    return 0
+
+
 # import, export
 
 
@@ -84,6 +140,14 @@ def _import(call: Call) -> int:
     from pierhead.oci.image import Execution
 
     path, name = (*call.arguments, "")[:2]
+    engine = find_far_engine(call)
+    if engine is not None:
+        from pierhead.cli.engine_images import import_image as import_far
+
+        changes, message = call.options.all("change"), call.options.text("message")
+        with _open_source(path) as fd:
+            import_far(call, engine, fd, name, changes=changes, message=message)
+        return 0
     execution = apply_changes(Execution(), call.options.all("change"))
     source = _source(path)
     with open_service(call) as service:
@@ -107,6 +171,35 @@ def _made_s() -> float:
 
 
 def _export(call: Call) -> int:
+    """A container's name goes before an image's."""
+    if has_engine(call):
+        try:
+            identity = open_engine(call).get(f"/containers/{call.arguments[0]}/json")["Id"]
+        except NotFound as error:
+            if find_far_engine(call) is not None:
+                raise with_near_miss(open_engine(call), error) from None
+        else:
+            for flag in ("platform", "sparse"):
+                if call.options.given(flag):
+                    raise BadUsage(f"--{flag} is of images, and {call.arguments[0]} is a container")
+            return _write_container(call, identity)
+    return _export_image(call)
+
+
+def _export_container(call: Call) -> int:
+    engine, name = open_engine(call), call.arguments[0]
+    return _write_container(call, ask(engine, lambda: engine.get(f"/containers/{name}/json"))["Id"])
+
+
+def _write_container(call: Call, identity: str) -> int:
+    engine = open_engine(call)
+    with _open_target(call) as fd, engine.open("GET", f"/containers/{identity}/export") as reply:
+        for piece in reply.body():
+            write_all(fd, piece)
+    return 0
+
+
+def _export_image(call: Call) -> int:
     from pierhead.images.exchange import export_image
 
     gc.enable()
@@ -199,10 +292,11 @@ VERBS = {
     ),
     "export": Verb(
         name="export",
-        arguments="IMAGE",
+        arguments="NAME",
         least=1,
         most=1,
-        about="write an image's root file system as an archive",
+        about="write a container's or an image's files as an archive",
+        text="A name means a container, or else an image: its root file system as a container would see it.",
         flags=(
             _OUTPUT,
             PLATFORM,
@@ -213,6 +307,15 @@ VERBS = {
             ),
         ),
         perform=_export,
+    ),
+    "container export": Verb(
+        name="container export",
+        arguments="CONTAINER",
+        least=1,
+        most=1,
+        about="write a container's files as an archive",
+        flags=(_OUTPUT,),
+        perform=_export_container,
     ),
     "frozen-image": Verb(
         name="frozen-image",

@@ -1,137 +1,170 @@
-"""``pier completion``: scripts for shells, made of the tables of verbs and flags."""
+"""``pier completion``: scripts for shells; ``pier complete``: what they ask for each word.
+
+The scripts know nothing of verbs and flags.  No engine is started by somebody who presses the tabulator.
+"""
 
 from __future__ import annotations
 
+from pierhead.cli import completing
+from pierhead.cli.engine_call import open_running
+from pierhead.cli.engine_place import find_place
 from pierhead.cli.flags import BadUsage, Verb
+from pierhead.errors import PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from pierhead.cli.call import Call
-    from pierhead.cli.program import Program
 
-SHELLS = ("bash", "zsh", "fish")
-_ASK = {
-    "CONTAINER": "pier ps --all --format '{{.Names}}' 2>/dev/null",
-    "IMAGE": "pier images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null",
-    "VOLUME": "pier volume ls --quiet 2>/dev/null",
+FILES = ":files"
+"""A line that stands for paths; no name of anything begins so."""
+
+_BASH = r"""# bash completion of pier; made by: pier completion bash
+_pier() {
+    local line="${COMP_LINE:0:COMP_POINT}" word about
+    local -a words=()
+    read -ra words <<< "$line"
+    [[ "$line" == *[[:space:]] ]] && words+=("")
+    local begun="${words[-1]}" cut=""
+    [[ "$begun" == *:* && "$COMP_WORDBREAKS" == *:* ]] && cut="${begun%:*}:"
+    [[ "$begun" == *=* && "$COMP_WORDBREAKS" == *=* ]] && cut="${begun%%=*}="
+    COMPREPLY=()
+    while IFS=$'\t' read -r word about; do
+        if [[ "$word" == ":files" ]]; then
+            compopt -o filenames 2>/dev/null
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$begun")
+        elif [[ "$word" == "$begun"* ]]; then
+            COMPREPLY+=("${word#"$cut"}")
+        fi
+    done < <("${words[0]}" complete -- "${words[@]:1}" 2>/dev/null)
 }
-
-_BASH = """# bash completion of pier; made by: pier completion bash
-_pier() {{
-    local word="${{COMP_WORDS[COMP_CWORD]}}" verb="" at
-    for ((at = 1; at < COMP_CWORD; at++)); do
-        case "${{COMP_WORDS[at]}}" in
-            -*) ;;
-            *) verb="${{verb:+$verb }}${{COMP_WORDS[at]}}"
-               case " {groups} " in *" $verb "*) ;; *) break ;; esac ;;
-        esac
+complete -F _pier pier
+"""
+_ZSH = r"""#compdef pier
+# zsh completion of pier; made by: pier completion zsh
+_pier() {
+    local line files=0
+    local -a names shown
+    for line in "${(@f)$(${words[1]} complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+        if [[ "$line" == ":files" ]]; then
+            files=1
+        elif [[ -n "$line" ]]; then
+            names+=("${line%%$'\t'*}")
+            shown+=("${line/$'\t'/  -- }")
+        fi
     done
-    local flags="{flags}" names="{verbs}"
-    case "$verb" in
-{cases}
-    esac
-    if [[ "$word" == -* ]]; then names="$flags"; fi
-    mapfile -t COMPREPLY < <(compgen -W "$names" -- "$word")
-}}
-complete -o default -F _pier pier
+    (( $#names )) && compadd -l -d shown -a names
+    (( files )) && _files
+    return 0
+}
+if [[ "${funcstack[1]}" == "_pier" ]]; then _pier "$@"; else compdef _pier pier; fi
 """
-_ZSH = """#compdef pier
-# made by: pier completion zsh; bash's function is used as it is
-autoload -Uz bashcompinit && bashcompinit
+_FISH = r"""# fish completion of pier; made by: pier completion fish
+function __pier_complete
+    set -l words (commandline -opc) (commandline -ct)
+    for line in ($words[1] complete -- $words[2..-1] 2>/dev/null)
+        if test "$line" = ":files"
+            __fish_complete_path (commandline -ct)
+        else
+            echo $line
+        end
+    end
+end
+complete -c pier -f -a '(__pier_complete)'
 """
-
-
-def verbs_of(program: Program) -> dict[str, Verb]:
-    """All verbs by their names, those of groups by both words, further names too."""
-    from pierhead.cli.program import find_verb
-
-    names = (*(entry.name for entry in program.entries), *program.aliases)
-    return {name: find_verb(program, name) for name in names}
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 def _completion(call: Call) -> int:
-    from pierhead.cli.pier import PROGRAM
-
     shell = call.arguments[0]
-    if shell not in SHELLS:
-        raise BadUsage(f"there is no completion for {shell!r}", hint=f"there are {', '.join(SHELLS)}")
-    verbs = verbs_of(PROGRAM)
-    script = _fish(PROGRAM, verbs) if shell == "fish" else _bash(PROGRAM, verbs)
-    call.output.print(_ZSH + script if shell == "zsh" else script)
+    if shell not in SCRIPTS:
+        raise BadUsage(f"there is no completion for {shell!r}", hint=f"there are {', '.join(SCRIPTS)}")
+    call.output.print(SCRIPTS[shell])
     return 0
 
 
-def _groups(verbs: Mapping[str, Verb]) -> list[str]:
-    return sorted({name.partition(" ")[0] for name in verbs if " " in name})
+def _complete(call: Call) -> int:
+    from pierhead.cli.pier import PROGRAM
+
+    words = list(call.arguments)
+    wanted = completing.find_wanted(PROGRAM, words)
+    begun = words[-1] if words else ""
+    lines = [f"{word}\t{about}" if about else word for word, about in wanted.words]
+    if wanted.kinds:
+        lines += _names(_as_typed(call, words), wanted.kinds)
+    lines = [line for line in dict.fromkeys(lines) if line.startswith(begun)]
+    if wanted.files:
+        lines.append(FILES)
+    call.output.print("".join(f"{line}\n" for line in lines))
+    return 0
 
 
-def _firsts(verbs: Mapping[str, Verb]) -> list[str]:
-    return sorted({name.partition(" ")[0] for name in verbs})
+def _as_typed(call: Call, words: list[str]) -> Call:
+    """The call with the program's flags that are typed before the verb: they say where the engine is."""
+    from pierhead.cli.flags import parse
+    from pierhead.cli.pier import PROGRAM
+    from pierhead.cli.program import HELP
+
+    try:
+        options, _ = parse((*PROGRAM.flags, HELP), words, literal=True)
+    except BadUsage:
+        return call
+    root, _ = PROGRAM.settle(options)
+    return call.replace(program=options, root=root)
 
 
-def _flags(verb: Verb) -> list[str]:
-    return [f"--{flag.name}" for flag in verb.flags] + ["--help"]
+def _names(call: Call, kinds: Iterable[str]) -> list[str]:
+    """Names of things of these kinds, as far as they can be had without waking anybody."""
+    found: list[str] = []
+    for kind in kinds:
+        try:
+            found += _NAMES[kind](call)
+        except (PierheadError, OSError):
+            continue
+    return found
 
 
-def _command_for(verb: Verb) -> str:
-    """What prints names for the verb's arguments; "" where nothing can."""
-    first = verb.arguments.strip("[]").partition(" ")[0].strip("[].")
-    return next((command for noun, command in _ASK.items() if first.startswith(noun)), "")
+def _containers(call: Call) -> list[str]:
+    found = open_running(call).get("/containers/json", all=True)
+    return [f"{each['Names'][0].lstrip('/')}\t{each['Image']}: {each['Status']}" for each in found]
 
 
-def _bash(program: Program, verbs: Mapping[str, Verb]) -> str:
-    cases = []
-    for name, verb in sorted(verbs.items()):
-        command = _command_for(verb)
-        names = f'"$({command})"' if command else '""'
-        cases.append(f'        "{name}") flags="{" ".join(_flags(verb))}"; names={names} ;;')
-    for group in _groups(verbs):
-        seconds = " ".join(sorted(name.split()[1] for name in verbs if name.startswith(f"{group} ")))
-        if group not in verbs:
-            cases.append(f'        "{group}") flags="--help"; names="{seconds}" ;;')
-    return _BASH.format(
-        groups=" ".join(_groups(verbs)),
-        flags=" ".join(f"--{flag.name}" for flag in program.flags),
-        verbs=" ".join(_firsts(verbs)),
-        cases="\n".join(cases),
-    )
+def _images(call: Call) -> list[str]:
+    if not find_place(call).ours:
+        found = open_running(call).get("/images/json")
+        names = [name for each in found for name in each.get("RepoTags") or ()]
+    else:
+        from pierhead.cli.store import open_service
+        from pierhead.images.reference import parse_reference
+
+        with open_service(call) as service:
+            names = [parse_reference(image.name).familiar() for image in service.library.images()]
+    return sorted(names)
 
 
-def _fish(program: Program, verbs: Mapping[str, Verb]) -> str:
-    lines = ["# fish completion of pier; made by: pier completion fish", "complete -c pier -f"]
-    lines += [
-        f"complete -c pier -n __fish_use_subcommand -l {flag.name} -d '{_escaped(flag.about)}'"
-        for flag in program.flags
-    ]
-    for name, verb in sorted(verbs.items()):
-        first, _, second = name.partition(" ")
-        if second:
-            seen = f"'__fish_seen_subcommand_from {first}; and __fish_seen_subcommand_from {second}'"
-            lines.append(
-                f"complete -c pier -n '__fish_seen_subcommand_from {first}' -a {second} "
-                f"-d '{_escaped(verb.about)}'"
-            )
-        else:
-            seen = f"'__fish_seen_subcommand_from {first}'"
-            lines.append(f"complete -c pier -n __fish_use_subcommand -a {first} -d '{_escaped(verb.about)}'")
-        for flag in verb.flags:
-            short = f" -s {flag.short}" if flag.short else ""
-            value = "" if flag.kind == "switch" else " -r"
-            lines.append(
-                f"complete -c pier -n {seen} -l {flag.name}{short}{value} -d '{_escaped(flag.about)}'"
-            )
-        command = _command_for(verb)
-        if command:
-            lines.append(f'complete -c pier -n {seen} -a "({command})"')
-    return "\n".join(lines) + "\n"
+def _volumes(call: Call) -> list[str]:
+    return [each["Name"] for each in open_running(call).get("/volumes").get("Volumes") or ()]
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+def _networks(call: Call) -> list[str]:
+    return [each["Name"] for each in open_running(call).get("/networks")]
 
 
+def _contexts(_: Call) -> list[str]:
+    from pierhead.cli.contexts import list_contexts
+    from pierhead.cli.engine_place import DEFAULT_CONTEXT
+
+    return [DEFAULT_CONTEXT, *sorted(list_contexts())]
+
+
+_NAMES = {
+    completing.CONTAINER: _containers,
+    completing.IMAGE: _images,
+    completing.VOLUME: _volumes,
+    completing.NETWORK: _networks,
+    completing.CONTEXT: _contexts,
+}
 VERBS = {
     "completion": Verb(
         name="completion",
@@ -140,7 +173,22 @@ VERBS = {
         most=1,
         about="print a script that completes words in a shell",
         text="SHELL is bash, zsh or fish.",
-        examples=(("completion bash > /etc/bash_completion.d/pier", "for everybody"),),
+        examples=(
+            ("completion bash > /etc/bash_completion.d/pier", "for everybody"),
+            ('completion zsh > "${fpath[1]}/_pier"', "in zsh"),
+            ("completion fish > ~/.config/fish/completions/pier.fish", "in fish"),
+        ),
         perform=_completion,
-    )
+    ),
+    "complete": Verb(
+        name="complete",
+        arguments="[WORD...]",
+        most=None,
+        about="print what can stand in the place of the last word",
+        text="For the scripts of completion: each line is a word, a tabulator and what it means; "
+        f"{FILES} stands for paths.",
+        examples=(("complete -- volume ''", "verbs of volumes"),),
+        literal=True,
+        perform=_complete,
+    ),
 }

@@ -7,6 +7,7 @@ import os
 from pierhead.cli.engine_call import ask, open_engine
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.cli.output import STDIN, STDOUT, write_all
+from pierhead.cli.words import split_tag
 from pierhead.errors import InvalidInput, NotFound
 
 TYPE_CHECKING = False
@@ -135,9 +136,7 @@ def _decode_stat(text: str) -> dict[str, Any]:
 
 def _commit(call: Call) -> int:
     options = call.options
-    name, _, tag = (call.arguments[1] if len(call.arguments) > 1 else "").rpartition(":")
-    if not name or "/" in tag:
-        name, tag = (call.arguments[1] if len(call.arguments) > 1 else ""), ""
+    name, tag = split_tag(call.arguments[1] if len(call.arguments) > 1 else "")
     engine = open_engine(call)
     query: dict[str, Any] = {
         "container": call.arguments[0],

@@ -1,53 +1,82 @@
-"""``pier images``, ``history``, ``inspect``, ``tag``, ``rmi``: what images there are, and their names."""
+"""``pier images``, ``history``, ``tag``, ``rmi``, ``search``: what images there are, and their names.
+
+Our own store is read by ourselves; images of an engine elsewhere are its to tell.  Who uses an image only the
+engine knows: names are taken by it where there is one.
+"""
 
 from __future__ import annotations
 
 import time
 from functools import partial
 
+from pierhead.cli.engine_call import find_far_engine, has_engine, image_name, open_engine, with_near_miss
 from pierhead.cli.flags import Flag, Verb, quiet_flag
-from pierhead.cli.store import FORMAT, PLATFORM, open_service, wanted_platform
-from pierhead.digests import short_digest
-from pierhead.errors import NotFound, PierheadError
-from pierhead.figures import format_age, format_columns, format_size
+from pierhead.cli.image_rows import (
+    HISTORY_HEADINGS,
+    IMAGE_HEADINGS,
+    document_rows,
+    history_row,
+    step_row,
+    summary_row,
+)
+from pierhead.cli.rows import FILTER, FORMAT, NO_TRUNC, show_rows
+from pierhead.cli.store import PLATFORM, open_service, wanted_platform
+from pierhead.cli.words import filters, split_tag
+from pierhead.errors import NotFound, PierheadError, Unavailable
+from pierhead.figures import format_size
 from pierhead.images.choosing import choose, parse_filters
 from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
-from pierhead.jsontext import format_compact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from pierhead.cli.call import Call
-    from pierhead.images.catalogue import HistoryLine, Summary
+    from pierhead.client.engine import Engine
+    from pierhead.images.catalogue import Summary
     from pierhead.images.service import ImageService
 
-_NO_TRUNC = Flag(name="no-trunc", kind="switch", about="print ids and commands whole")
+    Row = dict[str, Any]
+
 _QUIET = quiet_flag("print ids only")
-_COMMAND_WIDTH = 45
+_TABLE = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_TABLE_WITH_DIGESTS = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
+_HISTORY_TABLE = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
 
 
 # images
 
 
 def _images(call: Call) -> int:
+    options = call.options
+    engine = find_far_engine(call)
+    rows = _own_rows(call) if engine is None else _far_rows(call, engine)
+    if options.switch("quiet"):
+        call.output.print("".join(f"{one}\n" for one in dict.fromkeys(row["ID"] for row in rows)))
+        return 0
+    table = _TABLE_WITH_DIGESTS if options.switch("digests") else _TABLE
+    show_rows(call.output, options.text("format"), rows, IMAGE_HEADINGS, table)
+    return 0
+
+
+def _own_rows(call: Call) -> list[Row]:
     with open_service(call) as service:
         found = [each for each in service.catalogue.summaries() if _is_wanted(each, call.arguments)]
         found = choose(found, parse_filters(call.options.all("filter")), partial(_find_created, service))
     found.sort(key=lambda each: parse_time(each.created), reverse=True)
-    whole = call.options.switch("no-trunc")
-    if call.options.switch("quiet"):
-        ids = dict.fromkeys(each.id if whole else short_digest(each.id) for each in found)
-        call.output.print("".join(f"{one}\n" for one in ids))
-    elif call.options.text("format") == "json":
-        call.output.print("".join(format_compact(_summary_document(each)) + "\n" for each in found))
-    else:
-        digests = call.options.switch("digests")
-        heading = ("REPOSITORY", "TAG", *(("DIGEST",) if digests else ()), "IMAGE ID", "CREATED", "SIZE")
-        rows = [_summary_row(each, whole=whole, digests=digests) for each in found]
-        call.output.print(format_columns([heading, *rows]))
-    return 0
+    whole, now_s = call.options.switch("no-trunc"), time.time()
+    return [summary_row(each, now_s=now_s, whole=whole) for each in found]
+
+
+def _far_rows(call: Call, engine: Engine) -> list[Row]:
+    wanted = filters("filter", call.options.all("filter")) or {}
+    if call.arguments:
+        wanted.setdefault("reference", []).extend(call.arguments)
+    found = engine.get("/images/json", all=call.options.switch("all"), filters=wanted or None)
+    whole, now_s = call.options.switch("no-trunc"), time.time()
+    return [row for each in found for row in document_rows(each, now_s=now_s, whole=whole)]
 
 
 def _find_created(service: ImageService, text: str) -> str:
@@ -60,75 +89,27 @@ def _is_wanted(summary: Summary, patterns: Iterable[str]) -> bool:
     return not patterns or any(matches(parse_reference(summary.name), pattern) for pattern in patterns)
 
 
-def _summary_row(summary: Summary, *, whole: bool, digests: bool) -> tuple[str, ...]:
-    reference = parse_reference(summary.name)
-    return (
-        reference.familiar_name(),
-        reference.tag or "<none>",
-        *((summary.digest,) if digests else ()),
-        summary.id if whole else short_digest(summary.id),
-        _age(summary.created),
-        format_size(summary.size_bytes),
-    )
-
-
-def _age(created: str) -> str:
-    made_s = parse_time(created)
-    return format_age(time.time() - made_s) if made_s > 0 else "N/A"
-
-
-def _summary_document(summary: Summary) -> dict[str, object]:
-    reference = parse_reference(summary.name)
-    return {
-        "Repository": reference.familiar_name(),
-        "Tag": reference.tag or "<none>",
-        "Digest": summary.digest,
-        "ID": summary.id,
-        "CreatedAt": summary.created,
-        "CreatedSince": _age(summary.created),
-        "Size": format_size(summary.size_bytes),
-        "SizeBytes": summary.size_bytes,
-        "Platforms": list(summary.platforms),
-    }
-
-
 # history
 
 
 def _history(call: Call) -> int:
-    with open_service(call) as service:
-        image = service.catalogue.get(call.arguments[0])
-        lines = service.catalogue.history(image, wanted_platform(call))
-    whole = call.options.switch("no-trunc")
-    if call.options.switch("quiet"):
-        ids = (line.id if whole else short_digest(line.id) for line in lines)
-        call.output.print("".join(f"{one or '<missing>'}\n" for one in ids))
-    elif call.options.text("format") == "json":
-        call.output.print("".join(format_compact(_history_document(line)) + "\n" for line in lines))
+    options, name = call.options, call.arguments[0]
+    now_s, whole = time.time(), options.switch("no-trunc")
+    human = not options.given("human") or options.switch("human")
+    engine = find_far_engine(call)
+    if engine is not None:
+        path = f"/images/{image_name(name)}/history"
+        found = engine.get(path, platform=options.text("platform"))
+        rows = [history_row(each, now_s=now_s, whole=whole, human=human) for each in found]
     else:
-        rows = [_history_row(line, whole=whole) for line in lines]
-        call.output.print(format_columns([("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"), *rows]))
+        with open_service(call) as service:
+            lines = service.catalogue.history(service.catalogue.get(name), wanted_platform(call))
+        rows = [step_row(line, now_s=now_s, whole=whole, human=human) for line in lines]
+    if options.switch("quiet"):
+        call.output.print("".join(f"{row['ID']}\n" for row in rows))
+        return 0
+    show_rows(call.output, options.text("format"), rows, HISTORY_HEADINGS, _HISTORY_TABLE)
     return 0
-
-
-def _history_row(line: HistoryLine, *, whole: bool) -> tuple[str, ...]:
-    command = " ".join(line.step.created_by.split())
-    if not whole and len(command) > _COMMAND_WIDTH:
-        command = command[: _COMMAND_WIDTH - 1] + "…"
-    identity = (line.id if whole else short_digest(line.id)) or "<missing>"
-    return identity, _age(line.step.created), command, format_size(line.size_bytes), line.step.comment
-
-
-def _history_document(line: HistoryLine) -> dict[str, object]:
-    return {
-        "ID": line.id or "<missing>",
-        "CreatedAt": line.step.created,
-        "CreatedBy": line.step.created_by,
-        "Size": line.size_bytes,
-        "Comment": line.step.comment,
-        "Author": line.step.author,
-        "EmptyLayer": line.step.empty_layer,
-    }
 
 
 # tag, rmi
@@ -136,12 +117,19 @@ def _history_document(line: HistoryLine) -> dict[str, object]:
 
 def _tag(call: Call) -> int:
     source, target = call.arguments
+    engine = find_far_engine(call)
+    if engine is not None:
+        name, tag = split_tag(target)
+        engine.post(f"/images/{image_name(source)}/tag", repo=name, tag=tag)
+        return 0
     with open_service(call) as service:
         service.tag(source, target)
     return 0
 
 
 def _rmi(call: Call) -> int:
+    if has_engine(call):
+        return _remove_by_engine(call, open_engine(call))
     failed: PierheadError | None = None
     with open_service(call) as service:
         for text in call.arguments:
@@ -152,10 +140,60 @@ def _rmi(call: Call) -> int:
                 if not call.options.switch("force"):
                     failed = error
                     call.output.error(error)
-        freed = service.collect()
-        call.output.debug(f"freed {format_size(freed.removed_bytes)}")
+        if not call.options.switch("no-prune"):
+            freed = service.collect()
+            call.output.debug(f"freed {format_size(freed.removed_bytes)}")
     return 0 if failed is None else 1
 
+
+def _remove_by_engine(call: Call, engine: Engine) -> int:
+    """All are gone that can be; 1 if one is used, or is not there and that matters."""
+    options, status = call.options, 0
+    for text in call.arguments:
+        query = {"force": options.switch("force"), "noprune": options.switch("no-prune")}
+        try:
+            done = engine.delete(f"/images/{image_name(text)}", **query)
+        except Unavailable:
+            raise
+        except PierheadError as error:
+            if isinstance(error, NotFound) and options.switch("force"):
+                continue
+            call.output.error(with_near_miss(engine, error))
+            status = 1
+            continue
+        call.output.print("".join(f"{word}: {name}\n" for each in done for word, name in each.items()))
+    return status
+
+
+# search
+
+
+def _search(call: Call) -> int:
+    options = call.options
+    wanted = filters("filter", options.all("filter"))
+    found = open_engine(call).get(
+        "/images/search", term=call.arguments[0], limit=options.number("limit"), filters=wanted
+    )
+    rows = [
+        {
+            "Name": each.get("name") or "",
+            "Description": _shortened(each.get("description") or "", whole=options.switch("no-trunc")),
+            "StarCount": str(each.get("star_count") or 0),
+            "IsOfficial": "[OK]" if each.get("is_official") else "",
+        }
+        for each in found
+    ]
+    headings = {"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL"}
+    show_rows(call.output, options.text("format"), rows, headings, tuple(headings))
+    return 0
+
+
+def _shortened(text: str, *, whole: bool) -> str:
+    line = " ".join(text.split())
+    return line if whole or len(line) <= _DESCRIPTION_WIDTH else f"{line[: _DESCRIPTION_WIDTH - 1]}…"
+
+
+_DESCRIPTION_WIDTH = 45
 
 VERBS = {
     "images": Verb(
@@ -168,7 +206,7 @@ VERBS = {
         "label=KEY=VALUE, reference=PATTERN.",
         flags=(
             _QUIET,
-            _NO_TRUNC,
+            NO_TRUNC,
             Flag(
                 name="filter",
                 short="f",
@@ -180,7 +218,10 @@ VERBS = {
             Flag(name="digests", kind="switch", about="print the digests of manifests as well"),
             FORMAT,
         ),
-        examples=(("images 'registry.example.com/*/*'", "those from one registry"),),
+        examples=(
+            ("images 'registry.example.com/*/*'", "those from one registry"),
+            ("images --format '{{.Repository}}:{{.Tag}} {{.Size}}'", "in a form of one's own"),
+        ),
         perform=_images,
     ),
     "history": Verb(
@@ -189,7 +230,13 @@ VERBS = {
         least=1,
         most=1,
         about="show how an image came to be",
-        flags=(_QUIET, _NO_TRUNC, FORMAT, PLATFORM),
+        flags=(
+            _QUIET,
+            NO_TRUNC,
+            Flag(name="human", short="H", kind="switch", about="sizes and times for people", default="true"),
+            FORMAT,
+            PLATFORM,
+        ),
         perform=_history,
     ),
     "tag": Verb(
@@ -206,8 +253,32 @@ VERBS = {
         least=1,
         most=None,
         about="take names from images",
-        text="What no other image needs is removed with the last name. An id takes all its names.",
-        flags=(Flag(name="force", short="f", kind="switch", about="remove an id with several names"),),
+        text="What no other image needs is removed with the last name. An id takes all its names. An image "
+        "that a container uses stays; with --force only one whose container runs.",
+        flags=(
+            Flag(
+                name="force",
+                short="f",
+                kind="switch",
+                about="remove an id with several names, and what stopped containers use",
+            ),
+            Flag(name="no-prune", kind="switch", about="keep the contents that nothing needs any more"),
+        ),
         perform=_rmi,
+    ),
+    "search": Verb(
+        name="search",
+        arguments="WORD",
+        least=1,
+        most=1,
+        about="ask the engine for images in Docker Hub's index",
+        text="Our own engine has no index to search, and says so; Docker's asks Docker Hub.",
+        flags=(
+            FILTER,
+            FORMAT,
+            Flag(name="limit", kind="number", value="N", about="at most so many"),
+            NO_TRUNC,
+        ),
+        perform=_search,
     ),
 }

@@ -4,9 +4,7 @@ the like about one kind of them.
 
 from __future__ import annotations
 
-import os
-
-from pierhead.cli.engine_call import open_engine
+from pierhead.cli.engine_call import has_engine, open_engine
 from pierhead.cli.engine_place import find_place
 from pierhead.cli.flags import Flag, Verb
 from pierhead.cli.rows import show_documents
@@ -29,14 +27,8 @@ _PATHS = {"container": "/containers/{}/json", "volume": "/volumes/{}", "network"
 def _inspect(call: Call) -> int:
     kind = call.options.text("type")
     kinds = (kind,) if kind else KINDS
-    finders = [_finder(call, each) for each in kinds if each == "image" or _has_engine(call)]
+    finders = [_finder(call, each) for each in kinds if each == "image" or has_engine(call)]
     return _show(call, finders, kind or "object")
-
-
-def _has_engine(call: Call) -> bool:
-    """Whether there can be anything but images: an engine of this machine that never was has nothing."""
-    place = find_place(call)
-    return not place.ours or os.path.exists(f"{place.data_root}/engine.db")
 
 
 def _finder(call: Call, kind: str) -> Find:

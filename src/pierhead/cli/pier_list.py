@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _COMMAND_WIDTH = 20
 _MOUNT_WIDTH = 15
-_HEADINGS = {
+HEADINGS = {
     "ID": "CONTAINER ID",
     "Image": "IMAGE",
     "Command": "COMMAND",
@@ -60,7 +60,7 @@ def _ps(call: Call) -> int:
         call.output.print("".join(f"{short_id(each['Id'], whole=whole)}\n" for each in found))
         return 0
     rows = (container_row(each, now_s=time.time(), whole=whole) for each in found)
-    show_rows(call.output, form, rows, _HEADINGS, (*_TABLE, "Size") if options.switch("size") else _TABLE)
+    show_rows(call.output, form, rows, HEADINGS, (*_TABLE, "Size") if options.switch("size") else _TABLE)
     return 0
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 FORCE = Flag(name="force", short="f", kind="switch", about="do not ask")
-_VOLUME_HEADINGS = {
+VOLUME_HEADINGS = {
     "Driver": "DRIVER",
     "Name": "VOLUME NAME",
     "Scope": "SCOPE",
@@ -60,12 +60,13 @@ def _list_volumes(call: Call) -> int:
     if options.switch("quiet"):
         call.output.print("".join(f"{each['Name']}\n" for each in volumes))
         return 0
-    rows = (_volume_row(each) for each in volumes)
-    show_rows(call.output, options.text("format"), rows, _VOLUME_HEADINGS, ("Driver", "Name"))
+    rows = (volume_row(each) for each in volumes)
+    show_rows(call.output, options.text("format"), rows, VOLUME_HEADINGS, ("Driver", "Name"))
     return 0
 
 
-def _volume_row(volume: Document) -> Document:
+def volume_row(volume: Document) -> Document:
+    """A volume of the list, by docker's names of fields."""
     labels = volume.get("Labels") or {}
     return {
         "Driver": volume["Driver"],

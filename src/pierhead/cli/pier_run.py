@@ -80,7 +80,7 @@ def _pull(call: Call, engine: Engine, image: str) -> None:
         platform = wanted_platform(call)
         pull(call, image, (platform,) if platform else (), quiet=options.switch("quiet"))
         return
-    from pierhead.cli.engine_pull import pull_image
+    from pierhead.cli.engine_images import pull_image
 
     pull_image(
         call, engine, image_name(image), platform=options.text("platform"), quiet=options.switch("quiet")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pierhead.cli.flags import Flag, Verb
+from pierhead.cli.engine_call import find_far_engine, has_engine, open_engine
+from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.cli.store import FORMAT, open_service
 from pierhead.digests import short_digest
 from pierhead.figures import format_columns, format_size
@@ -20,7 +21,18 @@ _KINDS = {"content": "Contents", "layer": "Unpacked layers", "part": "Unfinished
 # df
 
 
+def _refuse_far(call: Call, verb: str, other: str) -> None:
+    """The call is about our own store.
+
+    Raises:
+        BadUsage: it names an engine elsewhere.
+    """
+    if find_far_engine(call) is not None:
+        raise BadUsage(f"{verb} looks into our own store, not an engine's elsewhere", hint=f"pier {other}")
+
+
 def _df(call: Call) -> int:
+    _refuse_far(call, "df", "system df --verbose")
     with open_service(call) as service:
         usage = service.library.usage()
     if call.options.text("format") == "json":
@@ -83,9 +95,20 @@ def _item_document(item: Item) -> dict[str, object]:
 # prune
 
 
+def _used_ids(call: Call) -> frozenset[str]:
+    """Of images that a container is made of, running or not."""
+    if not has_engine(call):
+        return frozenset()
+    found = open_engine(call).get("/containers/json", all=True)
+    return frozenset(each["ImageID"] for each in found)
+
+
 def _prune(call: Call) -> int:
+    _refuse_far(call, "prune", "image prune")
+    used = _used_ids(call) if call.options.switch("all") else frozenset()
     with open_service(call) as service:
-        names = [image.name for image in service.library.images()] if call.options.switch("all") else []
+        summaries = service.catalogue.summaries() if call.options.switch("all") else []
+        names = [each.name for each in summaries if each.id not in used]
         if call.options.switch("dry-run"):
             for name in names:
                 call.output.print(f"would untag {parse_reference(name).familiar()}\n")
@@ -122,7 +145,9 @@ VERBS = {
         text="Contents and layers without an image, and what is left of pulls that did not finish. What "
         "somebody is working with stays.",
         flags=(
-            Flag(name="all", short="a", kind="switch", about="remove all images as well"),
+            Flag(
+                name="all", short="a", kind="switch", about="remove all images as well that no container uses"
+            ),
             Flag(name="force", short="f", kind="switch", about="do not ask, which never happens anyway"),
             Flag(name="dry-run", kind="switch", about="only say what would be removed, and why"),
         ),

@@ -8,7 +8,7 @@ from pierhead.cli.engine_call import open_engine
 from pierhead.cli.flags import Flag, Verb
 from pierhead.cli.pier_places import FORCE, print_pruned
 from pierhead.cli.prompt import agrees
-from pierhead.cli.rows import FILTER, FORMAT, show_rows
+from pierhead.cli.rows import FILTER
 from pierhead.cli.words import filters, moment_of
 from pierhead.figures import format_size
 
@@ -31,7 +31,7 @@ def _show(call: Call, document: Document, text: str) -> int:
 
         text = f"{format_compact(document)}\n"
     elif form:
-        from pierhead.cli.gotemplate import format_template
+        from pierhead.templates.gotemplate import format_template
 
         text = f"{format_template(form, document)}\n"
     call.output.print(text)
@@ -124,7 +124,7 @@ def _events(call: Call) -> int:
     form = options.text("format")
     write = None
     if form and form != "json":
-        from pierhead.cli.gotemplate import parse_template
+        from pierhead.templates.gotemplate import parse_template
 
         write = parse_template(form)
     found = open_engine(call).documents(
@@ -155,56 +155,7 @@ def _event_text(event: Document) -> str:
     return f"{head} {actor.get('ID', '')}{f' ({told})' if told else ''}"
 
 
-# df, prune
-
-
-_DF = {
-    "Type": "TYPE",
-    "TotalCount": "TOTAL",
-    "Active": "ACTIVE",
-    "Size": "SIZE",
-    "Reclaimable": "RECLAIMABLE",
-}
-
-
-def _df(call: Call) -> int:
-    found = open_engine(call).get("/system/df")
-    containers, volumes = found.get("Containers") or [], found.get("Volumes") or []
-    images = found.get("Images") or []
-    used = [each for each in images if each.get("Containers")]
-    running = [each for each in containers if each["State"] in ("running", "paused", "restarting")]
-    linked = [each for each in volumes if (each.get("UsageData") or {}).get("RefCount")]
-    rows = [
-        _df_row(
-            "Images", images, used, found.get("LayersSize") or 0, sum(map(_image_size, used)) if used else 0
-        ),
-        _df_row("Containers", containers, running, _sum(containers), _sum(running)),
-        _df_row("Local Volumes", volumes, linked, _sum(volumes), _sum(linked)),
-        _df_row("Build Cache", [], [], 0, 0),
-    ]
-    show_rows(call.output, call.options.text("format"), rows, _DF, tuple(_DF))
-    return 0
-
-
-def _image_size(image: Document) -> int:
-    return int(image.get("Size") or 0)
-
-
-def _sum(found: list[Document]) -> int:
-    sizes = (each.get("SizeRw") or (each.get("UsageData") or {}).get("Size") or 0 for each in found)
-    return sum(size for size in sizes if size > 0)
-
-
-def _df_row(kind: str, found: list[Document], used: list[Document], size: int, kept: int) -> Document:
-    free = max(0, size - kept)
-    share = f" ({100 * free // size}%)" if size else ""
-    return {
-        "Type": kind,
-        "TotalCount": str(len(found)),
-        "Active": str(len(used)),
-        "Size": format_size(size),
-        "Reclaimable": f"{format_size(free)}{share}",
-    }
+# prune
 
 
 def _prune_containers(call: Call) -> int:
@@ -274,9 +225,6 @@ VERBS = {
         ),
         examples=(("events --since 10m --until 0s --filter event=die", "what has ended lately"),),
         perform=_events,
-    ),
-    "system df": Verb(
-        name="system df", about="show the room that the engine's things need", flags=(FORMAT,), perform=_df
     ),
     "system prune": Verb(
         name="system prune",

@@ -8,6 +8,7 @@ import os
 import sys
 
 from pierhead.cli.asking import ask, ask_secret
+from pierhead.cli.engine_call import find_far_engine
 from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.progress import make_progress
 from pierhead.cli.store import open_service
@@ -18,6 +19,7 @@ from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.cli.call import Call
+    from pierhead.client.engine import Engine
     from pierhead.images.compression import Written
     from pierhead.images.pulling import PulledImage
     from pierhead.images.service import ImageService
@@ -59,7 +61,14 @@ def pull(call: Call, text: str, platforms: tuple[Platform, ...] | None, *, quiet
 
 def _pull(call: Call) -> int:
     quiet = call.options.switch("quiet")
-    for text in call.arguments:
+    engine = find_far_engine(call)
+    if engine is not None:
+        return _pull_far(call, engine)
+    if call.options.switch("all-tags"):
+        texts = [name for text in call.arguments for name in _all_tags(text)]
+    else:
+        texts = list(call.arguments)
+    for text in texts:
         found = pull(call, text, wanted_platforms(call), quiet=quiet)
         if not quiet:
             familiar = parse_reference(found.name).familiar()
@@ -69,8 +78,42 @@ def _pull(call: Call) -> int:
     return 0
 
 
+def _pull_far(call: Call, engine: Engine) -> int:
+    from pierhead.cli.engine_images import pull_image, pull_tags
+
+    options = call.options
+    if options.switch("all-platforms"):
+        raise BadUsage("--all-platforms is of our own store; an engine elsewhere pulls one at a time")
+    for text in call.arguments:
+        if options.switch("all-tags"):
+            _refuse_tag(text, "pull")
+            pull_tags(call, engine, text, quiet=options.switch("quiet"))
+        else:
+            pull_image(call, engine, text, platform=options.text("platform"), quiet=options.switch("quiet"))
+        call.output.print(f"{parse_reference(text).canonical()}\n")
+    return 0
+
+
+def _all_tags(text: str) -> list[str]:
+    """Names of all that the repository has in its registry."""
+    from pierhead.images.pulling import list_tags
+
+    _refuse_tag(text, "pull")
+    return [f"{text}:{tag}" for tag in asyncio.run(list_tags(text))]
+
+
+def _refuse_tag(text: str, verb: str) -> None:
+    wanted = parse_reference(text)
+    if wanted.tag or wanted.digest:
+        hint = f"pier {verb} --all-tags {wanted.familiar_name()}"
+        raise BadUsage("a tag contradicts --all-tags", hint=hint)
+
+
 def _push(call: Call) -> int:
     gc.enable()
+    engine = find_far_engine(call)
+    if engine is not None:
+        return _push_far(call, engine)
     with open_service(call) as service:
         for text in _pushed_names(call, service):
             _push_one(call, service, text)
@@ -87,16 +130,36 @@ def _pushed_names(call: Call, service: ImageService) -> tuple[str, ...]:
     text = call.arguments[0]
     if not call.options.switch("all-tags"):
         return (text,)
+    _refuse_tag(text, "push")
     wanted = parse_reference(text)
-    if wanted.tag or wanted.digest:
-        hint = f"pier push --all-tags {wanted.familiar_name()}"
-        raise BadUsage("a tag contradicts --all-tags", hint=hint)
     references = [parse_reference(image.name) for image in service.library.images()]
     found = tuple(each.familiar() for each in references if each.name == wanted.name and each.tag)
     if not found:
-        hint = "pier images lists what there is"
-        raise NotFound(f"there is no image of {wanted.familiar_name()}", code="image-not-found", hint=hint)
+        raise _no_image_of(wanted.familiar_name())
     return found
+
+
+def _no_image_of(repository: str) -> NotFound:
+    hint = "pier images lists what there is"
+    return NotFound(f"there is no image of {repository}", code="image-not-found", hint=hint)
+
+
+def _push_far(call: Call, engine: Engine) -> int:
+    from pierhead.cli.engine_images import push_image, tags_of
+
+    options, names = call.options, list(call.arguments)
+    if options.given("compression"):
+        raise BadUsage("--compression is of our own store; an engine elsewhere decides itself")
+    if options.switch("all-tags"):
+        _refuse_tag(names[0], "push")
+        repository = parse_reference(names[0]).familiar_name()
+        names = tags_of(engine, repository)
+        if not names:
+            raise _no_image_of(repository)
+    for name in names:
+        push_image(call, engine, name, quiet=options.switch("quiet"))
+        call.output.print(f"{parse_reference(name).canonical()}\n")
+    return 0
 
 
 def _push_one(call: Call, service: ImageService, text: str) -> None:
@@ -173,7 +236,7 @@ _PLATFORMS = (
         about="which of an image's platforms",
         default="this machine's",
     ),
-    Flag(name="all-platforms", short="a", kind="switch", about="every platform that the image has"),
+    Flag(name="all-platforms", kind="switch", about="every platform that the image has"),
 )
 
 VERBS = {
@@ -187,7 +250,11 @@ VERBS = {
         "come several at once, large ones in ranges side by side, and are unpacked meanwhile. Mirrors and "
         "certificates stand in /etc/pierhead/registries.toml, rules of who must have signed in "
         "/etc/pierhead/policy.toml.",
-        flags=(*_PLATFORMS, _QUIET),
+        flags=(
+            *_PLATFORMS,
+            Flag(name="all-tags", short="a", kind="switch", about="all images of the repository"),
+            _QUIET,
+        ),
         examples=(
             ("pull debian:trixie", "from Docker Hub"),
             ("pull --platform linux/arm64 registry.example.com/team/app:1", "for another machine"),

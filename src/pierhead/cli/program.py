@@ -89,7 +89,7 @@ def find_verb(program: Program, name: str) -> Verb:
     if verbs and (not rest or rest.startswith("-")):
         hint = f"{program.name} {group} {', '.join(verbs[:-1])} or {verbs[-1]}"
         raise BadUsage(f"{group} needs a verb", hint=hint)
-    from pierhead.cli.help import nearest
+    from pierhead.nearest import nearest
 
     near = nearest(name, [*(entry.name for entry in program.entries), *program.aliases])
     hint = f"did you mean {program.name} {near}?" if near else f"{program.name} --help lists all verbs"

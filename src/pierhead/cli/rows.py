@@ -54,7 +54,7 @@ def show_rows(
 
 
 def _show_template(output: Output, form: str, rows: list[Row], headings: Mapping[str, str]) -> None:
-    from pierhead.cli.gotemplate import parse_template
+    from pierhead.templates.gotemplate import parse_template
 
     table = form.startswith(("table ", "table\t"))
     write: Callable[[Any, dict[str, Any]], str] = parse_template(form[len("table ") :] if table else form)
@@ -96,7 +96,7 @@ def show_documents(output: Output, form: str, documents: Sequence[Any]) -> None:
 
         output.print(format_compact(list(documents)) + "\n" if form else format_indented(list(documents)))
         return
-    from pierhead.cli.gotemplate import format_template
+    from pierhead.templates.gotemplate import format_template
 
     for document in documents:
         output.print(f"{format_template(form, document)}\n")

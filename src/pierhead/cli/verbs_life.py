@@ -72,10 +72,10 @@ def owner_name(uid: int) -> str:
 
 
 def _kill(call: Call) -> int:
-    from pierhead.cli.signals import parse_signal
+    from pierhead.signals import parse_signal
 
     every = call.options.switch("all")
-    signal = parse_signal(call.arguments[1] if len(call.arguments) > 1 else "TERM")
+    signal = parse_signal(call.arguments[1] if len(call.arguments) > 1 else "TERM", least=0)
     container = load(call.root, call.id)
     try:
         container.kill(signal, all=every)

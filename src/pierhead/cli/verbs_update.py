@@ -5,6 +5,7 @@ from __future__ import annotations
 from pierhead.cli.bundle import load_document, tell_unknown
 from pierhead.cli.flags import BadUsage, Flag, Verb, at_flag
 from pierhead.errors import InvalidInput, Unsupported
+from pierhead.figures import parse_size
 from pierhead.oci.document import decode
 from pierhead.oci.runtime import BlockIO, Cpu, Memory, Pids, Resources
 from pierhead.oci.validate_linux import check_resources
@@ -15,20 +16,6 @@ if TYPE_CHECKING:
     from pierhead.cli.call import Call
     from pierhead.cli.flags import Options
 
-_UNITS = {
-    "": 0,
-    "b": 0,
-    "k": 10,
-    "kb": 10,
-    "m": 20,
-    "mb": 20,
-    "g": 30,
-    "gb": 30,
-    "t": 40,
-    "tb": 40,
-    "p": 50,
-    "pb": 50,
-}
 _MEMORY = {"memory": "limit", "memory-reservation": "reservation", "memory-swap": "swap"}
 _CPU = {
     "cpu-share": "shares",
@@ -148,14 +135,10 @@ def parse_bytes(text: str) -> int:
     """
     if text == "-1":
         return -1
-    number = text.rstrip("bBkKmMgGtTpP")
-    unit = text[len(number) :].lower()
-    whole, point, fraction = number.strip().partition(".")
-    digits = whole + fraction
-    if not (digits.isascii() and digits.isdecimal() and whole and unit in _UNITS) or (point and not fraction):
+    found = parse_size(text)
+    if found is None:
         raise InvalidInput(f"expected bytes like 67108864 or 64m, found {text!r}", code="bad-usage")
-    bytes_times: int = int(digits) << _UNITS[unit]
-    return bytes_times // int(10 ** len(fraction))
+    return found
 
 
 VERBS = {

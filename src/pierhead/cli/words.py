@@ -177,6 +177,15 @@ def restart_policy(text: str) -> dict[str, Any]:
     return {"Name": name or "no", "MaximumRetryCount": int(count) if count else 0}
 
 
+def split_tag(image: str) -> tuple[str, str]:
+    """A name and its tag or digest; "" where it has none."""
+    name, at, digest = image.partition("@")
+    if at:
+        return name, digest
+    path, colon, tag = image.rpartition(":")
+    return (path, tag) if colon and "/" not in tag else (image, "")
+
+
 def filters(flag: str, texts: Iterable[str]) -> dict[str, list[str]] | None:
     """``NAME=VALUE`` words as the API wants them; None where there are none."""
     found: dict[str, list[str]] = {}

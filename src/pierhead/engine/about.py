@@ -8,6 +8,7 @@ import sys
 
 from pierhead import __version__
 from pierhead.engine.moments import format_moment
+from pierhead.engine.runtimes import LIBRARY
 from pierhead.engine.stats import total_memory
 from pierhead.linux.files import read_file
 
@@ -95,7 +96,7 @@ def info_document(
         "NEventsListener": listeners,
         "SystemTime": format_moment(now_ns),
         "LoggingDriver": settings.log_driver,
-        "CgroupDriver": settings.cgroup_manager,
+        "CgroupDriver": "none" if settings.cgroup_manager == "disabled" else settings.cgroup_manager,
         "IndexServerAddress": _INDEX,
         "RegistryConfig": _registries(settings),
         "GenericResources": None,
@@ -103,8 +104,11 @@ def info_document(
         "Debug": False,
         "ExperimentalBuild": False,
         "ServerVersion": ENGINE_VERSION,
-        "Runtimes": {"pierhead": {"path": ""}}
-        | {name: {"path": each.path} for name, each in settings.runtimes.items()},
+        "Runtimes": {LIBRARY: {"path": ""}}
+        | {
+            name: {"path": each.path} | ({"runtimeArgs": list(each.arguments)} if each.arguments else {})
+            for name, each in settings.runtimes.items()
+        },
         "DefaultRuntime": settings.default_runtime,
         "Swarm": _SWARM,
         "LiveRestoreEnabled": True,
@@ -201,6 +205,8 @@ def _security(settings: Settings, machine: Machine) -> list[str]:
     options.append(f"name=seccomp,profile={settings.seccomp_profile or 'builtin'}")
     if machine.selinux:
         options.append("name=selinux")
+    if settings.rootless is not None:
+        options.append("name=rootless")
     if settings.userns_remap:
         options.append("name=userns")
     if machine.cgroup_v2:

@@ -11,8 +11,7 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.processtable import read_table
 from pierhead.engine.record import Event
 from pierhead.engine.streams import MonitorAttachment
-from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError
-from pierhead.runtime.logs import read_log
+from pierhead.errors import Conflict, InvalidInput, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,9 +79,9 @@ class ContainerDesk:
     async def inspect(self, reference: str, *, size: bool) -> Document:
         """See ``GET /containers/{id}/json``."""
         record = self._roster.get(reference)
-        document = inspection(
-            record, self._paths, self._roots.describe(record.root), self._exec_ids(record.id)
-        )
+        graph = self._roots.describe(record.root)
+        apparmor = self._planner.apparmor_of(record)
+        document = inspection(record, self._paths, graph, self._exec_ids(record.id), apparmor)
         if size:
             sizes = await self._jobs.thread(self._roots.sizes, record.root)
             document["SizeRw"], document["SizeRootFs"] = sizes
@@ -106,9 +105,16 @@ class ContainerDesk:
             InvalidInput: nothing can be called so.
             Conflict: something else is.
         """
-        record = self._roster.get(reference)
+        container_id = self._roster.get(reference).id
         if not name:
             raise InvalidInput("Neither old nor new names may be empty", code="invalid-name")
+        await self._jobs.finish(self._rename(container_id, name))
+
+    async def _rename(self, container_id: str, name: str) -> None:
+        async with self._roster.lock(container_id):
+            self._rename_held(self._roster.get(container_id), name)
+
+    def _rename_held(self, record: Record, name: str) -> None:
         if name.removeprefix("/") == record.name:
             message = "Renaming a container with the same name as its current name"
             raise InvalidInput(message, code="same-name")
@@ -207,8 +213,7 @@ class ContainerDesk:
             and record.config.open_stdin
             and not record.config.tty,  # who leaves a terminal types no end of file (moby, daemon/attach)
         )
-        if query.logs:
-            attachment.begin_with(await self._jobs.thread(self._logged, record))
+        attachment.on_detach = lambda: self._tell_detach(record)
         if query.stream:
             await self._supervisor.attach(record, attachment)
             self._roster.tell(container_event(record, "attach", self._roster.now_ns()))
@@ -216,11 +221,8 @@ class ContainerDesk:
             attachment.give_up()
         return attachment
 
-    def _logged(self, record: Record) -> tuple[tuple[str, bytes], ...]:
-        try:
-            return tuple((entry.stream, entry.data) for entry in read_log(self._paths.log(record.id)))
-        except PierheadError:  # it has written nothing, or keeps no log
-            return ()
+    def _tell_detach(self, record: Record) -> None:
+        self._roster.tell(container_event(record, "detach", self._roster.now_ns()))
 
 
 async def _waited(future: asyncio.Future[Outcome]) -> AsyncIterator[Document | None]:

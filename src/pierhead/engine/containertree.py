@@ -13,7 +13,9 @@ import contextlib
 import errno
 import os
 import posixpath
+from typing import NamedTuple
 
+from pierhead.engine.usermapping import maps_of
 from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed
 from pierhead.images.snapshots import open_mounts
 from pierhead.linux.files import open_in_root
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pierhead.engine.record import Record
+    from pierhead.engine.usermapping import UserMaps
     from pierhead.errors import PierheadError
     from pierhead.images.snapshots import Mount
 
@@ -47,12 +50,27 @@ def layers_of(mount: Mount) -> Mount:
     return mount.replace(source="", lower=(mount.upper, *lower), upper="", work="", readonly=True)
 
 
+class Beneath(NamedTuple):
+    """Where a path of a container leads.
+
+    Fields:
+        root_fd: of a directory.
+        inner: the path beneath it.
+        users: whose ids the files' owners are the host's; None where owners are the container's as they are.
+    """
+
+    root_fd: int
+    inner: str
+    users: UserMaps | None
+
+
 class ContainerTrees:
     """Opens containers' files."""
 
-    def __init__(self, mount: Callable[[str], Mount]) -> None:
-        """``mount`` says how a snapshot comes to be seen; see ``Record.root``."""
+    def __init__(self, mount: Callable[[str], Mount], users: UserMaps | None = None) -> None:
+        """``mount`` says how a snapshot comes to be seen, see ``Record.root``; ``users`` are containers'."""
         self._mount = mount
+        self._users = users
 
     def mount_of(self, record: Record) -> Mount:
         """How the container's own files come to be seen.
@@ -66,8 +84,8 @@ class ContainerTrees:
         return self._mount(record.root)
 
     @contextlib.contextmanager
-    def open(self, record: Record, path: str, *, writable: bool = False) -> Iterator[tuple[int, str]]:
-        """A descriptor of a directory, and the path that the given one is beneath it.
+    def open(self, record: Record, path: str, *, writable: bool = False) -> Iterator[Beneath]:
+        """A directory, and the path that the given one is beneath it.
 
         Args:
             record: the container.
@@ -78,23 +96,27 @@ class ContainerTrees:
             Conflict: its files cannot be had.
         """
         if record.state.status in ACTIVE and record.state.pid:
-            fd = _open_process_root(record)
-            inner = path
+            found = Beneath(_open_process_root(record), path, maps_of(record, self._users))
         else:
-            fd, inner = self._open_standing(record, path, writable=writable)
+            found = self._open_standing(record, path, writable=writable)
         try:
-            yield fd, inner
+            yield found
         finally:
-            os.close(fd)
+            os.close(found.root_fd)
 
-    def _open_standing(self, record: Record, path: str, *, writable: bool) -> tuple[int, str]:
+    def _open_standing(self, record: Record, path: str, *, writable: bool) -> Beneath:
         for point in sorted(record.mounts, key=lambda each: -len(each.destination)):
             at = point.destination.rstrip("/")
-            if point.type != "tmpfs" and point.source and (path == at or path.startswith(f"{at}/")):
-                return _open_source(point.source, path[len(at) :] or "/", record.name)
+            below = path == at or path.startswith(f"{at}/")
+            if point.type == "image" and below:
+                message = f"the image on {at} of container {record.name} is mounted while that runs"
+                raise Conflict(message, code="not-running", hint=f"pier start {record.name}")
+            if point.type != "tmpfs" and point.source and below:
+                root_fd, inner = _open_source(point.source, path[len(at) :] or "/", record.name)
+                return Beneath(root_fd, inner, maps_of(record, self._users))
         mount = self.mount_of(record)
         shown = mount if writable or not mount.upper else layers_of(mount)
-        return open_mounts((shown,)), path
+        return Beneath(open_mounts((shown,)), path, None)
 
 
 def _open_process_root(record: Record) -> int:

@@ -95,7 +95,9 @@ def networks(record: Record) -> Document:
     return {mode: encode(record.endpoint or wanted)}
 
 
-def inspection(record: Record, paths: Paths, graph: Document, exec_ids: Iterable[str]) -> Document:
+def inspection(
+    record: Record, paths: Paths, graph: Document, exec_ids: Iterable[str], apparmor: str
+) -> Document:
     """The container in ``GET /containers/{id}/json``.
 
     Args:
@@ -103,6 +105,7 @@ def inspection(record: Record, paths: Paths, graph: Document, exec_ids: Iterable
         paths: of its files.
         graph: ``GraphDriver``.
         exec_ids: its further processes.
+        apparmor: its profile; empty where nobody is confined.
     """
     words = program_of(record.config)
     directory = paths.container(record.id)
@@ -124,7 +127,7 @@ def inspection(record: Record, paths: Paths, graph: Document, exec_ids: Iterable
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": apparmor,
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": encode(record.host),
         "GraphDriver": graph,

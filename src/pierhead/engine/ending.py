@@ -10,8 +10,8 @@ import contextlib
 
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
-from pierhead.engine.specgen.signalwords import parse_signal
-from pierhead.errors import Conflict, NotModified, OperationFailed
+from pierhead.errors import Conflict, NotModified, OperationFailed, Unavailable
+from pierhead.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Ender:
             OperationFailed: it does not die.
         """
         record = self._roster.get(reference)
-        if record.state.status == "restarting":
-            self._supervisor.give_up_retry(record)
+        if await self._gave_up_retry(record):
             return
+        record = self._roster.get(record.id)
         if not lifecycle.is_alive(record):
             raise NotModified(f"container {record.name} is already stopped")
         await self._jobs.finish(self._stop(record, timeout_s, signal))
@@ -104,10 +104,24 @@ class Ender:
 
     async def end_now(self, record: Record) -> None:
         """It does not run, nor is it started again by its policy."""
-        if record.state.status == "restarting":
-            self._supervisor.give_up_retry(record)
-        elif lifecycle.is_alive(record):
+        if await self._gave_up_retry(record):
+            return
+        record = self._roster.find(record.id) or record
+        if lifecycle.is_alive(record):
             await self._end(record, _SIGKILL, None)
+
+    async def _gave_up_retry(self, record: Record) -> bool:
+        """Whether it waited for its next start, and does not any more; one that is started at this moment has
+        been started when we know.
+        """
+        if record.state.status != "restarting":
+            return False
+        async with self._roster.lock(record.id):
+            now = self._roster.find(record.id)
+            if now is None or now.state.status != "restarting":
+                return False
+            self._supervisor.give_up_retry(now)
+            return True
 
     async def kill(self, reference: str, *, signal: str) -> None:
         """The signal has been sent; SIGKILL, and the container's stop signal, say that it is to stay ended.
@@ -117,9 +131,10 @@ class Ender:
         """
         record = self._roster.get(reference)
         number = parse_signal(signal or "KILL")
-        if record.state.status == "restarting" and number == _SIGKILL:
-            self._supervisor.give_up_retry(record)
-            return
+        if number == _SIGKILL:
+            if await self._gave_up_retry(record):
+                return
+            record = self._roster.get(record.id)
         refused = Conflict(
             f"cannot kill container: {reference}: container {record.id} is not running", code="not-running"
         )
@@ -194,6 +209,12 @@ class Ender:
 
 
 async def _ends(ended: asyncio.Future[Outcome], timeout_s: float | None) -> bool:
-    """Whether it ends within the time."""
+    """Whether it ends within the time.
+
+    Raises:
+        Unavailable: the engine ends before, and sees no ends any more.
+    """
     done, _ = await asyncio.wait((ended,), timeout=timeout_s)
+    if ended.cancelled():
+        raise Unavailable("the engine stops, and does not wait for the container's end", code="engine-stops")
     return bool(done)

@@ -11,6 +11,7 @@ It is what ``api.ports.Backend`` describes.  Everything it does is some part's d
     supervisor    start, ends, restarts     desk         lists, inspections, rename, update, wait, attach
     execs         further processes         roots        images, as far as containers need them
     pictures      images for clients        files        copies, changes, exports of containers' files
+    shippers      output for the machine's logs
     logs, stats   output, figures           health       whether containers are well
     volumes       for clients               networks     for clients
     places        networks, volumes and namespaces of containers that run
@@ -38,6 +39,7 @@ from pierhead.engine.journal import Journal
 from pierhead.engine.launching import Launcher
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.logs import ContainerLogs
+from pierhead.engine.logship.shipping import Shippers
 from pierhead.engine.making import Maker
 from pierhead.engine.networks import NetworkDesk
 from pierhead.engine.places import Places
@@ -49,6 +51,8 @@ from pierhead.engine.settings import Paths
 from pierhead.engine.stats import ContainerStats
 from pierhead.engine.store import Store
 from pierhead.engine.supervise import Supervisor
+from pierhead.engine.usermapping import read_user_maps
+from pierhead.engine.usernet import port_keeper
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import Conflict
@@ -117,6 +121,7 @@ class Engine:
             for warning in await self.jobs.thread(self.places.restore, self.roster.all()):
                 _log.warning("%s", warning)
             await self.maker.settle()
+            self.shippers.restore(self.roster.all())
             self.jobs.begin(self.supervisor.start_at_boot())
             self._stack = stack.pop_all()
         return self
@@ -142,8 +147,14 @@ class Engine:
         self.images = stack.enter_context(
             ImageService(self.paths.data_root, snapshotter=self.settings.storage)
         )
+        self._users = read_user_maps(self.settings.userns_remap, self.paths.data_root)
         self._store_of_volumes = stack.enter_context(
-            VolumeStore(self.paths.database, self.paths.volumes, f"{self.paths.exec_root}/containers")
+            VolumeStore(
+                self.paths.database,
+                self.paths.volumes,
+                f"{self.paths.exec_root}/containers",
+                owner=self._users.root if self._users else None,
+            )
         )
         self._network = self._open_network(stack)
 
@@ -152,10 +163,18 @@ class Engine:
         self.journal = Journal(self._store, jobs)
         self.roster = Roster(self._store, self.journal)
         self.roots = Roots(self.images, jobs)
-        self.places = Places(self.roster, jobs, self.roots, self._store_of_volumes, self._network, self.paths)
+        self.places = Places(
+            self.roster,
+            jobs,
+            self.roots,
+            self._store_of_volumes,
+            self._network,
+            self.paths,
+            self._users,
+        )
         self.volumes = VolumeDesk(self._store_of_volumes, jobs, self.publish)
         self.networks = NetworkDesk(self._network, self.roster.all)
-        self.planner = Planner(self.settings, self.paths, self.roots)
+        self.planner = Planner(self.settings, self.paths, self.roots, self._users)
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
         self.ender = Ender(self.roster, jobs, self.supervisor, self.settings)
@@ -174,6 +193,10 @@ class Engine:
         self.supervisor.companions.append(self.execs)
         self.supervisor.remove = self.maker.remove_at_end
         self.supervisor.companions.append(HealthWatches(self.roster, jobs, self.execs))
+        self.shippers = Shippers(jobs, self.paths)
+        self.supervisor.companions.append(self.shippers)
+        self.supervisor.checks.append(self.shippers.check)
+        self.maker.on_removal.append(self.shippers.forget)
         self._add_reading_parts()
         self.desk = ContainerDesk(
             self.roster,
@@ -204,7 +227,9 @@ class Engine:
             masquerade=wanted.masquerade,
             host_ip=wanted.host_ip,
         )
-        network = NetworkService(f"{self.paths.exec_root}/network", settings)
+        rootless = self.settings.rootless
+        ports = port_keeper(rootless.network if rootless is not None else None)
+        network = NetworkService(f"{self.paths.exec_root}/network", settings, ports)
         stack.callback(network.close)
         for warning in network.ensure():
             _log.warning("%s", warning)
@@ -218,7 +243,7 @@ class Engine:
             records=self.roster.all,
             publish=lambda action, actor, what: self.publish("image", action, actor, what),
         )
-        self._trees = ContainerTrees(self.roots.mount)
+        self._trees = ContainerTrees(self.roots.mount, self._users)
         self.files = ContainerFiles(self._trees, self.roster.get)
         self.logs = ContainerLogs(path=lambda record: self.paths.log(record.id), wait_end=self._wait_end)
         self.stats = ContainerStats(find_record=self.roster.get, read=self._read_stats)
@@ -285,7 +310,10 @@ class Engine:
         return await self.desk.wait(reference, condition)
 
     async def attach_container(self, reference: str, query: AttachQuery) -> Attachment:
-        return await self.desk.attach(reference, query)
+        attachment = await self.desk.attach(reference, query)
+        if query.logs:
+            attachment.begin_with(self.logs.past(self.roster.get(reference), query))
+        return attachment
 
     async def resize_container(self, reference: str, *, rows: int, columns: int) -> None:
         await self.desk.resize(reference, rows=rows, columns=columns)
@@ -465,11 +493,11 @@ class Engine:
         """Sizes of what there is: of ``container``, ``image``, ``volume``; all if none is named."""
         found: Document = {"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []}
         if not kinds or "image" in kinds:
-            shared = await self.jobs.thread(shared_sizes, self.images)
+            shared, once_bytes = await self.jobs.thread(shared_sizes, self.images)
             images = await self.list_images(intermediate=False, filters={}, manifests=False)
             found["Images"] = [each | {"SharedSize": shared.get(each["Id"], 0)} for each in images]
-            layers = await self.jobs.thread(self.images.library.layers)
-            found["LayersSize"] = sum(layer.size_bytes for layer in layers)
+            own_bytes = sum(each["Size"] - each["SharedSize"] for each in found["Images"])
+            found["LayersSize"] = own_bytes + once_bytes
         if not kinds or "container" in kinds:
             found["Containers"] = await self.desk.summaries(stopped=True, limit=0, size=True, filters={})
         if not kinds or "volume" in kinds:

@@ -69,17 +69,26 @@ class EtcFiles(Value):
     host_network: bool = False
 
 
-def write_etc_files(directory: str, wanted: EtcFiles) -> None:
+def write_etc_files(directory: str, wanted: EtcFiles, owner: tuple[int, int] | None = None) -> None:
     """The three files stand in the directory, readable to everybody.
+
+    Args:
+        directory: is there.
+        wanted: what is in them.
+        owner: user and group whose they are; None is the engine.
 
     Raises:
         OSError: the disk refuses.
     """
     own = read_host_resolver(loopback=wanted.host_network)
     hosts = _read(HOST_HOSTS) if wanted.host_network else ""
-    _write(directory, HOSTS, format_hosts(wanted, host_text=hosts))
-    _write(directory, HOSTNAME, f"{wanted.hostname}\n")
-    _write(directory, RESOLV_CONF, format_resolver(settle_resolver(wanted.resolver, own)))
+    texts = {
+        HOSTS: format_hosts(wanted, host_text=hosts),
+        HOSTNAME: f"{wanted.hostname}\n",
+        RESOLV_CONF: format_resolver(settle_resolver(wanted.resolver, own)),
+    }
+    for name, text in texts.items():
+        _write(f"{directory}/{name}", text, owner)
 
 
 def read_host_resolver(*, loopback: bool) -> Resolver:
@@ -182,8 +191,10 @@ def _read(path: str) -> str:
         return ""
 
 
-def _write(directory: str, name: str, text: str) -> None:
-    fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+def _write(path: str, text: str, owner: tuple[int, int] | None) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         os.fchmod(fd, 0o644)  # whatever the engine's umask
+        if owner is not None:
+            os.fchown(fd, *owner)
         file.write(text)

@@ -161,6 +161,7 @@ class Execs:
             made.pid = made.process.pid
             if not detach or config.tty:
                 made.attachment = streams.attachment()
+                made.attachment.on_detach = lambda: self._tell(record, made, "exec_detach")
             if detach and made.attachment is not None:
                 self._jobs.begin_passing(_drain(made.attachment))
         finally:

@@ -18,17 +18,21 @@ from pierhead.images.tarlayer.entry import Entry
 from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.times import format_time
 from pierhead.images.treewalk import TreeWalk
-from pierhead.images.unpackworker import start_unpack
+from pierhead.images.unpackworker import start_placing
+from pierhead.linux.files import open_in_root
+from pierhead.runtime.users import find_account
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from typing import Any
 
-    from pierhead.engine.containertree import ContainerTrees
+    from pierhead.engine.containertree import Beneath, ContainerTrees
     from pierhead.engine.record import Record
+    from pierhead.engine.usermapping import UserMaps
 
     Document = dict[str, Any]
+    Add = Callable[[Entry, Iterable[bytes]], None]
     Bytes = AsyncIterator[bytes]
 
 _GO_MODES = (
@@ -39,6 +43,7 @@ _GO_MODES = (
     (stat.S_ISSOCK, 1 << 24),
     (stat.S_ISCHR, (1 << 26) | (1 << 21)),
 )
+_ACCOUNTS_BYTES = 1 << 20
 _KERNELS = frozenset((b"proc", b"sys", b"dev"))
 """What is in them is no file of the container's, and has no end."""
 _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
@@ -58,8 +63,10 @@ class ContainerFiles:
         return await offload(self._stat, record, path)
 
     def _stat(self, record: Record, path: str) -> Document:
-        with self._trees.open(record, clean(path)) as (root_fd, inner):
-            return _describe(root_fd, inner, record.name, follow=_follows(path), shown=clean(path))
+        with self._trees.open(record, clean(path)) as found:
+            return _describe(
+                found.root_fd, found.inner, record.name, follow=_follows(path), shown=clean(path)
+            )
 
     async def get_archive(self, reference: str, path: str) -> tuple[Document, Bytes]:
         """See ``api.ports.Containers``."""
@@ -67,30 +74,44 @@ class ContainerFiles:
         document = await offload(self._stat, record, path)
 
         def write(fd: int) -> None:
-            with self._trees.open(record, clean(path)) as (root_fd, inner):
-                _write_archive(root_fd, inner, path, record.name, fd)
+            with self._trees.open(record, clean(path)) as found:
+                _write_archive(found, path, record.name, fd)
 
         return document, await first_of(read_written(write))
 
     async def put_archive(
         self, reference: str, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
     ) -> None:
-        """See ``api.ports.Containers``.  Files always have the owners that the archive says."""
-        del copy_owners
+        """See ``api.ports.Containers``."""
         record = self._find_record(reference)
         _refuse_readonly(record, clean(path))
 
         def read(fd: int) -> None:
-            with self._trees.open(record, clean(path), writable=True) as (root_fd, inner):
+            with self._trees.open(record, clean(path), writable=True) as found:
                 refusal = "extraction point is not a directory"
-                directory_fd = _open_directory(root_fd, inner, record.name, otherwise=refusal)
+                directory_fd = _open_directory(found.root_fd, found.inner, record.name, otherwise=refusal)
                 try:
-                    with start_unpack(fd, directory_fd, whiteouts="none", keeps_kinds=no_overwrite) as worker:
-                        worker.wait()
+                    owners = self._user_of(record) if copy_owners else True
+                    _place(fd, directory_fd, found.users, owners=owners, keeps_kinds=no_overwrite)
                 finally:
                     os.close(directory_fd)
 
         await feed(archive, read)
+
+    def _user_of(self, record: Record) -> bool | tuple[int, int]:
+        """Whose files become that the container's user is to have; True for a container that names none.
+
+        Docker has it so (moby, daemon/archive_tarcopyoptions_unix.go), but asks the host for the name.
+        """
+        if not record.config.user:
+            return True
+
+        def read(path: str) -> str:
+            with self._trees.open(record, path) as found:
+                return _read_text(found.root_fd, found.inner)
+
+        user = find_account(read, record.config.user, ()).user
+        return user.uid, user.gid
 
     async def container_changes(self, reference: str) -> list[Document]:
         """See ``api.ports.Containers``."""
@@ -126,6 +147,39 @@ def _refuse_readonly(record: Record, path: str) -> None:
             return
     if record.host.readonly_rootfs:
         raise Forbidden("container rootfs is marked read-only", code="read-only")
+
+
+def _read_text(root_fd: int, path: str) -> str:
+    """A file's text; empty where there is none."""
+    try:
+        fd = open_in_root(root_fd, path)
+    except OSError:
+        return ""
+    try:
+        with open(f"/proc/self/fd/{fd}", encoding="utf-8", errors="replace") as file:
+            return file.read(_ACCOUNTS_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _place(
+    archive_fd: int,
+    directory_fd: int,
+    users: UserMaps | None,
+    *,
+    owners: bool | tuple[int, int],
+    keeps_kinds: bool,
+) -> None:
+    """The archive is in the directory; with ``users`` whoever unpacks it is a process of their namespace."""
+    namespace_fd = users.open_namespace() if users else -1
+    try:
+        with start_placing(
+            archive_fd, directory_fd, owners=owners, keeps_kinds=keeps_kinds, namespace_fd=namespace_fd
+        ) as worker:
+            worker.wait()
+    finally:
+        if namespace_fd >= 0:
+            os.close(namespace_fd)
 
 
 def _open_directory(root_fd: int, inner: str, name: str, *, otherwise: str = "") -> int:
@@ -202,13 +256,15 @@ def _format_mtime(mtime_ns: int) -> str:
     return format_time(mtime_ns / 1_000_000_000)
 
 
-def _write_archive(root_fd: int, inner: str, path: str, name: str, fd: int) -> None:
+def _write_archive(found: Beneath, path: str, name: str, fd: int) -> None:
     """What the path leads to is in the archive, under the path's last name; the root's files under ``/``.
 
     A path that ends in ``.`` gives what is in the directory, under ``.``.  Clients replace the one or the
     other by the name that the files are to have.
     """
     writer = TarWriter(appender(fd))
+    add = _translated(writer.add, found.users)
+    root_fd, inner = found.root_fd, found.inner
     follow = _follows(path)
     parent, last = posixpath.split(inner)
     if path in (".", "./") or path.endswith("/."):
@@ -218,10 +274,10 @@ def _write_archive(root_fd: int, inner: str, path: str, name: str, fd: int) -> N
     directory_fd = _open_directory(root_fd, inner if follow or not last else parent, name)
     try:
         if follow or not last:
-            _add_directory(writer, directory_fd, shown, inner)
+            _add_directory(add, directory_fd, shown, inner)
         else:
             os.close(find_last(directory_fd, last, inner, name))
-            rename = _renamed(writer, os.fsencode(last), shown)
+            rename = _renamed(add, os.fsencode(last), shown)
             walk = TreeWalk(rename, upper=False, latest_s=None, precise=False, lenient=True)
             walk.run(directory_fd, only=os.fsencode(last))
     finally:
@@ -229,35 +285,46 @@ def _write_archive(root_fd: int, inner: str, path: str, name: str, fd: int) -> N
     writer.finish()
 
 
-def _add_directory(writer: TarWriter, directory_fd: int, shown: bytes, inner: str) -> None:
+def _translated(add: Add, users: UserMaps | None) -> Add:
+    """Adds entries with the container's owners."""
+    if users is None:
+        return add
+
+    def translate(entry: Entry, chunks: Iterable[bytes]) -> None:
+        uid, gid = users.to_container(entry.uid, entry.gid)
+        add(entry.replace(uid=uid, gid=gid), chunks)
+
+    return translate
+
+
+def _add_directory(add: Add, directory_fd: int, shown: bytes, inner: str) -> None:
     about = os.fstat(directory_fd)
-    writer.add(
-        Entry(
-            name=shown,
-            kind="directory",
-            mode=about.st_mode & 0o7777,
-            uid=about.st_uid,
-            gid=about.st_gid,
-            mtime_ns=about.st_mtime_ns // 1_000_000_000 * 1_000_000_000,
-        )
+    top = Entry(
+        name=shown,
+        kind="directory",
+        mode=about.st_mode & 0o7777,
+        uid=about.st_uid,
+        gid=about.st_gid,
+        mtime_ns=about.st_mtime_ns // 1_000_000_000 * 1_000_000_000,
     )
+    add(top, ())
 
     prefix = b"/" if shown == b"/" else shown + b"/"
     closed = _KERNELS if inner == "/" else frozenset[bytes]()
 
-    def add(entry: Entry, chunks: Iterable[bytes]) -> None:
+    def add_below(entry: Entry, chunks: Iterable[bytes]) -> None:
         link = prefix + entry.linkname if entry.kind == "hardlink" else entry.linkname
-        writer.add(entry.replace(name=prefix + entry.name, linkname=link), chunks)
+        add(entry.replace(name=prefix + entry.name, linkname=link), chunks)
 
-    walk = TreeWalk(add, upper=False, latest_s=None, precise=False, lenient=True, closed=closed)
+    walk = TreeWalk(add_below, upper=False, latest_s=None, precise=False, lenient=True, closed=closed)
     walk.run(directory_fd)
 
 
-def _renamed(writer: TarWriter, last: bytes, shown: bytes) -> Callable[[Entry, Iterable[bytes]], None]:
+def _renamed(add: Add, last: bytes, shown: bytes) -> Add:
     """Adds entries whose first name is another one."""
 
-    def add(entry: Entry, chunks: Iterable[bytes]) -> None:
+    def rename(entry: Entry, chunks: Iterable[bytes]) -> None:
         link = shown + entry.linkname[len(last) :] if entry.kind == "hardlink" else entry.linkname
-        writer.add(entry.replace(name=shown + entry.name[len(last) :], linkname=link), chunks)
+        add(entry.replace(name=shown + entry.name[len(last) :], linkname=link), chunks)
 
-    return add
+    return rename

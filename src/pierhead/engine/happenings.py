@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
 from pierhead.engine.record import Event
 from pierhead.errors import InvalidInput
 from pierhead.images.choosing import has_label
@@ -28,6 +29,19 @@ def container_event(record: Record, action: str, time_ns: int, **what: str) -> E
         attributes={**record.config.labels, "image": record.image, "name": record.name, **what},
         time_ns=time_ns,
     )
+
+
+def network_event(record: Record, action: str, time_ns: int) -> Event | None:
+    """The container came into its network, or went; None for one that has the network of another."""
+    name = record.network_mode
+    kind = NETWORK_DRIVERS.get(name)
+    identity = network_identity(name)
+    if record.endpoint is not None:
+        kind, identity = "bridge", record.endpoint.network_id
+    if kind is None:
+        return None
+    attributes = {"container": record.id, "name": name, "type": kind}
+    return Event(kind="network", action=action, actor=identity, attributes=attributes, time_ns=time_ns)
 
 
 def check_filters(filters: Filters) -> None:

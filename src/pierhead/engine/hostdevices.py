@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pierhead.engine.specgen.ground import Machine
 from pierhead.engine.specgen.limits import block_devices
 from pierhead.errors import InvalidInput
-from pierhead.linux import cgroupfs, facts
+from pierhead.linux import apparmor, cgroupfs, facts
 from pierhead.oci.numbers import CAPABILITY_NUMBERS, RLIMITS
 from pierhead.runtime.config import Device
 
@@ -155,6 +155,8 @@ def observe_machine() -> Machine:
         if trees.find(name) or trees.find(_V1_NAMES.get(name, name))
     )
     capabilities = _capabilities()
+    inside = facts.in_user_namespace()  # where a capability is good for what belongs to the namespace alone
+    raises_limits = "CAP_SYS_RESOURCE" in capabilities and not inside
     return Machine(
         cpus=len(os.sched_getaffinity(0)),
         cpu_list=_line("/sys/devices/system/cpu/online"),
@@ -168,15 +170,26 @@ def observe_machine() -> Machine:
         block_weight=_has_file(
             trees, "io", ("io.weight", "io.bfq.weight", "blkio.weight", "blkio.bfq.weight")
         ),
-        hard_limits=() if "CAP_SYS_RESOURCE" in capabilities else _hard_limits(),
-        oom_score_least=-1000
-        if "CAP_SYS_RESOURCE" in capabilities
-        else int(_line("/proc/self/oom_score_adj")),
+        hard_limits=() if raises_limits else _hard_limits(),
+        oom_score_least=-1000 if raises_limits else int(_line("/proc/self/oom_score_adj")),
         capabilities=capabilities,
-        apparmor=_line("/sys/module/apparmor/parameters/enabled") == "Y",
+        apparmor=apparmor.is_enabled() and not inside,
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         arch=os.uname().machine,
         kernel=facts.kernel_version(),
+        inside=inside,
+    )
+
+
+def without_cgroups(machine: Machine) -> Machine:
+    """The machine for an engine that makes no cgroups: nothing can be limited."""
+    return machine.replace(
+        controllers=frozenset(),
+        swap_limit=False,
+        swappiness=False,
+        oom_kill_disable=False,
+        realtime=False,
+        block_weight=False,
     )
 
 

@@ -90,18 +90,22 @@ class Described:
         }
 
 
-def shared_sizes(service: ImageService) -> dict[str, int]:
-    """Bytes of every image's layers that another image has too, by the image's id."""
+def shared_sizes(service: ImageService) -> tuple[dict[str, int], int]:
+    """Bytes of every image's layers that another image has too, by the image's id; and of these layers, each
+    counted once.
+    """
     layers = {
         each.id: {layer.digest: layer.size for layer in each.shown.manifest.layers}
         for each in describe_all(service)
         if each.shown
     }
     uses = Counter(digest for sizes in layers.values() for digest in sizes)
-    return {
+    shared = {
         identity: sum(size for digest, size in sizes.items() if uses[digest] > 1)
         for identity, sizes in layers.items()
     }
+    once = {digest: size for sizes in layers.values() for digest, size in sizes.items() if uses[digest] > 1}
+    return shared, sum(once.values())
 
 
 def describe_all(service: ImageService) -> list[Described]:

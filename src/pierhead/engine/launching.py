@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
-from pierhead.engine.specgen.logwords import parse_size
-from pierhead.errors import NotFound, PierheadError, Unsupported
+from pierhead.engine.specgen.logwords import log_files
+from pierhead.errors import NotFound, PierheadError
 from pierhead.runtime import Stdio, create, list_ids, load, run
 from pierhead.runtime.exitrecord import read_exit_record
+from pierhead.runtime.programs import creation as programs
+from pierhead.runtime.programs.creation import sweep_bundles
+from pierhead.runtime.programs.program import Program
 from pierhead.runtime.state import EXIT_RECORD
 from pierhead.values import Value
 
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 UNKNOWN_EXIT_CODE = 255
 """Of a container whose end nobody has seen: the machine went down with it, or its monitor was killed."""
 _RECORD_WAIT_S = 10.0
-_FILE_DRIVERS = ("", "json-file", "local")
 
 
 class Ending(Value):
@@ -48,9 +50,15 @@ class Launcher:
         """
         os.makedirs(os.path.dirname(self._paths.log(record.id)), mode=0o710, exist_ok=True)
         config = self._planner.plan(record, place)
-        begin = create if gated else run
+        command = self._planner.find_program(record.host.runtime)
         self._remove_ended(record.id)
-        return begin(self._paths.runtime_root, record.id, config, stdio=self.stdio(record), supervise=True)
+        root, stdio = self._paths.runtime_root, self.stdio(record)
+        if command:
+            program = Program(command=command, bundle=f"{self._paths.programs}/{record.id}")
+            make = programs.create if gated else programs.run
+            return make(root, record.id, config, program, stdio=stdio)
+        begin = create if gated else run
+        return begin(root, record.id, config, stdio=stdio, supervise=True)
 
     def _remove_ended(self, container_id: str) -> None:
         """What an earlier run has left, whose engine was killed while it cleaned up."""
@@ -61,15 +69,11 @@ class Launcher:
     def stdio(self, record: Record) -> Stdio:
         """Streams that the monitor keeps, and the log that it writes."""
         log = record.host.log_config
-        size = log.config.get("max-size", "-1")
-        path = "" if log.type == "none" else self._paths.log(record.id)
-        if log.type not in (*_FILE_DRIVERS, "none"):
-            message = f"the log driver {log.type} is not supported"
-            raise Unsupported(message, code="no-such-log-driver", hint="choose json-file, local or none")
+        size_bytes, count = log_files(log)
         return Stdio.kept(
-            path,
-            log_bytes=0 if size == "-1" else parse_size(size),
-            log_files=int(log.config.get("max-file", "1")),
+            "" if log.type == "none" else self._paths.log(record.id),
+            log_bytes=size_bytes,
+            log_files=count,
             stdin=record.config.open_stdin,
         )
 
@@ -90,6 +94,7 @@ class Launcher:
         for container_id in list_ids(self._paths.runtime_root):
             if container_id not in kept and (container := self.find(container_id)) is not None:
                 self.delete(container)
+        sweep_bundles(self._paths.programs, frozenset(list_ids(self._paths.runtime_root)))
 
     def attach_path(self, container_id: str) -> str:
         """Of the monitor's socket."""

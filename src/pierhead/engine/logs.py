@@ -9,7 +9,6 @@ of a whole block, and what it finds is decoded together.  Only what is no line o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -17,10 +16,12 @@ import time
 from itertools import groupby
 from operator import itemgetter
 
+from pierhead.engine.lognews import LogNews
 from pierhead.engine.moments import format_moment
-from pierhead.errors import Unavailable, Unsupported
+from pierhead.engine.queries import LogQuery
+from pierhead.engine.specgen.logwords import is_readable
+from pierhead.errors import Unsupported
 from pierhead.images.remote.tasks import offload, parallel
-from pierhead.linux.inotify import DirectoryWatch
 from pierhead.runtime.logs import LogReader, parse_entry
 
 TYPE_CHECKING = False
@@ -28,15 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from typing import Self
 
-    from pierhead.engine.queries import LogQuery
+    from pierhead.engine.queries import AttachQuery
     from pierhead.engine.record import Record
 
     Piece = tuple[str, bytes]
 
 _LINE = re.compile(rb'\{"log":"([^"\\]*(?:\\.[^"\\]*)*)","stream":"(std(?:out|err))","time":"([^"]*)"\}\n')
-_UNWATCHED_S = 0.2
-_READABLE = frozenset(("json-file", "local", "journald", "syslog"))
-"""Drivers beside which output is kept in our own files as well."""
 
 
 def parse_block(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
@@ -123,11 +121,17 @@ class ContainerLogs:
         Raises:
             Unsupported: its log driver keeps nothing.
         """
-        driver = record.host.log_config.type or "json-file"
-        if driver not in _READABLE:
-            message = f"configured logging driver does not support reading: {driver}"
+        log = record.host.log_config
+        if not is_readable(log):
+            message = f"configured logging driver does not support reading: {log.type}"
             raise Unsupported(message, code="log-not-kept", hint="use --log-driver json-file or local")
         return self._read(record, query)
+
+    def past(self, record: Record, query: AttachQuery) -> AsyncIterator[Piece]:
+        """What was written before this moment, for a client that is connected with the streams from now on;
+        nothing where its log driver keeps nothing.
+        """
+        return self._read(record, LogQuery(stdout=query.stdout, stderr=query.stderr, until_ns=time.time_ns()))
 
     async def _read(self, record: Record, query: LogQuery) -> AsyncIterator[Piece]:
         path = self._path(record)
@@ -163,8 +167,7 @@ class _Reading:
     def __init__(self, path: str, query: LogQuery) -> None:
         self._reader = LogReader(path)
         self._filter = Filter(query)
-        self._news = asyncio.Event()
-        self._ended = False
+        self._news = LogNews(self._reader.directory)
         if query.tail is not None:
             self._reader.skip_to_last(query.tail)
 
@@ -176,8 +179,7 @@ class _Reading:
 
     def end(self) -> None:
         """Nothing more will be written."""
-        self._ended = True
-        self._news.set()
+        self._news.end()
 
     async def present(self) -> AsyncIterator[Piece]:
         """What is there and was not given before.  Large logs are read in threads, a block at a time."""
@@ -188,40 +190,11 @@ class _Reading:
 
     async def all(self) -> AsyncIterator[Piece]:
         """What is there, and what comes until the end."""
-        with self._watched():
+        with self._news.watched():
             while not self._filter.over:
-                ended = self._ended
-                self._news.clear()
+                ended = self._news.take()
                 async for piece in self.present():
                     yield piece
                 if ended:
                     return
-                await self._wait()
-
-    async def _wait(self) -> None:
-        if self._watch is not None:
-            await self._news.wait()
-        elif not self._ended:
-            await asyncio.sleep(_UNWATCHED_S)
-
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Whatever is written is news, where the kernel lets us watch one directory more."""
-        try:
-            self._watch: DirectoryWatch | None = DirectoryWatch(self._reader.directory)
-        except Unavailable:
-            self._watch = None
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        with contextlib.closing(self._watch) as watch:
-            loop.add_reader(watch.fileno(), self._hear)
-            try:
-                yield
-            finally:
-                loop.remove_reader(watch.fileno())
-
-    def _hear(self) -> None:
-        assert self._watch is not None
-        self._watch.drain()
-        self._news.set()
+                await self._news.wait()

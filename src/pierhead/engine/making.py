@@ -14,12 +14,13 @@ import shutil
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
 from pierhead.engine.naming import SHORT_LENGTH, no_such_container
+from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.record import Record
-from pierhead.errors import PierheadError
+from pierhead.errors import InvalidInput, NotFound, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
     from pierhead.engine.ending import Ender
@@ -100,7 +101,7 @@ class Maker:
                 image_id=origin.image_id,
                 config=config.replace(hostname=config.hostname or container_id[:SHORT_LENGTH]),
                 host=host,
-                networking=networking,
+                networking=_with_default_named(networking),
                 warnings=warnings,
             )
             return await self._lay_down(record, origin)
@@ -109,19 +110,37 @@ class Maker:
 
     async def _lay_down(self, record: Record, origin: Origin) -> Record:
         """Its files are there, then its record."""
-        directory = self._paths.container(record.id)
         try:
             record = record.replace(root=await self._roots.prepare(record.id, origin))
-            await self._jobs.thread(lambda: os.makedirs(directory, mode=0o710))
-            record = await self._places.decide(record)
+            record = await self._decide_mounts(record)
             return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
         except BaseException:
             await self._jobs.thread(self._remove_files, record)
             raise
 
+    async def _decide_mounts(self, record: Record) -> Record:
+        """What it mounts is there.
+
+        Raises:
+            InvalidInput: something is not.  Clients take a NotFound for an image that is to be pulled.
+        """
+        try:
+            record = await self._places.decide(record)
+            for number, point in enumerate(record.mounts):
+                if point.type == "image":
+                    await self._roots.show(record.id, number, point.name)
+        except NotFound as error:
+            raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
+        return record
+
     def _remove_files(self, record: Record) -> None:
+        self._roots.hide(record.id, len(record.mounts))
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
+
+    def _remove_all(self, record: Record) -> None:
+        self._remove_files(record)
+        self._places.release(record, volumes=record.state.volumes_go)
 
     # Going
 
@@ -141,14 +160,37 @@ class Maker:
 
     async def _remove(self, container_id: str, *, force: bool, volumes: bool) -> None:
         with self._supervisor.keeping(container_id):
-            if force:
-                await self._ender.end_now(self._need(container_id))
-            else:
+            if not force:
                 lifecycle.check_removal(self._need(container_id))
-            async with self._roster.lock(container_id):
-                record = self._need(container_id)
-                lifecycle.check_removal(record)
-                await self._remove_held(record, volumes=volumes)
+                await self._remove_ended(container_id, volumes=volumes)
+                return
+            record = self._need(container_id)
+            with self._root_held(record):
+                await self._ender.end_now(record)
+                await self._remove_ended(container_id, volumes=volumes)
+
+    @contextlib.contextmanager
+    def _root_held(self, record: Record) -> Iterator[None]:
+        """Its end inside does not wait for the disk, which files that go at once do not need.
+
+        The last who has an overlay open flushes the whole file system below it (overlayfs's sync_fs, at
+        umount(2)): that is us then, in a thread, when the container is gone.
+        """
+        try:
+            fd = os.open(f"/proc/{record.state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+        except OSError:  # it does not run
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._jobs.begin(self._jobs.thread(os.close, fd))
+
+    async def _remove_ended(self, container_id: str, *, volumes: bool) -> None:
+        async with self._roster.lock(container_id):
+            record = self._need(container_id)
+            lifecycle.check_removal(record)
+            await self._remove_held(record, volumes=volumes)
 
     async def remove_at_end(self, container_id: str) -> None:
         """It asked to be removed at its end, with its nameless volumes."""
@@ -162,8 +204,7 @@ class Maker:
     async def _finish_removal(self, record: Record) -> None:
         self._supervisor.forget(record.id)
         try:
-            await self._jobs.thread(self._remove_files, record)
-            await self._places.release(record, volumes=record.state.volumes_go)
+            await self._jobs.thread(self._remove_all, record)
         except (PierheadError, OSError) as error:
             state = lifecycle.after(record, "fail-removal").replace(error=str(error))
             self._roster.observe(record.replace(state=state))
@@ -188,9 +229,8 @@ class Maker:
                 with contextlib.suppress(PierheadError, OSError):  # the record says why
                     await self._settle(record.id)
         records = self._roster.all()
-        roots = frozenset(record.root for record in records)
         ids = frozenset(record.id for record in records)
-        await self._jobs.thread(self._roots.remove_others, roots)
+        await self._jobs.thread(self._roots.remove_others, ids)
         await self._jobs.thread(remove_other_files, self._paths, ids)
 
     async def _settle(self, container_id: str) -> None:
@@ -199,6 +239,15 @@ class Maker:
             await self._finish_removal(record)
         elif record.host.auto_remove and record.state.status == "exited":
             await self._remove_held(record, volumes=True)
+
+
+def _with_default_named(networking: NetworkingConfig) -> NetworkingConfig:
+    """Docker's command line calls the default network ``default`` where it names none."""
+    endpoints = dict(networking.endpoints_config)
+    wanted = endpoints.pop("default", None)
+    if wanted is None:
+        return networking
+    return networking.replace(endpoints_config={DEFAULT_NETWORK: wanted} | endpoints)
 
 
 def remove_files(paths: Paths, container_id: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.moments import format_moment
+from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
 from pierhead.errors import InvalidInput, NotFound
 
 TYPE_CHECKING = False
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
 
-_DRIVERS = {"host": "host", "none": "null"}
 _FILTERS = ("driver", "id", "label", "name", "scope", "type", "dangling")
 
 
@@ -50,7 +48,7 @@ class NetworkDesk:
             NotFound: there is none.
         """
         for each in self._all():
-            name, identity = (each, _identity(each)) if isinstance(each, str) else (each.name, each.id)
+            name, identity = (each, network_identity(each)) if isinstance(each, str) else (each.name, each.id)
             if reference == name or (reference and identity.startswith(reference)):
                 return self._describe(each, with_containers=True)
         raise NotFound(f"network {reference} not found", code="network-not-found")
@@ -61,11 +59,11 @@ class NetworkDesk:
         return {"NetworksDeleted": None}
 
     def _all(self) -> list[Network | str]:
-        return [*(self._service.networks() if self._service is not None else ()), *_DRIVERS]
+        return [*(self._service.networks() if self._service is not None else ()), *NETWORK_DRIVERS]
 
     def _describe(self, network: Network | str, *, with_containers: bool) -> Document:
         if isinstance(network, str):
-            document = _document(network, _identity(network), _DRIVERS[network], 0)
+            document = _document(network, network_identity(network), NETWORK_DRIVERS[network], 0)
         else:
             document = _bridge_document(network)
         if with_containers:
@@ -75,11 +73,6 @@ class NetworkDesk:
                 if is_alive(record) and record.network_mode == document["Name"]
             }
         return document
-
-
-def _identity(name: str) -> str:
-    """The same on every machine."""
-    return hashlib.sha256(f"pierhead network {name}".encode()).hexdigest()
 
 
 def _document(name: str, identity: str, driver: str, created_ns: int) -> Document:

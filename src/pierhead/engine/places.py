@@ -7,9 +7,13 @@ import os
 from pierhead.engine.containertree import layers_of
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.lifecycle import is_alive
+from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.planning import Place
+from pierhead.engine.roots import mount_key
 from pierhead.engine.specgen.modes import joined_containers
-from pierhead.engine.volumemounts import mount_shared_memory, unmount_all
+from pierhead.engine.specgen.mountwords import wanted_mounts
+from pierhead.engine.usermapping import maps_of
+from pierhead.engine.volumemounts import mount_image, mount_shared_memory, unmount_all
 from pierhead.errors import Conflict, InvalidInput, NotFound, Unsupported
 from pierhead.images.snapshots import open_mounts
 from pierhead.net import EndpointRequest, parse_port_wishes
@@ -24,11 +28,11 @@ if TYPE_CHECKING:
     from pierhead.engine.roots import Roots
     from pierhead.engine.roster import Roster
     from pierhead.engine.settings import Paths
+    from pierhead.engine.usermapping import UserMaps
     from pierhead.engine.volumes import VolumeStore
     from pierhead.net import Endpoint, NetworkService
 
 _NAMESPACES = {"network": "net", "ipc": "ipc", "pid": "pid"}
-DEFAULT_NETWORK = "bridge"
 _NETWORKS = (DEFAULT_NETWORK, "none", "host")
 
 
@@ -43,19 +47,21 @@ class Places:
         volumes: VolumeStore,
         network: NetworkService | None,
         paths: Paths,
+        users: UserMaps | None,
     ) -> None:
-        """Args: network is None for an engine without a default network."""
+        """Args: network is None for an engine without a default network, users where they are the host's."""
         self._roster = roster
         self._jobs = jobs
         self._roots = roots
         self._volumes = volumes
         self._network = network
         self._paths = paths
+        self._users = users
 
     # While it is there
 
     async def decide(self, record: Record) -> Record:
-        """What a new container keeps is there; the record tells of it.
+        """What a new container keeps is there, and the directory of its own files; the record tells of it.
 
         Raises:
             InvalidInput, Unsupported: a mount cannot be.
@@ -70,13 +76,14 @@ class Places:
         return await self._jobs.thread(self._decide, record, others)
 
     def _decide(self, record: Record, others: dict[str, tuple[MountPoint, ...]]) -> Record:
+        os.makedirs(self._paths.container(record.id), mode=0o710)
         decided = self._volumes.resolve(record.id, record.config, record.host, others)
         try:
             if decided.to_fill:
                 root_fd = self._open_root(record)
                 try:
                     for point in decided.to_fill:
-                        self._volumes.copy_up(root_fd, point)
+                        self._volumes.copy_up(root_fd, point, self._users.to_host if self._users else None)
                 finally:
                     os.close(root_fd)
         except BaseException:
@@ -90,9 +97,9 @@ class Places:
         mount = self._roots.mount(record.root)
         return open_mounts((layers_of(mount) if mount.upper else mount,))
 
-    async def release(self, record: Record, *, volumes: bool) -> None:
-        """What it kept is given back; with ``volumes`` its nameless volumes are gone."""
-        await self._jobs.thread(lambda: self._volumes.release(record.id, anonymous=volumes))
+    def release(self, record: Record, *, volumes: bool) -> None:
+        """What it kept is given back; with ``volumes`` its nameless volumes are gone.  Blocks."""
+        self._volumes.release(record.id, anonymous=volumes)
 
     # While it runs
 
@@ -111,12 +118,14 @@ class Places:
         return await self._jobs.thread(self._take, record, joined)
 
     def _take(self, record: Record, joined: dict[str, Record]) -> tuple[Record, Place]:
+        namespaces = {
+            kind: f"/proc/{other.state.pid}/ns/{_NAMESPACES[kind]}" for kind, other in joined.items()
+        }
         sources = self._volumes.mount(record.id, record.config, record.host, record.mounts)
         try:
+            sources |= self._mount_images(record)
             place = Place(
-                namespaces={
-                    kind: f"/proc/{other.state.pid}/ns/{_NAMESPACES[kind]}" for kind, other in joined.items()
-                },
+                namespaces=namespaces,
                 sources=sources,
                 shm_path=self._share_memory(record, joined.get("ipc")),
                 files=self._paths.container(joined["network"].id) if "network" in joined else "",
@@ -124,9 +133,32 @@ class Places:
             if record.network_mode == DEFAULT_NETWORK:
                 return self._join_network(record, place)
         except BaseException:
-            self._leave(record)
+            self.leave(record)
             raise
         return record, place
+
+    def _mount_images(self, record: Record) -> dict[str, str]:
+        """Sources of images' files that the container mounts, by their places in it.
+
+        Raises:
+            NotFound: an image has no such part.
+            Unsupported: its users are not the host's.
+        """
+        wanted = {each.mount.target: each.mount for each in wanted_mounts(record.config, record.host)}
+        sources: dict[str, str] = {}
+        for number, point in enumerate(record.mounts):
+            if point.type != "image":
+                continue
+            if maps_of(record, self._users):
+                raise Unsupported(
+                    "images cannot be mounted into containers with users of their own",
+                    code="other-users",
+                    hint="run it with --userns host",
+                )
+            options = wanted[point.destination].image_options
+            mount = self._roots.mount(mount_key(record.id, number))
+            sources[point.destination] = mount_image(mount, point.source, options.subpath if options else "")
+        return sources
 
     def _joined(self, record: Record) -> dict[str, Record]:
         """Containers whose namespaces are joined, by type."""
@@ -145,6 +177,12 @@ class Places:
                     code="not-shareable",
                     hint="make that container with --ipc shareable",
                 )
+            if kind != "network" and maps_of(record, self._users):
+                raise Unsupported(
+                    f"cannot join the {kind} namespace of container {other.name}: each has users of its own",
+                    code="other-users",
+                    hint="make both with --userns host",
+                )
             found[kind] = other
         return found
 
@@ -155,7 +193,8 @@ class Places:
             return ""
         directory = f"{self._paths.running(record.id)}/shm"
         os.makedirs(directory, exist_ok=True)
-        mount_shared_memory(directory, record.host.shm_size)
+        users = maps_of(record, self._users)
+        mount_shared_memory(directory, record.host.shm_size, users.root if users else (0, 0))
         return directory
 
     def _join_network(self, record: Record, place: Place) -> tuple[Record, Place]:
@@ -183,12 +222,8 @@ class Places:
         place = place.replace(interfaces=(interface,), addresses=addresses, host_address=endpoint.gateway)
         return _with_endpoint(record, endpoint), place
 
-    async def leave(self, record: Record) -> Record:
-        """What it needed to run is given back; the record tells of nothing any more."""
-        await self._jobs.thread(self._leave, record)
-        return record.replace(endpoint=None, ports={})
-
-    def _leave(self, record: Record) -> None:
+    def leave(self, record: Record) -> None:
+        """What it needed to run is given back.  Blocks."""
         if self._network is not None:
             self._network.detach(record.id)
         if record.host.ipc_mode == "shareable":

@@ -5,11 +5,15 @@ The rules are ``specgen``'s, which is pure; here this machine and the disk are a
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import shutil
 
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
-from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine
+from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine, without_cgroups
 from pierhead.engine.reaper import install_reaper
+from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen import (
     Ground,
     Root,
@@ -20,10 +24,14 @@ from pierhead.engine.specgen import (
     plan_update,
     root_of_host,
 )
+from pierhead.engine.specgen.apparmorprofile import NAME, PROFILE, profile_of
 from pierhead.engine.specgen.processes import short_hostname
-from pierhead.errors import OperationFailed, Unsupported
+from pierhead.engine.usermapping import maps_of
+from pierhead.errors import OperationFailed, PierheadError, Unsupported
+from pierhead.linux import apparmor, files
 from pierhead.runtime import Network, RootOverlay, host_rootfs
 from pierhead.runtime.config import SECCOMP_DEFAULT
+from pierhead.runtime.programs.program import find_program
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -33,9 +41,13 @@ if TYPE_CHECKING:
     from pierhead.engine.roots import Roots
     from pierhead.engine.settings import Paths, Settings
     from pierhead.engine.specgen import Machine
+    from pierhead.engine.usermapping import UserMaps
     from pierhead.oci.image import Execution
     from pierhead.oci.runtime import Resources
     from pierhead.runtime import Config, ProcessSpec
+
+
+_log = logging.getLogger(__name__)
 
 
 class Place(Value):
@@ -73,27 +85,57 @@ def _read_profile(path: str) -> str:
         raise OperationFailed(f"cannot read the seccomp profile {path}: {error}", code="no-profile") from None
 
 
+def _forget_volatile(work: str) -> None:
+    """The kernel mounts an overlay again whose changes needed no disk.
+
+    It refuses to, since a power cut may have damaged them.  Here there was none: at the boot after one, the
+    engine removes such containers.  Source: overlayfs.rst, "Volatile mount".
+    """
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(f"{work}/work/incompat")
+
+
+def _ensure_apparmor(exec_root: str) -> str:
+    """The kernel has this version's profile; its name, "" where it cannot be had, which is said.
+
+    What was loaded stands beside the state that dies with the boot: the parser takes a tenth of a second.
+    """
+    path = f"{exec_root}/apparmor-profile"
+    try:
+        known = files.read_file(path).decode()
+    except FileNotFoundError:
+        known = ""
+    if known == PROFILE and NAME in apparmor.loaded_profiles():
+        return NAME
+    try:
+        apparmor.load_profile(PROFILE)
+    except PierheadError as error:
+        _log.warning("containers have no AppArmor profile: %s", error)
+        return ""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(PROFILE)
+    return NAME
+
+
 class Planner:
     """Knows the settings and this machine."""
 
-    def __init__(self, settings: Settings, paths: Paths, roots: Roots) -> None:
-        """Looks at the machine once.
+    def __init__(self, settings: Settings, paths: Paths, roots: Roots, users: UserMaps | None) -> None:
+        """Looks at the machine once; ``users`` are those of containers, None where they are the host's.
 
         Raises:
-            Unsupported: users are to be mapped, which nothing here does yet: to go on would be a silent loss.
             OperationFailed: the settings' filter of system calls cannot be read.
         """
-        if settings.userns_remap:
-            raise Unsupported(
-                "users of containers are not mapped: userns_remap is not supported",
-                code="no-userns-remap",
-                hint="leave userns_remap out of the settings",
-            )
         self._settings = settings
         self._paths = paths
         self._roots = roots
+        self._users = users
         self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
+        if settings.cgroup_manager == "disabled":
+            self.machine = without_cgroups(self.machine)
+        self.apparmor_profile = _ensure_apparmor(paths.exec_root) if self.machine.apparmor else ""
+        """Of containers that name none; empty for none."""
 
     def fill(
         self, config: ContainerConfig, execution: Execution | None, host: HostConfig
@@ -103,10 +145,28 @@ class Planner:
         Raises:
             InvalidInput: it contradicts itself, or says what cannot be.
             Unsupported: it asks for what is not there.
+            OperationFailed: its runtime program is not installed.
         """
+        if execution is None and self._users is not None and host.userns_mode != "host":
+            raise Unsupported(
+                f"{config.image} is this machine, whose files have its users: userns_remap cannot map them",
+                code="host-not-mapped",
+                hint="run it with --userns host",
+            )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
+        self.find_program(host.runtime)
         return config, host, warnings
+
+    def find_program(self, runtime: str) -> tuple[str, ...]:
+        """The command of the runtime program of this name; empty for our library.
+
+        Raises:
+            InvalidInput: the settings know no such runtime.
+            OperationFailed: its program is not installed.
+        """
+        found = find_runtime(runtime, self._settings)
+        return (find_program(found.path), *found.arguments) if found is not None else ()
 
     def plan(self, record: Record, place: Place) -> Config:
         """The runtime's configuration; the files in /etc that are the engine's are written.
@@ -114,12 +174,10 @@ class Planner:
         Raises:
             PierheadError: something of it is not there, or cannot be.
         """
-        if record.host.runtime not in ("", "pierhead"):
-            message = f"the runtime {record.host.runtime} is not supported"
-            raise Unsupported(message, code="no-such-runtime")
+        users = maps_of(record, self._users)
         directory = place.files or self._paths.container(record.id)
         if not place.files:
-            write_etc_files(directory, self._etc_files(record, place))
+            write_etc_files(directory, self._etc_files(record, place), users.root if users else None)
         ground = Ground(
             root=self._root(record),
             hosts=f"{directory}/{HOSTS}",
@@ -132,10 +190,13 @@ class Planner:
             init_path=install_reaper(self._paths.data_root) if record.host.init else "",
             namespaces=place.namespaces,
             interfaces=place.interfaces,
+            user_mappings=users.users if users else (),
+            group_mappings=users.groups if users else (),
             devices=find_devices(record.host),
             device_numbers=block_device_numbers(record.host),
             sources=place.sources,
             seccomp=self._seccomp,
+            apparmor_profile=self.apparmor_profile,
             cgroup_path=self._cgroup_path(record),
             cgroup_manager=self._settings.cgroup_manager,
             machine=self.machine,
@@ -153,11 +214,16 @@ class Planner:
         if not record.root:
             return root_of_host(host_rootfs(hidden=(self._paths.data_root, self._paths.exec_root)))
         mount = self._roots.mount(record.root)
-        if mount.source:
+        if mount.source and maps_of(record, self._users) is None:
             return Root(rootfs=mount.source)
         rootfs = f"{self._paths.exec_root}/rootfs"
         os.makedirs(rootfs, mode=0o755, exist_ok=True)
-        overlay = RootOverlay(lower=mount.lower, upper=mount.upper, work=mount.work)
+        passes = record.host.auto_remove  # then its files go with it: they need no disk
+        if passes:
+            _forget_volatile(mount.work)
+        overlay = RootOverlay(
+            lower=mount.lower, upper=mount.upper or mount.source, work=mount.work, volatile=passes
+        )
         return Root(rootfs=rootfs, overlay=overlay)
 
     def _etc_files(self, record: Record, place: Place) -> EtcFiles:
@@ -175,6 +241,10 @@ class Planner:
             ),
             host_network=record.network_mode == "host",
         )
+
+    def apparmor_of(self, record: Record) -> str:
+        """The container's profile, as it is told; empty where the kernel has no AppArmor."""
+        return profile_of(record.host, self.apparmor_profile) if self.machine.apparmor else ""
 
     def plan_exec(self, record: Record, wanted: ExecConfig) -> ProcessSpec:
         """A further process."""

@@ -18,6 +18,8 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pierhead.engine.jobs import Jobs
     from pierhead.images.catalogue import PlatformImage
     from pierhead.images.service import ImageService
@@ -27,7 +29,12 @@ if TYPE_CHECKING:
 HOST_IMAGE = "pierhead/host"
 """The image that is the running machine, copy-on-write."""
 _HOST_NAMES = frozenset((HOST_IMAGE, f"{HOST_IMAGE}:latest", "@host"))
-_KEY = "container-"
+_KEY, _MOUNT = "container-", "-mount-"
+
+
+def mount_key(container_id: str, number: int) -> str:
+    """Of the snapshot that is one of a container's mounts."""
+    return f"{_KEY}{container_id}{_MOUNT}{number}"
 
 
 class Origin(Value):
@@ -88,20 +95,37 @@ class Roots:
         if origin.shown is None:
             return ""
         key = f"{_KEY}{container_id}"
-        assert origin.shown.config is not None
-        names = chain_ids(origin.shown.config.rootfs.diff_ids)
-        try:  # a layer that is there stays from the moment in which something stands on it
-            await self._jobs.thread(self.service.snapshotter.prepare, key, names[-1] if names else "")
-        except NotFound:
-            await self._unpack(key, origin.shown)
+        await self._stand_on(origin.shown, lambda name: self.service.snapshotter.prepare(key, name))
         return key
 
-    async def _unpack(self, key: str, shown: PlatformImage) -> None:
+    async def show(self, container_id: str, number: int, image: str) -> None:
+        """The container has the image's files to read, as its mount of this number.
+
+        Raises:
+            NotFound: there is no such image.
+            InvalidInput: it is this machine, or has no files.
+        """
+        shown = (await self.find(image, "")).shown
+        if shown is None or shown.config is None or not shown.config.rootfs.diff_ids:
+            raise InvalidInput(f"{image} has no files that can be mounted", code="not-an-image")
+        key = mount_key(container_id, number)
+        await self._stand_on(shown, lambda name: self.service.snapshotter.view(key, name))
+
+    async def _stand_on(self, shown: PlatformImage, begin: Callable[[str], object]) -> None:
+        """A layer that is there stays from the moment in which something stands on it."""
+        assert shown.config is not None
+        names = chain_ids(shown.config.rootfs.diff_ids)
+        try:
+            await self._jobs.thread(begin, names[-1] if names else "")
+        except NotFound:
+            await self._unpack(shown, begin)
+
+    async def _unpack(self, shown: PlatformImage, begin: Callable[[str], object]) -> None:
         lease = await self._jobs.thread(lambda: self.service.library.lease(purpose="a new container"))
         try:
             await self._jobs.thread(lease.pin_graph, shown.descriptor)
             chain_id = await unpack_image(self.service, lease, shown)
-            await self._jobs.thread(self.service.snapshotter.prepare, key, chain_id)
+            await self._jobs.thread(begin, chain_id)
         finally:
             await self._jobs.thread(lease.close)
 
@@ -122,15 +146,21 @@ class Roots:
             with contextlib.suppress(NotFound):
                 self.service.snapshotter.remove(key)
 
+    def hide(self, container_id: str, count: int) -> None:
+        """The container has no image's files to read any more, of which it had at most so many."""
+        for number in range(count):
+            self.remove(mount_key(container_id, number))
+
     def remove_others(self, kept: frozenset[str]) -> None:
         """Files of containers that never came to be are gone.
 
         Args:
-            kept: keys of those that there are.
+            kept: ids of those that there are.
         """
         keys = [each.name for each in self.service.snapshotter.walk() if each.kind != "committed"]
         for key in keys:
-            if key.startswith(_KEY) and key not in kept:
+            container_id = key.removeprefix(_KEY).partition(_MOUNT)[0]
+            if key.startswith(_KEY) and container_id not in kept:
                 self.remove(key)
 
     def sizes(self, key: str) -> tuple[int, int]:

@@ -105,12 +105,20 @@ class Roster:
     def observe(self, record: Record, *events: Event) -> Record:
         """The record is as the kernel has it, which is true whether it can be written or not."""
         was = self._records.get(record.id)
+        if record == was and not events:
+            return record
         try:
             self._store.write(put=record, was=was, events=events)
         except PierheadError as error:
             _log.error("container %s: %s", record.id, error)
         self._show(record, was, events)
         return record
+
+    def revise(self, container_id: str, **changes: object) -> Record:
+        """As ``observe``, of the record as it is at this moment: whoever had to wait for what is new may hold
+        one that is old by now.
+        """
+        return self.observe(self._records[container_id].replace(**changes))
 
     def drop(self, record: Record, *events: Event) -> None:
         """The container is gone.
@@ -119,8 +127,7 @@ class Roster:
             OperationFailed: it cannot be written; nothing has changed.
         """
         self._store.write(drop=record.id, events=events)
-        del self._records[record.id]
-        del self._ids[record.name]
+        del self._ids[self._records.pop(record.id).name]
         self._locks.pop(record.id, None)
         self._journal.tell(events)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pierhead.values import Value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pierhead.engine.rootlesswords import Rootless
+
 
 class RuntimeProgram(Value):
     """An OCI runtime program, by which containers are made instead of by our library."""
@@ -44,17 +48,18 @@ class Settings(Value):
         log_driver, log_options: of containers that name none.
         storage: ``overlay`` or ``plain``.
         cgroup_parent: of containers that name none; empty is ``/pierhead``.
-        cgroup_manager: ``cgroupfs`` or ``systemd``.
+        cgroup_manager: ``cgroupfs``, ``systemd``, or ``disabled`` for containers without limits.
         bridge: the default network; None for no networks at all.
         dns, dns_search, dns_options: of containers that name none.
         ulimits: ``(name, soft, hard)`` of containers that name none.
         shm_bytes: of /dev/shm.
         stop_timeout_s: between the stop signal and SIGKILL, of containers that name none.
         seccomp_profile: path of a profile; empty for the built-in one.
-        userns_remap: ``uid:gid`` ranges of subordinate ids; empty for none.
+        userns_remap: ``default``, ``user:group`` or ``uid:gid`` whose subordinate ids containers get.
         init: whether containers get a reaper as their first process.
         labels: of the engine, ``name=value``.
         mirrors, insecure_registries: as in docker's daemon.json.
+        rootless: whose engine it is, if it is an ordinary user's in its namespaces.
     """
 
     data_root: str
@@ -79,6 +84,7 @@ class Settings(Value):
     labels: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
+    rootless: Rootless | None = None
 
 
 class Paths(Value):
@@ -94,6 +100,7 @@ class Paths(Value):
         EXEC_ROOT/                          what dies with the boot
           engine.lock                       held by the engine that works here
           runtime/ID/                       state directories of the runtime library
+          programs/ID/                      bundles of containers that runtime programs have made
           containers/ID/shm                 /dev/shm of the container, for those who share its ipc
     """
 
@@ -109,6 +116,11 @@ class Paths(Value):
     def runtime_root(self) -> str:
         """The runtime library's."""
         return f"{self.exec_root}/runtime"
+
+    @property
+    def programs(self) -> str:
+        """A bundle for each container that a runtime program has made."""
+        return f"{self.exec_root}/programs"
 
     @property
     def volumes(self) -> str:

@@ -170,8 +170,9 @@ def _memory(memory: MemoryStats) -> Document:
     }
     if memory.usage.max:
         document["max_usage"] = memory.usage.max
-    if memory.usage.failcnt:
-        document["failcnt"] = memory.usage.failcnt
+    failures = memory.events.get("oom", memory.usage.failcnt)  # on v2 Docker tells how often nothing was left
+    if failures:
+        document["failcnt"] = failures
     return document
 
 

@@ -103,6 +103,9 @@ class Attachment(Protocol):
     async def close_input(self) -> None:
         """The process reads end-of-file after what was written."""
 
+    def detached(self) -> None:
+        """The client has typed the keys by which it leaves."""
+
     async def close(self) -> None:
         """The connection is given up."""
 
@@ -123,7 +126,8 @@ class MonitorAttachment:
         self._client: AttachClient | None = None
         self._descriptor = Descriptor(-1)
         self._settled = asyncio.Event()
-        self._before: tuple[tuple[str, bytes], ...] = ()
+        self.on_detach: Callable[[], None] | None = None
+        self._before: AsyncIterator[tuple[str, bytes]] | None = None
 
     @property
     def terminal(self) -> bool:
@@ -145,7 +149,7 @@ class MonitorAttachment:
         self._descriptor = Descriptor(client.fileno())
         self._settled.set()
 
-    def begin_with(self, pieces: tuple[tuple[str, bytes], ...]) -> None:
+    def begin_with(self, pieces: AsyncIterator[tuple[str, bytes]]) -> None:
         """What was written before comes first."""
         self._before = pieces
 
@@ -156,9 +160,9 @@ class MonitorAttachment:
     async def output(self) -> AsyncIterator[tuple[str, bytes]]:
         """See ``api.ports.Attachment``."""
         wanted = (*("stdout",) * self._query.stdout, *("stderr",) * self._query.stderr)
-        for stream, piece in self._before:
-            if stream in wanted:
-                yield stream, piece
+        if self._before is not None:
+            async for past in self._before:
+                yield past
         await self._settled.wait()
         while (client := self._client) is not None:
             try:
@@ -201,6 +205,11 @@ class MonitorAttachment:
             else:
                 return
 
+    def detached(self) -> None:
+        """See ``api.ports.Attachment``."""
+        if self.on_detach is not None:
+            self.on_detach()
+
     async def close(self) -> None:
         """See ``api.ports.Attachment``."""
         client, self._client = self._client, None
@@ -233,6 +242,7 @@ class OwnAttachment:
         for descriptor in (*self._outputs.values(), self._input):
             if descriptor.fd >= 0:
                 os.set_blocking(descriptor.fd, False)
+        self.on_detach: Callable[[], None] | None = None
         self._deadline: float | None = None
         self._ended = asyncio.Event()
 
@@ -294,6 +304,11 @@ class OwnAttachment:
         else:
             self._input.close()
 
+    def detached(self) -> None:
+        """See ``api.ports.Attachment``."""
+        if self.on_detach is not None:
+            self.on_detach()
+
     async def close(self) -> None:
         """See ``api.ports.Attachment``."""
         self._input.close()
@@ -328,6 +343,9 @@ class FailedAttachment:
 
     async def close_input(self) -> None:
         """Nobody reads it."""
+
+    def detached(self) -> None:
+        """There is nothing to leave."""
 
     async def close(self) -> None:
         """There is nothing to close."""

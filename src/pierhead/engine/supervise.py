@@ -15,7 +15,7 @@ import contextlib
 import logging
 
 from pierhead.engine import lifecycle, restart
-from pierhead.engine.happenings import container_event
+from pierhead.engine.happenings import container_event, network_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
@@ -67,6 +67,8 @@ class Supervisor:
         self._kept: list[str] = []
         self._resting = False
         self.companions: list[Companion] = []
+        self.checks: list[Callable[[Record], Awaitable[None]]] = []
+        """What has to be right before a container is launched; what is wrong is its start's failure."""
         self.remove: Callable[[str], Awaitable[None]] | None = None
         """Removes a container that is to be gone at its end."""
 
@@ -125,6 +127,8 @@ class Supervisor:
             self._delays.pop(container_id, None)
         attachments = self._expected.pop(container_id, [])
         try:
+            for check in self.checks:
+                await check(record)
             container = await self._launch(record, attachments)
         except PierheadError as error:
             told = in_docker_words(error)
@@ -142,8 +146,9 @@ class Supervisor:
 
     async def _launch(self, record: Record, attachments: list[MonitorAttachment]) -> Container:
         """Where somebody is to see its output from the first byte on, it waits for them to be connected."""
-        record, place = await self._places.take(record)
-        self._roster.observe(record)
+        taken, place = await self._places.take(record)
+        record = self._roster.revise(record.id, endpoint=taken.endpoint, ports=taken.ports)
+        self._tell_network(record, "connect")
         try:
             container = await self._jobs.thread(
                 lambda: self._launcher.launch(record, place, gated=bool(attachments))
@@ -159,7 +164,7 @@ class Supervisor:
                 await self._jobs.thread(self._launcher.delete, container)
                 raise
         except BaseException:
-            self._roster.observe(await self._places.leave(self._need(record.id)))
+            await self._leave(record.id)
             raise
         return container
 
@@ -271,11 +276,29 @@ class Supervisor:
         """
         for companion in self.companions:
             await companion.end(self._need(container_id))
-        try:
-            await self._jobs.thread(self._launcher.delete, container)
-        except (PierheadError, OSError) as error:
-            _log.warning("container %s: %s", container_id, error)
-        self._roster.observe(await self._places.leave(self._need(container_id)))
+        await self._leave(container_id, container)
+
+    async def _leave(self, container_id: str, container: Container | None = None) -> None:
+        """What it needed to run is given back, and what is left of its run is removed; its record tells of
+        nothing any more.
+        """
+        record = self._need(container_id)
+        await self._jobs.thread(self._give_back, record, container)
+        self._tell_network(record, "disconnect")
+        self._forget_place(container_id)
+
+    def _give_back(self, record: Record, container: Container | None) -> None:
+        if container is not None:
+            try:
+                self._launcher.delete(container)
+            except (PierheadError, OSError) as error:
+                _log.warning("container %s: %s", record.id, error)
+        self._places.leave(record)
+
+    def _tell_network(self, record: Record, action: str) -> None:
+        event = network_event(record, action, self._roster.now_ns())
+        if event is not None:
+            self._roster.tell(event)
 
     # Starting again
 
@@ -339,13 +362,14 @@ class Supervisor:
                 if lifecycle.is_alive(record):
                     ending = Ending(exit_code=UNKNOWN_EXIT_CODE)
                     self.waiting.ended(self._note_end(record.id, ending))
-                    record = await self._places.leave(self._need(record.id))
-                self._forget_place(record)
+                    await self._leave(record.id)
+                else:
+                    self._forget_place(record.id)
                 return
             status = await self._jobs.thread(lambda: container.status)
             if status == "created" or (status == "stopped" and self._was_noted(record, container)):
                 await self._jobs.thread(self._launcher.delete, container)
-                self._forget_place(record)
+                self._forget_place(record.id)
                 return
             self._running[record.id] = container
             self._adopt(record, container, status)
@@ -358,12 +382,11 @@ class Supervisor:
         """
         return not lifecycle.is_alive(record) and parse_moment(container.created) <= record.state.finished_ns
 
-    def _forget_place(self, record: Record) -> None:
-        """The record of what does not run tells of no network, whatever was noted before the launch."""
+    def _forget_place(self, container_id: str) -> None:
+        """The record of what does not run tells of no network; whatever else was noted meanwhile stays."""
+        record = self._need(container_id)
         if record.endpoint is not None or record.ports:
-            record = record.replace(endpoint=None, ports={})
-        if record != self._need(record.id):
-            self._roster.observe(record)
+            self._roster.revise(container_id, endpoint=None, ports={})
 
     def _adopt(self, record: Record, container: Container, status: str) -> None:
         if not lifecycle.is_alive(record):  # its start was not noted any more
@@ -400,6 +423,7 @@ class Supervisor:
     def rest(self) -> None:
         """Nothing is watched any more; what runs goes on, and what is being done is done to its end."""
         self._resting = True
+        self.waiting.close()
         loop = asyncio.get_running_loop()
         for container in self._running.values():
             if container.init.pidfd >= 0:
@@ -429,7 +453,8 @@ def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
         message: the error's.
         otherwise: the code where something else was wrong.
     """
-    if "executable file not found" in message or "no such file or directory" in message:
+    message = message.lower()  # runtime programs have their own habits
+    if ("executable file" in message and "not found" in message) or "no such file or directory" in message:
         return _NOT_FOUND
     if "permission denied" in message or "is a directory" in message or "not a directory" in message:
         return NOT_EXECUTABLE

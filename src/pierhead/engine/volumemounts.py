@@ -16,12 +16,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed
+from pierhead.images.snapshots import mount_at
 from pierhead.linux import files
 from pierhead.linux import mounts as calls
 from pierhead.runtime.plan.mountoptions import MS_SHARED, PROPAGATION, SUPERBLOCK_FLAGS
 
 if TYPE_CHECKING:
     from pierhead.engine.volumewords import DriverMount, Volume
+    from pierhead.images.snapshots import Mount
 
 _NETWORKED = frozenset(("cifs", "nfs", "nfs4"))
 _RECURSIVE = calls.AT_RECURSIVE
@@ -165,6 +167,22 @@ def mount_part(directory: str, subpath: str, place: str) -> None:
         os.close(found)
 
 
+def mount_image(mount: Mount, place: str, subpath: str) -> str:
+    """An image's files stand on ``place``, to read only; returns where those are that are wanted.
+
+    Raises:
+        NotFound: there is no such part of them.
+        OperationFailed: the kernel refuses.
+    """
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    mount_at((mount.replace(readonly=True),), place)
+    if not subpath:
+        return place
+    part = f"{place}.part"
+    mount_part(place, subpath, part)
+    return part
+
+
 def _make_place(place: str, *, directory: bool) -> None:
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     if directory:
@@ -192,8 +210,13 @@ def remove_places(directory: str) -> None:
     os.rmdir(directory)
 
 
-def mount_shared_memory(directory: str, size_bytes: int) -> None:
+def mount_shared_memory(directory: str, size_bytes: int, owner: tuple[int, int] = (0, 0)) -> None:
     """A file system in memory stands on the directory, for containers that share it as their /dev/shm.
+
+    Args:
+        directory: made where it is missing.
+        size_bytes: its limit.
+        owner: the host's ids of these containers' root.
 
     Raises:
         OperationFailed: the kernel refuses.
@@ -204,8 +227,9 @@ def mount_shared_memory(directory: str, size_bytes: int) -> None:
     try:
         fd = calls.fsopen("tmpfs")
         try:
-            for key, value in (("source", "shm"), ("mode", "1777"), ("size", str(size_bytes))):
-                calls.fsconfig(fd, calls.FSCONFIG_SET_STRING, key, value)
+            wanted = {"source": "shm", "mode": "1777", "size": size_bytes, "uid": owner[0], "gid": owner[1]}
+            for key, value in wanted.items():
+                calls.fsconfig(fd, calls.FSCONFIG_SET_STRING, key, str(value))
             calls.fsconfig(fd, calls.FSCONFIG_CMD_CREATE)
             tree = calls.fsmount(fd, _CLOSED)
         finally:

@@ -335,6 +335,9 @@ class VolumeStore:
         except BaseException:
             self.release(container_id, anonymous=True)
             raise
+        for number, point in enumerate(points):
+            if point.type == "image":
+                points[number] = point.replace(source=f"{self._places(container_id)}/{number}")
         return Decided(mounts=tuple(points), created=tuple(created), to_fill=tuple(to_fill))
 
     def _check_source(self, wanted: WantedMount, host: HostConfig) -> None:

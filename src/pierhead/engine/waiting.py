@@ -62,6 +62,12 @@ class Waiting:
         """The container is no more."""
         self._resolve(record, CONDITIONS)
 
+    def close(self) -> None:
+        """Nobody is told of ends any more: whoever still waits is cancelled."""
+        for waiters in tuple(self._waiters.values()):
+            for _, future in tuple(waiters):
+                future.cancel()
+
     def _resolve(self, record: Record, conditions: tuple[str, ...]) -> None:
         outcome = _outcome(record)
         for condition, future in tuple(self._waiters.get(record.id, ())):

@@ -12,6 +12,7 @@ be another one, or zeros.  Sources: RFC 1952, RFC 8878.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from importlib import import_module
@@ -256,6 +257,13 @@ def _xz() -> _Made:
 
 
 _DECOMPRESSORS = {"gzip": _gzip, "zstd": _zstd, "bzip2": _bzip2, "xz": _xz}
+
+
+def load_decompressors() -> None:
+    """Nothing has to be imported any more to read an archive; what is not installed is missed when needed."""
+    for load in _DECOMPRESSORS.values():
+        with contextlib.suppress(ImportError, Unsupported):
+            load()
 
 
 class _Compressing(Protocol):

@@ -101,6 +101,17 @@ async def check_login(
             raise Forbidden(message, code="login-refused", hint=hint) from error
 
 
+async def list_tags(text: str) -> list[str]:
+    """Tags that the repository has in its registry.
+
+    Raises:
+        NotFound: there is no such repository.
+        PierheadError: the registry refuses.
+    """
+    async with open_client() as client:
+        return [tag async for tag in client.repository(parse_reference(text)).tags()]
+
+
 async def pull_image(
     service: ImageService,
     text: str,

@@ -10,7 +10,7 @@
 A directory counts from the moment on that the index names it.  The index is changed in transactions that
 exclude each other over all processes (BEGIN IMMEDIATE); a directory without a name is made, renamed or taken
 for a leftover only within one.  So whoever is killed leaves what nobody has a name for, and the next who
-comes by removes it.
+opens the index removes it.
 
 Knows nothing of how the directories become what a container sees.
 """
@@ -328,8 +328,9 @@ class SnapshotIndex:
                 message = f"the snapshot {name} has others upon it: {above[0].name}"
                 raise Conflict(message, code="snapshot-in-use", hint="remove those first")
             self._database.execute("DELETE FROM snapshots WHERE name = ?", (name,))
-        if row.directory:
-            self.remove_leftovers()
+        if row.directory:  # nobody's from now on: who is killed here leaves it to the next who opens
+            with _explained(self.root):
+                remove_tree(self.path(row.directory))
 
     def remove_leftovers(self) -> None:
         """No directory is there that the index does not name, but those that are being filled."""

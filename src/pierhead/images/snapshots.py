@@ -211,7 +211,26 @@ def open_mounts(mounts: Sequence[Mount]) -> int:
         OperationFailed: the kernel refuses, for want of rights for example.
         Unsupported: there are more layers than this kernel takes.
     """
-    mount = mounts[-1]  # the last one covers the others
+    tree = _open_tree(mounts[-1])  # the last one covers the others
+    try:
+        return os.open(f"/proc/self/fd/{tree}/.", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(tree)
+
+
+def mount_at(mounts: Sequence[Mount], place: str) -> None:
+    """The directory that the mounts show stands on ``place``, an empty directory; as ``open_mounts``."""
+    tree = _open_tree(mounts[-1])
+    try:
+        calls.move_mount(tree, place)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OperationFailed(f"cannot mount on {place}: {reason}", errno=error.errno or 0) from None
+    finally:
+        os.close(tree)
+
+
+def _open_tree(mount: Mount) -> int:
     try:
         tree = calls.open_tree(mount.source) if mount.source else _open_overlay(mount)
     except OSError as error:
@@ -223,9 +242,10 @@ def open_mounts(mounts: Sequence[Mount]) -> int:
     try:
         attributes = calls.MOUNT_ATTR_NOSUID | calls.MOUNT_ATTR_NODEV
         calls.mount_setattr(tree, attr_set=attributes | (calls.MOUNT_ATTR_RDONLY if mount.readonly else 0))
-        return os.open(f"/proc/self/fd/{tree}/.", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    finally:
+    except BaseException:
         os.close(tree)
+        raise
+    return tree
 
 
 def _overlay_options(mount: Mount, *, one_by_one: bool) -> list[tuple[str, str]]:

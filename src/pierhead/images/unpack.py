@@ -29,6 +29,7 @@ from pierhead.images.tarlayer.entry import shown
 from pierhead.images.tarlayer.reader import READ_BYTES, TarReader
 from pierhead.images.unpackattributes import Attributes
 from pierhead.images.whiteouts import DEVICE, PREFIX, hidden_name, opaque_xattr
+from pierhead.linux.facts import in_user_namespace
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -46,6 +47,7 @@ archive that is no layer there are none, and their names are names like others."
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICE_MAX = (4095, (1 << 20) - 1)
 _IMPLIED_MODE = 0o755
+_PLACEHOLDER = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {"character": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
@@ -93,7 +95,7 @@ def unpack_layer(
     directory_fd: int,
     *,
     whiteouts: Whiteouts,
-    owners: bool = True,
+    owners: bool | tuple[int, int] = True,
     limits: UnpackLimits | None = None,
     digest: str = "",
     growing: GrowingFile | None = None,
@@ -106,7 +108,8 @@ def unpack_layer(
         directory_fd: open for reading; nobody else changes what is in it meanwhile; stays the caller's.
         whiteouts: how what the layer deletes is marked.
         owners: whether files get their owners, devices are made and security attributes set, which takes
-            root; without, everything becomes ours, devices are left out, and nothing is setuid.
+            root; without, everything becomes ours, devices are left out, and nothing is setuid.  A user and
+            a group: whose everything becomes.
         limits: None is the default ones.
         digest: of the source, by somebody who has hashed it all; "" is unknown.  An archive that is not
             compressed is not hashed again.
@@ -368,7 +371,13 @@ class _Unpacker:
             os.symlink(entry.linkname, name, dir_fd=directory_fd)
             return
         device = os.makedev(entry.device_major, entry.device_minor)
-        os.mknod(name, _KINDS[entry.kind] | (entry.mode & 0o777), device, dir_fd=directory_fd)
+        try:
+            os.mknod(name, _KINDS[entry.kind] | (entry.mode & 0o777), device, dir_fd=directory_fd)
+        except PermissionError:
+            if entry.kind == "fifo" or not in_user_namespace():
+                raise
+            # An image can do without the device; a file of its name keeps its owner and mode.
+            os.close(os.open(name, _PLACEHOLDER, entry.mode & 0o777, dir_fd=directory_fd))
 
     def _link(self, entry: Entry, path: bytes) -> None:
         """Another name of a file that is there; nothing of the file itself changes."""

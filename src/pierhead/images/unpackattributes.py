@@ -30,9 +30,10 @@ _ACL_DEFAULT = "system.posix_acl_default"
 class Attributes:
     """Sets what an entry says of a file that was just made."""
 
-    def __init__(self, root_fd: int, *, owners: bool) -> None:
-        """Looks at the directory into which is unpacked."""
-        self.owners = owners
+    def __init__(self, root_fd: int, *, owners: bool | tuple[int, int]) -> None:
+        """Looks at the directory into which is unpacked; ``owners`` is as for ``unpack_layer``."""
+        self.owners = owners is not False
+        self._owner = None if isinstance(owners, bool) else owners
         self.left_out = 0
         """Extended attributes that were not set."""
         self._ours = (os.geteuid(), os.getegid())
@@ -60,9 +61,10 @@ class Attributes:
 
     def set_node(self, directory_fd: int, name: bytes, entry: Entry) -> None:
         """A symbolic link, device or FIFO is as its entry says."""
-        if self.owners and (self._exact or (entry.uid, entry.gid) != self._ours):
+        uid, gid = self._owner or (entry.uid, entry.gid)
+        if self.owners and (self._exact or (uid, gid) != self._ours):
             _check_ids(entry)
-            os.chown(name, entry.uid, entry.gid, dir_fd=directory_fd, follow_symlinks=False)
+            os.chown(name, uid, gid, dir_fd=directory_fd, follow_symlinks=False)
         mode = entry.mode & self._mode_bits
         if entry.kind != "symlink" and (self._exact or mode & (self._umask | _SPECIAL_BITS)):
             os.chmod(_path(directory_fd, name), mode)  # made by us and no link
@@ -72,9 +74,10 @@ class Attributes:
         os.utime(name, ns=times, dir_fd=directory_fd, follow_symlinks=False)
 
     def _own(self, fd: int, entry: Entry) -> None:
-        if self.owners and (self._exact or (entry.uid, entry.gid) != self._ours):
+        uid, gid = self._owner or (entry.uid, entry.gid)
+        if self.owners and (self._exact or (uid, gid) != self._ours):
             _check_ids(entry)
-            os.fchown(fd, entry.uid, entry.gid)
+            os.fchown(fd, uid, gid)
 
     def _set_xattrs(self, file: int | str, entry: Entry) -> None:
         """``file`` is a descriptor, or a path whose last component is not followed."""

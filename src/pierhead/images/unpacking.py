@@ -25,6 +25,7 @@ from pierhead.images.snapshots import open_mounts
 from pierhead.images.unpackprogress import UnpackProgress
 from pierhead.images.unpackworker import start_unpack
 from pierhead.images.walk import chain_ids
+from pierhead.linux.facts import in_user_namespace
 from pierhead.oci.image import CONFIG_TYPES, DOCUMENT_BYTES_MAX, decode_config
 from pierhead.values import Value
 
@@ -189,7 +190,7 @@ class Stack:
             mounts = await offload(self._snapshotter.prepare, key, upon)
             directory_fd = await offload(open_mounts, mounts, undo=os.close)
             try:
-                whiteouts: Whiteouts = "overlay" if self._snapshotter.rebases and not upon else "apply"
+                whiteouts: Whiteouts = _whiteouts() if self._snapshotter.rebases and not upon else "apply"
                 return await self._run_worker(self._layers[number], directory_fd, whiteouts, part)
             except InvalidInput as error:
                 return error
@@ -344,6 +345,11 @@ class UnpackArrivals(Arrivals):
         """See ``Arrivals``."""
         if self._stack is not None and descriptor.digest == self._digest:
             self._stack.finish(position)
+
+
+def _whiteouts() -> Whiteouts:
+    """As the overlay will be mounted: in a user namespace nobody may write ``trusted.*`` (xattr(7))."""
+    return "overlay-user" if in_user_namespace() else "overlay"
 
 
 async def unpack_image(

@@ -11,14 +11,17 @@ Whoever starts it may wait for ``pidfd`` in a loop of events, and then ask.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 
 from pierhead import errors
 from pierhead.errors import OperationFailed, PierheadError
+from pierhead.images.compression import load_decompressors
 from pierhead.images.growing import GrowingFile
 from pierhead.images.unpack import Unpacked, UnpackLimits, unpack_layer
 from pierhead.linux.files import read_all
+from pierhead.linux.mounts import join_user_namespace
 from pierhead.linux.process import end_with_writers, kill_pidfd, reap, spawn_python
 
 TYPE_CHECKING = False
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from pierhead.images.growing import Growth
     from pierhead.images.unpack import Whiteouts
 
-_SOURCE_FD, _DIRECTORY_FD, _LIFE_FD, _GROWTH_FD = 3, 4, 5, 6
+_SOURCE_FD, _DIRECTORY_FD, _LIFE_FD, _FURTHER_FD = 3, 4, 5, 6
 _SAID_MAX = 200
 
 
@@ -88,7 +91,6 @@ def start_unpack(
     limits: UnpackLimits | None = None,
     digest: str = "",
     growth: Growth | None = None,
-    keeps_kinds: bool = False,
 ) -> UnpackWorker:
     """A process of its own unpacks the layer; arguments are those of ``unpack_layer``.
 
@@ -102,9 +104,45 @@ def start_unpack(
         "owners": owners,
         "limits": vars(limits or UnpackLimits()),
         "digest": digest,
-        "growing_bytes": growth.size_bytes if growth else None,
+    }
+    if growth:
+        return _start(order | {"growing_bytes": growth.size_bytes}, (source_fd, directory_fd), growth.fd)
+    return _start(order, (source_fd, directory_fd))
+
+
+def start_placing(
+    source_fd: int,
+    directory_fd: int,
+    *,
+    owners: bool | tuple[int, int] = True,
+    keeps_kinds: bool = False,
+    namespace_fd: int = -1,
+) -> UnpackWorker:
+    """A process of its own puts an archive's files among those of a directory.
+
+    Args:
+        source_fd: the archive; stays the caller's, as all descriptors do.
+        directory_fd: the directory.
+        owners: as for ``unpack_layer``.
+        keeps_kinds: likewise.
+        namespace_fd: a user namespace in which the process is root; -1 for ours.
+
+    Raises:
+        OperationFailed: it cannot be started.
+    """
+    order = {
+        "whiteouts": "none",
+        "owners": owners,
+        "limits": vars(UnpackLimits()),
+        "digest": "",
         "keeps_kinds": keeps_kinds,
     }
+    if namespace_fd >= 0:
+        return _start(order | {"mapped": True}, (source_fd, directory_fd), namespace_fd)
+    return _start(order, (source_fd, directory_fd))
+
+
+def _start(order: dict[str, Any], fds: tuple[int, int], further_fd: int = -1) -> UnpackWorker:
     pipes: list[int] = []
     try:
         pipes += os.pipe2(os.O_CLOEXEC)
@@ -113,7 +151,7 @@ def start_unpack(
         pid, pidfd = spawn_python(
             __name__,
             (json.dumps(order),),
-            fds=(source_fd, directory_fd, living_fd, *((growth.fd,) if growth else ())),
+            fds=(*fds, living_fd, *((further_fd,) if further_fd >= 0 else ())),
             output_fd=reporting_fd,
         )
     except BaseException:
@@ -125,26 +163,36 @@ def start_unpack(
     return UnpackWorker(pid, pidfd, report_fd, life_fd)
 
 
+def _enter_namespace() -> None:
+    """Who is root there may read none of our modules: what is imported late is imported before."""
+    load_decompressors()
+    codecs.lookup("ascii")
+    join_user_namespace(_FURTHER_FD)
+
+
 def main(arguments: tuple[str, ...]) -> None:
     """The worker: unpacks, and reports."""
     end_with_writers(_LIFE_FD)
     os.umask(0)
     order = json.loads(arguments[0])
+    if order.get("mapped"):
+        _enter_namespace()
     limits = UnpackLimits(**order["limits"])
     growing = None
-    if order["growing_bytes"] is not None:
-        growing = GrowingFile(_SOURCE_FD, _GROWTH_FD, order["growing_bytes"])
+    if "growing_bytes" in order:
+        growing = GrowingFile(_SOURCE_FD, _FURTHER_FD, order["growing_bytes"])
+    owners = order["owners"]
     report: dict[str, Any]
     try:
         unpacked = unpack_layer(
             _SOURCE_FD,
             _DIRECTORY_FD,
             whiteouts=order["whiteouts"],
-            owners=order["owners"],
+            owners=owners if isinstance(owners, bool) else (owners[0], owners[1]),
             limits=limits,
             digest=order["digest"],
             growing=growing,
-            keeps_kinds=order["keeps_kinds"],
+            keeps_kinds=order.get("keeps_kinds", False),
         )
         report = {"unpacked": vars(unpacked)}
     except PierheadError as error:

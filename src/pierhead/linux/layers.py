@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LINKS_MAX = 40
 _TEXT_MAX = 1 << 20
-_OPAQUE = "trusted.overlay.opaque"
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -121,7 +121,11 @@ def _is_whiteout(about: os.stat_result) -> bool:
 
 
 def _is_opaque(directory: int) -> bool:
-    try:
-        return os.getxattr(f"/proc/self/fd/{directory}", _OPAQUE) == b"y"
-    except OSError:  # it has no such attribute, or nobody may see it
-        return False
+    """By whichever attribute the overlay is mounted to heed: a directory never has the other one."""
+    for name in _OPAQUE:
+        try:
+            if os.getxattr(f"/proc/self/fd/{directory}", name) == b"y":
+                return True
+        except OSError:  # it has no such attribute, or nobody may see it
+            continue
+    return False

@@ -20,6 +20,7 @@ FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MOUNT_ATTR_IDMAP = 0x100000
 AT_RECURSIVE = 0x8000
+CLONE_NEWUSER = 0x10000000
 CLONE_FS = 0x200
 """Working directory, root directory and umask (unshare(2))."""
 
@@ -124,6 +125,19 @@ def unshare(flags: int) -> None:
     """The calling thread has a copy of its own of what the flags (CLONE_*) name."""
     if _libc.unshare(flags) < 0:
         raise _failure(ctypes.get_errno())
+
+
+def join_user_namespace(fd: int) -> None:
+    """The process, which has one thread, is root in the user namespace: it makes files with owners of that.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    if _libc.setns(fd, CLONE_NEWUSER) < 0:
+        raise _failure(ctypes.get_errno())
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
 
 
 def syncfs(fd: int) -> None:

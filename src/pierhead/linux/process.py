@@ -34,7 +34,7 @@ _SEAL_SEAL = 0x1
 _FIRST_FREE_FD = 5
 _CONTROL_FD, _CHANNEL_FD = 3, 4
 _STDERR = 2
-_SIGKILL, _SIGIO = 9, 29
+_SIGKILL, _SIGPIPE, _SIGIO = 9, 13, 29
 _PAUSE_S = 0.001
 _NOW_S = 1.0
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
@@ -229,6 +229,23 @@ def run_visibly(arguments: tuple[str, ...]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def python_words(module: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The program and the words by which another Python runs the module's ``main(arguments)``.
+
+    It finds modules where we do, loads no site packages' start-up code, and reads nothing from the
+    environment that is Python's.
+
+    Raises:
+        Unsupported: we do not know which program we are.
+    """
+    import sys
+
+    if not sys.executable:
+        raise Unsupported("the program of this Python is not known", hint="run it as python3 does")
+    path = "\n".join(os.path.abspath(entry) for entry in sys.path)
+    return (sys.executable, "-ISXutf8", "-c", _PYTHON_MAIN, path, module, *arguments)
+
+
 def spawn_python(
     module: str, arguments: tuple[str, ...], *, fds: tuple[int, ...], output_fd: int
 ) -> tuple[int, int]:
@@ -248,12 +265,7 @@ def spawn_python(
         OperationFailed: it cannot be started.
         Unsupported: we do not know which program we are.
     """
-    import sys
-
-    if not sys.executable:
-        raise Unsupported("the program of this Python is not known", hint="run it as python3 does")
-    path = "\n".join(os.path.abspath(entry) for entry in sys.path)
-    command = (sys.executable, "-ISXutf8", "-c", _PYTHON_MAIN, path, module, *arguments)
+    command = python_words(module, arguments)
     first_free = _STDERR + 1 + len(fds)
     null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     sources = [null_fd]
@@ -267,7 +279,7 @@ def spawn_python(
             (os.POSIX_SPAWN_DUP2, 1, _STDERR),
         ]
         pid = os.posix_spawn(
-            sys.executable,
+            command[0],
             command,
             dict(os.environ),
             file_actions=actions,
@@ -275,7 +287,7 @@ def spawn_python(
             setsigdef=(_SIGIO,),
         )
     except OSError as error:
-        message = f"cannot start {sys.executable}: {error.strerror}"
+        message = f"cannot start {command[0]}: {error.strerror}"
         raise OperationFailed(message, errno=error.errno or 0) from error
     finally:
         for fd in sources:
@@ -301,12 +313,7 @@ def spawn_apart(
         OperationFailed: it cannot be started.
         Unsupported: we do not know which program we are.
     """
-    import sys
-
-    if not sys.executable:
-        raise Unsupported("the program of this Python is not known", hint="run it as python3 does")
-    path = "\n".join(os.path.abspath(entry) for entry in sys.path)
-    command = (sys.executable, "-ISXutf8", "-c", _PYTHON_MAIN, path, module, *arguments)
+    command = python_words(module, arguments)
     null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         actions = [
@@ -316,13 +323,54 @@ def spawn_apart(
             (os.POSIX_SPAWN_DUP2, output_fd, _STDERR),
         ]
         pid = os.posix_spawn(
-            sys.executable, command, environment, file_actions=actions, setsid=True, setsigmask=()
+            command[0], command, environment, file_actions=actions, setsid=True, setsigmask=()
         )
     except OSError as error:
-        message = f"cannot start {sys.executable}: {error.strerror}"
+        message = f"cannot start {command[0]}: {error.strerror}"
         raise OperationFailed(message, errno=error.errno or 0) from error
     finally:
         os.close(null_fd)
+    return pid, os.pidfd_open(pid)
+
+
+def spawn_beside(arguments: tuple[str, ...], *, fds: tuple[int, ...], output_fd: int) -> tuple[int, int]:
+    """Another program runs in a session of its own, and goes on without us; returns its pid and a pidfd, the
+    caller's to close.
+
+    Args:
+        arguments: the program's path first.
+        fds: its descriptors 3, 4, … in this order; ours stay open.
+        output_fd: where what it says goes, be it on stdout or stderr.
+
+    Raises:
+        OperationFailed: it cannot be started.
+    """
+    first_free = _STDERR + 1 + len(fds)
+    sources: list[int] = []
+    null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for fd in (null_fd, output_fd, output_fd, *fds):  # moved out of the way of the numbers that they get
+            sources.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first_free))  # noqa: PERF401 - see finally
+        actions = [
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
+            *((os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(sources)),
+        ]
+        pid = os.posix_spawn(
+            arguments[0],
+            arguments,
+            dict(os.environ),
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(_SIGPIPE,),  # which Python ignores
+        )
+    except OSError as error:
+        message = f"cannot start {arguments[0]}: {error.strerror}"
+        raise OperationFailed(message, errno=error.errno or 0) from error
+    finally:
+        os.close(null_fd)
+        for fd in sources:
+            os.close(fd)
     return pid, os.pidfd_open(pid)
 
 

@@ -18,6 +18,7 @@ from pierhead.linux.nftables_codec import (
     delete_table,
     interface_name,
 )
+from pierhead.net.model import EVERYWHERE
 from pierhead.net.rules import plan_table, port_elements
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pierhead.linux.nfnetlink import Request
     from pierhead.linux.nftables import NftablesSocket
+    from pierhead.linux.nftables_codec import Element
     from pierhead.net.model import Endpoint, Network
 
 _NOT_AS_IT_WAS = (ENOENT, EEXIST)
@@ -36,9 +38,11 @@ class Firewall:
     Args:
         nftables: a socket in the namespace; stays the caller's.
         table: its name.
+        one_address: whatever address of the machine a port is published at, packets come to ours.
     """
 
-    def __init__(self, nftables: NftablesSocket, table: str) -> None:
+    def __init__(self, nftables: NftablesSocket, table: str, *, one_address: bool = False) -> None:
+        self._one_address = one_address
         self._nftables = nftables
         self._table = table
         self._generation = -1
@@ -51,7 +55,7 @@ class Firewall:
 
     def replace(self, networks: Iterable[Network], endpoints: Iterable[Endpoint]) -> None:
         """The table is as networks and endpoints want it, in one step: no packet meets a half of it."""
-        self._apply(plan_table(self._table, networks, endpoints))
+        self._apply(plan_table(self._table, networks, map(self._as_here, endpoints)))
 
     def serves(self, networks: Iterable[Network]) -> bool:
         """Whether the table is there and knows the networks."""
@@ -66,15 +70,15 @@ class Firewall:
 
     def publish(self, endpoint: Endpoint) -> bool:
         """The endpoint's ports lead to it; False when the table is not what it was."""
-        return self._try(add_elements(NFPROTO_INET, self._table, port_elements(endpoint)))
+        return self._try(add_elements(NFPROTO_INET, self._table, self._elements(endpoint)))
 
     def withdraw(self, endpoint: Endpoint) -> bool:
         """They do not any more; False when the table is not what it was."""
-        return self._try(delete_elements(NFPROTO_INET, self._table, port_elements(endpoint)))
+        return self._try(delete_elements(NFPROTO_INET, self._table, self._elements(endpoint)))
 
     def publishes(self, endpoint: Endpoint) -> bool:
         """Whether the kernel has every port of the endpoint."""
-        for wanted in port_elements(endpoint):
+        for wanted in self._elements(endpoint):
             found = self._nftables.elements(NFPROTO_INET, self._table, wanted.set_name)
             if not any((each.key, each.data) == (wanted.key, wanted.data) for each in found):
                 return False
@@ -83,6 +87,14 @@ class Firewall:
     def remove(self) -> None:
         """The table is not there."""
         self._apply((add_table(NFPROTO_INET, self._table), delete_table(NFPROTO_INET, self._table)))
+
+    def _elements(self, endpoint: Endpoint) -> tuple[Element, ...]:
+        return port_elements(self._as_here(endpoint))
+
+    def _as_here(self, endpoint: Endpoint) -> Endpoint:
+        if not self._one_address:
+            return endpoint
+        return endpoint.replace(ports=tuple(port.replace(host_ip=EVERYWHERE[0]) for port in endpoint.ports))
 
     def _try(self, requests: tuple[Request, ...]) -> bool:
         try:

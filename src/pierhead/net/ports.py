@@ -4,6 +4,9 @@ A port is held by a socket that is bound to it and never listens.  No packet rea
 leads them to the container before; but the kernel gives the port to no other program, and we learn at once
 when another program has it.  The sockets close with the daemon, whatever ends it; the firewall's rules do
 not, and the next daemon takes the ports again.
+
+Where the engine's network namespace is not the machine's, somebody outside holds them and leads them in
+(``Forwarding``); what leads them stays when a daemon ends, and the next one finds it there.
 """
 
 from __future__ import annotations
@@ -29,6 +32,27 @@ from pierhead.net.model import EVERYWHERE, PROTOCOLS, PortWish, PublishedPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Protocol
+
+    class Holder(Protocol):
+        """What holds a port until it is closed."""
+
+        def close(self) -> None:
+            """The port is free."""
+
+    class Forwarding(Protocol):
+        """Who leads ports of the machine into our network namespace."""
+
+        def publish(self, port: PublishedPort) -> int:
+            """The machine's port leads to the same one here, as it may have before; returns what to withdraw.
+
+            Raises:
+                OSError: it is taken, or we may not have it.
+            """
+
+        def withdraw(self, number: int) -> None:
+            """It leads nowhere."""
+
 
 FIRST_FREE_PORT, LAST_FREE_PORT = 49153, 65535
 """Where ports come from that nobody has chosen, as Docker's do."""
@@ -43,12 +67,23 @@ class PortReservations:
 
     Args:
         bind: holds one port and returns what to close in the end; raises OSError.
+        forwarding: who holds them instead; all addresses of the machine are one here.
     """
 
-    def __init__(self, bind: Callable[[str, str, int], socket | None] | None = None) -> None:
+    def __init__(
+        self,
+        bind: Callable[[str, str, int], Holder | None] | None = None,
+        forwarding: Forwarding | None = None,
+    ) -> None:
         self._bind = bind or bind_port
-        self._held: dict[_Place, dict[str, tuple[socket | None, str]]] = {}
+        self._forwarding = forwarding
+        self._held: dict[_Place, dict[str, tuple[Holder | None, str]]] = {}
         self._next = FIRST_FREE_PORT
+
+    @property
+    def forwards(self) -> bool:
+        """Whether somebody else leads them here from the machine."""
+        return self._forwarding is not None
 
     def take(self, wish: PortWish, hosts: Sequence[str], owner: str) -> tuple[PublishedPort, ...]:
         """The first port that the wish allows and that is free at all these addresses is held.
@@ -115,10 +150,10 @@ class PortReservations:
         return port.host_ip in self._held.get(_place(port), ())
 
     def close(self) -> None:
-        """All are free."""
+        """All are free, but for those that somebody else holds."""
         for at_addresses in self._held.values():
             for holder, _ in at_addresses.values():
-                if holder is not None:
+                if holder is not None and self._forwarding is None:
                     holder.close()
         self._held.clear()
 
@@ -133,7 +168,10 @@ class PortReservations:
         if other:
             raise _taken(port, f"container {other[:12]} has published it")
         try:
-            holder = self._bind(port.protocol, port.host_ip, port.host_port)
+            if self._forwarding is not None:
+                holder: Holder | None = _Forwarded(self._forwarding, self._forwarding.publish(port))
+            else:
+                holder = self._bind(port.protocol, port.host_ip, port.host_port)
         except OSError as error:
             raise _refused(port, error) from error
         self._held.setdefault(_place(port), {})[port.host_ip] = (holder, owner)
@@ -141,9 +179,21 @@ class PortReservations:
     def _owner(self, port: PublishedPort) -> str:
         """Who holds it: asked before the kernel is, which does not know every protocol."""
         for host, (_, owner) in self._held.get(_place(port), {}).items():
-            if port.everywhere or host == port.host_ip or host in EVERYWHERE:
+            alike = port.everywhere or host == port.host_ip or host in EVERYWHERE
+            if alike or self._forwarding is not None:
                 return owner
         return ""
+
+
+class _Forwarded:
+    """A port that somebody else holds."""
+
+    def __init__(self, forwarding: Forwarding, number: int) -> None:
+        self._forwarding = forwarding
+        self._number = number
+
+    def close(self) -> None:
+        self._forwarding.withdraw(self._number)
 
 
 def bind_port(protocol: str, host: str, port: int) -> socket | None:

@@ -47,15 +47,17 @@ from pierhead.net.ports import PortReservations
 from pierhead.net.statefiles import StateFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pierhead.net.model import PortWish
+
+    NewPorts = Callable[[], PortReservations]
 
 
 class _Ground:
     """What the service holds while it works: sockets, files, what is taken."""
 
-    def __init__(self, state_dir: str, settings: NetworkSettings) -> None:
+    def __init__(self, state_dir: str, settings: NetworkSettings, new_ports: NewPorts) -> None:
         with ExitStack() as stack:
             self.netlink = stack.enter_context(NetlinkSocket.open())
             self.nftables = stack.enter_context(NftablesSocket.open())
@@ -63,9 +65,9 @@ class _Ground:
             self.claim = stack.enter_context(claim_bridge(settings.bridge))
             self.files = StateFiles(state_dir)
             stack.callback(self.files.close)
-            self.ports = PortReservations()
+            self.ports = new_ports()
             stack.callback(self.ports.close)
-            self.firewall = Firewall(self.nftables, settings.table_name)
+            self.firewall = Firewall(self.nftables, settings.table_name, one_address=self.ports.forwards)
             self.close = stack.pop_all().close
 
 
@@ -75,9 +77,13 @@ class NetworkService:
     Args:
         state_dir: a directory of its own, which dies with the boot.
         settings: see there.
+        new_ports: makes what holds ports; for an engine that is not in the machine's network namespace.
     """
 
-    def __init__(self, state_dir: str, settings: NetworkSettings) -> None:
+    def __init__(
+        self, state_dir: str, settings: NetworkSettings, new_ports: NewPorts = PortReservations
+    ) -> None:
+        self._new_ports = new_ports
         self._state_dir = state_dir
         self._settings = settings
         self._lock = threading.Lock()
@@ -103,7 +109,7 @@ class NetworkService:
         with self._lock:
             if self._ground is not None:
                 return self._ensure(self._ground)
-            self._ground = _Ground(self._state_dir, self._settings)
+            self._ground = _Ground(self._state_dir, self._settings, self._new_ports)
             try:
                 return self._load(self._ground) + self._ensure(self._ground)
             except BaseException:

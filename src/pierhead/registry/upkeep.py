@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pierhead.registry.storage import Storage
 
 _log = logging.getLogger(__name__)
+_COUNTED = ("collections", "collections_failed", "contents_collected", "freed_bytes")
+_COUNTED_OF_COPIES = ("copies_evicted", "copies_evicted_bytes")
 
 
 class Upkeep:
@@ -35,6 +37,9 @@ class Upkeep:
         self._room = Room.of(settings)
         self._bell = more_came
         self._stopping = False
+        # A counter that is there from the beginning shows its first step too (Prometheus, "Instrumentation").
+        for event in (*_COUNTED, *(_COUNTED_OF_COPIES if self._room else ())):
+            metrics.count(event, 0)
 
     def stop(self) -> None:
         """``run`` ends soon; what is left of its work is left to the next one."""

@@ -123,8 +123,7 @@ class Mount(oci.Mount):
         options: flags (``ro``, ``nosuid``, ``rro``, …), propagation (``rslave``, …) and the file system's
             own data (``size=64m``), as in fstab(5).
         uid_mappings, gid_mappings: an idmapped mount; empty with the option ``idmap`` uses the container's.
-        label: SELinux context of this file system; empty uses ``Config.mount_label``. Binds keep their
-            source's.
+        label: SELinux context; empty uses ``Config.mount_label``, and a bind keeps its source's.
     """
 
     label: str = ""
@@ -143,6 +142,7 @@ class RootOverlay(Value):
         work: empty directory beside ``upper``, on the same mount, for the kernel; empty where ``lower`` is.
         mapped: whether the files' owners are the container's ids, in a user namespace too: idmapped mounts
             translate them.  False says that they are the host's ids already.
+        volatile: a power cut may take every change: nobody waits for the disk, at fsync(2) and at the end.
 
     Source: Linux's Documentation/filesystems/overlayfs.rst; mount_setattr(2), MOUNT_ATTR_IDMAP.
     """
@@ -153,6 +153,7 @@ class RootOverlay(Value):
     upper: str = ""
     work: str = ""
     mapped: bool = True
+    volatile: bool = False
 
 
 class Device(oci.Device):

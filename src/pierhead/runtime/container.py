@@ -531,16 +531,14 @@ class Container:
             NotFound: it has been deleted already.
         """
         with self._refusals("delete"), self._exclusive() as directory:
-            now = self.status
-            if now not in ("stopped", "created") and not force:
+            if not force and (now := self.status) not in ("stopped", "created"):
                 raise Conflict(
                     f"cannot delete container {self.id} that is not stopped: {now}",
                     code="not-stopped",
                     hint="kill it first, or force the deletion",
                 )
             self._end_processes()
-            self._cgroups().remove()
-            self._detach_links()
+            self._remove_what_was_made()
             directory.remove()
         self._is_deleted = True
         self._run_poststop()
@@ -566,6 +564,11 @@ class Container:
                 )
             collect_children()
             pause *= 4
+
+    def _remove_what_was_made(self) -> None:
+        """Outside of the state directory nothing is left of the container, whose processes have ended."""
+        self._cgroups().remove()
+        self._detach_links()
 
     def _detach_links(self) -> None:
         """Those in a namespace of the container's own would vanish with it, but only some time later."""

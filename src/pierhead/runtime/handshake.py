@@ -334,6 +334,27 @@ class Handshake:
 
     # the end
 
+    def adopt(self, pid: int) -> None:
+        """After ``run`` of a program that makes a container: it has ended, and the process of this number,
+        which it left behind, is the init process.
+
+        Raises:
+            LaunchFailed: the program has failed, or there is no such process.
+        """
+        words = (wire_table.MESSAGE_ADOPT, pid)
+        try:
+            self._control.send(b"".join(word.to_bytes(_INT, "little") for word in words))
+        except ConnectionError:
+            raise LaunchFailed(_STAGE_KILLED) from None
+        packet, fds = receive(self._control)
+        if not packet:
+            raise LaunchFailed(_STAGE_KILLED)
+        if wire.words(packet)[0] == wire_table.MESSAGE_ERROR:
+            raise self._failure(packet)
+        os.close(self.init_pidfd)
+        self.init_pid, self.init_pidfd = pid, _descriptor(fds)
+        self._pids[wire.INIT] = pid
+
     def commit(self) -> None:
         """The launch holds: the stage forgets how to undo it.
 

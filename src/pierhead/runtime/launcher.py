@@ -157,7 +157,7 @@ def make_view(
         into_cgroup=bool(placed.into_directory),
         device_slot=DEVICE_SLOT if gate_devices(tree, cgroups) else "",
         user_first=os.geteuid() != 0,
-        parent_mount=_parent_mount(config),
+        parent_mount=parent_mount(config, config.rootfs),
         whole_views=_whole_views(config),
         scratch=scratch,
         gate=gate,
@@ -169,6 +169,7 @@ def make_view(
         trace=request.trace,
         rootless=os.geteuid() != 0,
         kernel=facts.kernel_version(),
+        inside=facts.in_user_namespace(),
     )
 
 
@@ -180,11 +181,11 @@ def gate_devices(tree: CgroupTree | None, cgroups: CgroupState) -> bool:
     return tree is not None and not cgroups.rootless and cgroups.driver == "cgroupfs"
 
 
-def _parent_mount(config: "Config") -> str:
-    """Where the mount stands that holds the rootfs, if anything depends on that."""
+def parent_mount(config: "Config", place: str) -> str:
+    """Where the mount stands that holds the root's place, if anything depends on that."""
     if "shared" not in config.rootfs_propagation:
         return "/"
-    return mount_of(config.rootfs, _mountinfo())
+    return mount_of(place, _mountinfo())
 
 
 def _mountinfo() -> str:

@@ -117,6 +117,39 @@ class LogReader:
             yield from read()
             self._move_to(successor)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Up to where entries were given: the file's inode, and the offset in it; zeros before the first."""
+        return (os.fstat(self._fd).st_ino, self._offset) if self._fd >= 0 else (0, 0)
+
+    def go_to(self, inode: int, offset: int) -> bool:
+        """What is given begins there, as ``place`` was once; whether the file is still there, and so long."""
+        for number in self._numbers():
+            fd = self._open(number)
+            if fd < 0:
+                continue
+            about = os.fstat(fd)
+            if about.st_ino == inode and about.st_size >= offset and _is_start(fd, offset):
+                self._move_to((fd, number))
+                self._offset = offset
+                return True
+            os.close(fd)
+        return False
+
+    def drop_read(self, kept: int) -> None:
+        """Files that were read to their end are gone, but for as many of the newest as are to be kept.
+
+        The writer may rename ours up by one meanwhile (it writes a whole file between two renames): so the
+        one that is next to ours stays.
+        """
+        mine = self._find_mine()
+        if mine is None:
+            return
+        for number in reversed(self._numbers()):
+            if number < kept or number <= mine + 1:
+                return
+            os.unlink(self._numbered(number))
+
     def skip_to_last(self, count: int) -> None:
         """What is given begins with the last so many lines of what has been written by now.
 
@@ -256,6 +289,11 @@ class LogReader:
             return os.open(self._numbered(number), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return -1
+
+
+def _is_start(fd: int, offset: int) -> bool:
+    """Whether an entry begins there, or the file ends."""
+    return not offset or os.pread(fd, 1, offset - 1) == b"\n"
 
 
 def _find_last(fd: int, count: int) -> tuple[int, int]:

@@ -16,7 +16,12 @@ def load(root: "str | os.PathLike[str]", container_id: str) -> Container:
     directory = state.open_state(os.path.abspath(root), container_id)
     try:
         with Refusals(f"load container {container_id}"):
-            return Container(directory, directory.load())
+            known = directory.load()
+            if known.program:
+                from pierhead.runtime.programs.container import ProgramContainer
+
+                return ProgramContainer(directory, known)
+            return Container(directory, known)
     except BaseException:
         directory.close()
         raise

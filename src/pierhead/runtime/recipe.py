@@ -91,7 +91,7 @@ def recipe_for(config: Config) -> Recipe:
     if known is not None and known.source is not config:
         known = None
     warnings = check_config(config) if known is None else known.warnings
-    rootfs, process = _resolve(config)
+    rootfs, process = resolve_first(config)
     if known is not None and known.rootfs == rootfs and known.process == process:
         return known
     if len(_recipes) >= _RECIPES_MAX:
@@ -124,7 +124,13 @@ def _check_settings(config: Config) -> None:
             raise InvalidInput(message, path=path, code="host-namespace")
 
 
-def _resolve(config: Config) -> tuple[str, ProcessSpec]:
+def resolve_first(config: Config) -> tuple[str, ProcessSpec]:
+    """Where the rootfs really is, and the first process by the passwd file that its layers have.
+
+    Raises:
+        InvalidInput: there is no such user, or no process; settings would be the host's.
+        NotFound: the rootfs does not exist.
+    """
     wanted = process_of(config)
     _check_settings(config)
     rootfs = os.path.realpath(config.rootfs)

@@ -47,7 +47,8 @@ class ContainerState(Value):
 
     ``init_start_time`` (clock ticks since boot) tells the init process from a later one of the same number;
     ``created`` is RFC 3339 in UTC; ``namespace_paths`` are below /proc by the specification's type names;
-    ``uid`` is of the user who made it.
+    ``uid`` is of the user who made it; ``program`` is the OCI runtime program that did, with the options that
+    stand before its verbs, and empty for this library.
     """
 
     id: str
@@ -59,6 +60,7 @@ class ContainerState(Value):
     cgroup: CgroupState
     namespace_paths: dict[str, str] = empty()
     host_links: "tuple[HostLink, ...]" = ()
+    program: tuple[str, ...] = ()
     config: dict[str, object]
 
 
@@ -213,6 +215,7 @@ class StateDirectory:
                     **document,
                     "cgroup": decode(CgroupState, document["cgroup"], path="$.cgroup"),
                     "host_links": tuple(_host_link(link) for link in document["host_links"]),
+                    "program": tuple(str(word) for word in document.get("program", ())),
                 }
             )
         except (KeyError, TypeError, InvalidInput) as error:

@@ -34,6 +34,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         assert it.client("DELETE", "/volumes/kept").status == 204
 
 
+def test_space(running: Daemon) -> None:
+    """All layers take as much as one image that shares none with another: nothing less can be reclaimed."""
+    found = running.client.get("/system/df").json()
+    assert [each["SharedSize"] for each in found["Images"]] == [0]
+    assert found["LayersSize"] == found["Images"][0]["Size"]
+    assert found["Volumes"][0]["UsageData"]["RefCount"] == 1
+
+
 @pytest.mark.parametrize(
     ("path", "described"),
     [

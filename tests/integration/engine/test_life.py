@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,6 +147,46 @@ def test_auto_remove(engines: Engines) -> None:
             await asyncio.sleep(0)
             await engine.start_container(made)
         assert removed.result() == 4
+        assert not engine.roster.all()
+
+    engines.run(work)
+
+
+@pytest.mark.parametrize("auto_remove", [True, False])
+def test_files_that_go_need_no_disk(engines: Engines, *, auto_remove: bool) -> None:
+    """Those of a container that is removed at its end, and of no other; a restart finds them all."""
+
+    async def work(engine: Engine) -> None:
+        made = await start(engine, *FOREVER, auto_remove=auto_remove)
+        for again in (False, True):
+            if again:
+                await engine.restart_container(made, timeout_s=0, signal="")
+            pid = (await state_of(engine, made))["Pid"]
+            mounts = Path(f"/proc/{pid}/mounts").read_text().splitlines()
+            root = next(line for line in mounts if line.split()[1] == "/")
+            assert ("volatile" in root) == auto_remove
+            kept = Path(f"/proc/{pid}/root/kept")
+            assert kept.exists() == again
+            kept.touch()
+
+    engines.run(work)
+
+
+def test_removal_while_it_is_started_again(engines: Engines) -> None:
+    """Whom the policy starts at this moment is removed by force all the same, and does not run on."""
+
+    async def work(engine: Engine) -> None:
+        policy = RestartPolicy(name="always")
+        made = await start(
+            engine, "sh", "-c", "test -e /once && exec sleep 1000; touch /once", restart_policy=policy
+        )
+        while engine.roster.get(made).state.status != "restarting":
+            await asyncio.sleep(0.001)
+        for held in (False, True):  # by who cleans up after the end, then by who starts it
+            while engine.roster.lock(made).locked() != held:
+                await asyncio.sleep(0.001)
+        assert engine.roster.get(made).state.status == "restarting"
+        await engine.remove_container(made, force=True, volumes=True)
         assert not engine.roster.all()
 
     engines.run(work)

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.engine.documents import Empty, Mount, PortBinding, VolumeCreate
+from pierhead.engine.documents import (
+    ContainerConfig,
+    Empty,
+    EndpointIPAMConfig,
+    EndpointSettings,
+    HostConfig,
+    Mount,
+    NetworkingConfig,
+    PortBinding,
+    VolumeCreate,
+)
 from pierhead.errors import Conflict, InvalidInput
-from tests.support.engines import Engines, create, outcome, run, start
+from tests.support.engines import IMAGE, Engines, create, outcome, run, start
 from tests.support.networks import Machine, machine
 from tests.support.requires import requires
 
@@ -36,10 +46,33 @@ class Bridged:
 
 
 @pytest.fixture
-def bridged(tmp_path: Path, engine_image: Path) -> Iterator[Bridged]:
+def bridged(tmp_path: Path, engine_store: Path) -> Iterator[Bridged]:
     """One whose bridge and rules vanish with the namespace."""
     with machine() as host:
-        yield Bridged(Engines(tmp_path, engine_image, bridge="pier0"), host)
+        yield Bridged(Engines(tmp_path, engine_store, bridge="pier0"), host)
+
+
+def test_an_address_and_a_hardware_address_of_choice(bridged: Bridged) -> None:
+    """Also where the client calls the network ``default``, as docker's command line does."""
+
+    async def work(engine: Engine) -> None:
+        wanted = EndpointSettings(
+            mac_address="02:42:ac:11:00:77", ipam_config=EndpointIPAMConfig(ipv4_address="172.17.0.77")
+        )
+        made = await engine.create_container(
+            "",
+            ContainerConfig(image=IMAGE, cmd=FOREVER),
+            HostConfig(network_mode="default"),
+            NetworkingConfig(endpoints_config={"default": wanted}),
+            "",
+        )
+        await engine.start_container(made["Id"])
+        network = (await engine.inspect_container(made["Id"], size=False))["NetworkSettings"]["Networks"][
+            "bridge"
+        ]
+        assert (network["IPAddress"], network["MacAddress"]) == ("172.17.0.77", "02:42:ac:11:00:77")
+
+    bridged.run(work)
 
 
 def test_bridge_and_published_port(bridged: Bridged) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,54 +16,16 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import Launcher
 from pierhead.engine.planning import Place
 from pierhead.errors import Conflict
+from tests.support.another_engine import another_engine
 from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, start, state_of
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pierhead.engine.engine import Engine
     from pierhead.engine.record import Record
 
 pytestmark = requires("root", "busybox")
 FOREVER = ("sleep", "1000")
-_PROGRAM = """
-import asyncio, sys
-sys.path[:0] = {path!r}
-from pierhead.engine.engine import Engine
-from pierhead.engine.settings import Settings
-from tests.support.engines import *
-from pierhead.engine.documents import RestartPolicy
-
-async def main():
-    places = {{"data_root": {data!r}, "exec_root": {exec!r}, "cgroup_parent": {cgroup!r}}}
-    async with Engine(Settings(**places, bridge=None)) as engine:
-{work}
-        print("ready", flush=True)
-        await asyncio.sleep(1000)
-
-asyncio.run(main())
-"""
-
-
-@contextmanager
-def another_engine(engines: Engines, work: str) -> Iterator[subprocess.Popen[str]]:
-    """An engine in a process of its own that has done the work; it is killed at the end."""
-    settings = engines.settings
-    text = _PROGRAM.format(
-        path=sys.path,
-        data=settings.data_root,
-        exec=settings.exec_root,
-        cgroup=settings.cgroup_parent,
-        work="".join(f"        {line}\n" for line in work.splitlines()),
-    )
-    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
 
 
 async def actions(engine: Engine, reference: str) -> list[str]:

@@ -62,10 +62,10 @@ async def create_many(engine: Engine, count: int) -> None:
         assert engine.roster.get(f"more-{number}")
 
 
-def test_full_disk(tmp_path: Path, engine_image: Path) -> None:
+def test_full_disk(tmp_path: Path, engine_store: Path) -> None:
     """What cannot be written is said and not done; what runs goes on, and its end is not lost."""
     with small_disk(tmp_path / "disk") as disk:
-        engines = Engines(disk, engine_image)
+        engines = Engines(disk, engine_store)
         engines.settings = engines.settings.replace(exec_root=str(tmp_path / "exec"))
 
         async def fail(engine: Engine) -> None:

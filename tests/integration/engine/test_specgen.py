@@ -292,6 +292,8 @@ def test_shared_binds(containers: Containers, tmp_path: Path) -> None:
     command = container_config(cmd=("/bin/sh", "-c", script))
     subprocess.run(("mount", "--bind", shared, shared), check=True)
     try:
+        # First out of the group of the mount below it, which would show it a second time.
+        subprocess.run(("mount", "--make-private", shared), check=True)
         subprocess.run(("mount", "--make-shared", shared), check=True)
         for propagation in ("rprivate", "rshared"):
             host = HostConfig(binds=(f"{shared}:/b:{propagation}",), privileged=True)

@@ -191,6 +191,24 @@ def test_volumes(pier: Pier) -> None:
     assert pier("volume", "prune", "--all", "--force").startswith("Deleted Volumes:\nkept\n")
 
 
+def test_images_in_use_stay(pier: Pier, tmp_path: Path) -> None:
+    """Who uses an image keeps it from rmi and prune; a container's files go before an image's."""
+    pier("tag", "box", "spare")
+    start(pier, name="spare")
+    refused = pier.result("rmi", "--force", "box", "spare")
+    assert refused.stdout == "Untagged: box:latest\n"
+    assert "image is being used by running container" in refused.stderr
+    pier("tag", "spare", "box")
+    assert "Untagged" not in pier("prune", "--all", "--force")
+    pier("exec", "--user", "0", "spare", "sh", "-c", "echo mine > /etc/motd")
+    for verb in (("export",), ("container", "export")):
+        pier(*verb, "--output", str(tmp_path / "files.tar"), "spare")
+        with tarfile.open(tmp_path / "files.tar") as tar:
+            assert tar.getmember("etc/motd").size == len("mine\n")
+    pier("rm", "--force", "spare")
+    assert pier("rmi", "spare") == "Untagged: spare:latest\n"
+
+
 def test_near_misses(pier: Pier) -> None:
     """A name that is almost right is suggested; all the others are done."""
     start(pier, name="database")

@@ -187,6 +187,14 @@ def test_a_running_registry_keeps_within_its_room(tmp_path: Path, upstream: Regi
         assert found["upstream_bytes_total"] >= 6 * MIB
 
 
+def test_counters_begin_at_zero(tmp_path: Path, upstream: Registry) -> None:
+    """Nothing was collected yet, and the figures say so."""
+    with registry(tmp_path / "copy", **copies(upstream, copies_bytes_most=MIB, collect_every_s=0)) as reg:
+        found = figures(reg)
+        assert [found[name] for name in ("collections_total", "freed_bytes_total")] == [0, 0]
+        assert [found[name] for name in ("copies_evicted_total", "copies_evicted_bytes_total")] == [0, 0]
+
+
 def test_age_is_looked_after_with_the_garbage(tmp_path: Path, upstream: Registry) -> None:
     """By the registry that runs, each time it collects."""
     made = layers(upstream, 1)

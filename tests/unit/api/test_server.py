@@ -323,6 +323,7 @@ def test_attach_to_a_terminal_and_keys_that_end_it(engine: FakeEngine, api: Clie
         connection.sendall(b"\x11")
         assert receive_all(connection) == b""
     assert bytes(engine.attachment.read) == b"ls\n"
+    assert engine.attachment.left_by_keys
 
 
 def test_attach_to_nothing(api: Client) -> None:
@@ -473,3 +474,20 @@ def test_a_large_body_that_nobody_wants(api: Client) -> None:
     """Its sender still reads the answer."""
     answer = api.post("/build", iter([b"x" * 65536] * 64))
     assert answer.status == 501
+
+
+def test_silence(engine: FakeEngine, tmp_path: Path) -> None:
+    """Whoever says nothing for long is hung up on, at the beginning and between requests; who waits for an
+    answer is not.
+    """
+    with served(engine, tmp_path, silence_s=0.2) as api:
+        first, second, third = (connect(api.path) for _ in range(3))
+        with first, second, third:
+            third.sendall(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
+            second.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+            assert receive_all(second).endswith(b"OK")
+            assert receive_all(first) == b""
+            assert b"200 OK" in receive_until(third, b"\r\n\r\n")
+            third.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                third.recv(1)

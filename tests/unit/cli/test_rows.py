@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,21 +70,6 @@ def test_where_the_engine_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert pier.main(["context", "rm", "--force", "lab"]) == 0
     with pytest.raises(InvalidInput, match="too long"):
         look("--root", "/r" * 60, environment=here, monkeypatch=monkeypatch)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """A script that names every verb; bash reads its own."""
-    assert pier.main(["completion", shell]) == 0
-    script = capfd.readouterr().out
-    assert all(entry.name.split()[-1] in script for entry in pier.PROGRAM.entries)
-    assert "detach-keys" in script
-    if shell == "bash" and shutil.which("bash"):
-        asked = 'COMP_WORDS=(pier volume ""); COMP_CWORD=2; _pier; echo "${COMPREPLY[@]}"'
-        said = subprocess.run(
-            ["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True
-        )
-        assert "prune" in said.stdout.split()
 
 
 def test_further_names() -> None:

@@ -98,7 +98,7 @@ def test_inspection() -> None:
     """All that is known, with the program apart from its arguments."""
     paths = Paths(data_root="/data", exec_root="/exec")
     made = record(cmd=("sleep", "1"), state=State(status="running", pid=42, **STARTED))
-    found = inspection(made, paths, {"Name": "overlay2", "Data": {}}, ["e1"])
+    found = inspection(made, paths, {"Name": "overlay2", "Data": {}}, ["e1"], "")
     assert (found["Path"], found["Args"], found["ExecIDs"]) == ("sleep", ["1"], ["e1"])
     assert found["HostsPath"] == f"/data/containers/{ID}/hosts"
     assert found["Config"]["Cmd"] == ["sleep", "1"]

@@ -9,6 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from pierhead.engine.documents import LogConfig, RestartPolicy
+from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen.devicerules import check_device_requests, check_devices
 from pierhead.engine.specgen.ground import ANY_MACHINE
 from pierhead.engine.specgen.limits import check_limits, fill_limits
@@ -26,12 +27,12 @@ from pierhead.engine.specgen.rights import (
     parse_security_options,
 )
 from pierhead.engine.specgen.seccompprofile import parse_profile
-from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.engine.specgen.tmpfswords import parse_tmpfs, tmpfs_options
 from pierhead.engine.specgen.ulimits import fill_ulimits
 from pierhead.errors import InvalidInput, Unsupported
 from pierhead.oci.validate_linux import namespace_of_sysctl
 from pierhead.runtime.config import DEFAULT_MASK_PATHS, DEFAULT_READONLY_PATHS
+from pierhead.signals import parse_signal
 
 if TYPE_CHECKING:
     from pierhead.engine.documents import ContainerConfig, HostConfig
@@ -59,6 +60,7 @@ def fill_host(
     """
     check_container(config)
     check_modes(config, host, settings)
+    _check_inside(host, machine)
     _check_life(host)
     _check_places(config, host)
     _check_rights(host, machine)
@@ -85,6 +87,16 @@ def fill_host(
         readonly_paths=_covered(host.readonly_paths, DEFAULT_READONLY_PATHS, nothing=closed),
     )
     return filled, (*warnings, *more, *_other_warnings(host, machine))
+
+
+def _check_inside(host: HostConfig, machine: Machine) -> None:
+    """The kernel shows all processes of the machine to nobody who is root of a user namespace only."""
+    if machine.inside and host.pid_mode == "host":
+        raise Unsupported(
+            "an engine of an ordinary user cannot give a container the machine's processes (PID mode host)",
+            code="rootless",
+            hint="leave --pid host out, or use the machine's engine",
+        )
 
 
 def _covered(given: tuple[str, ...] | None, usual: tuple[str, ...], *, nothing: bool) -> tuple[str, ...]:
@@ -215,8 +227,7 @@ def _check_rights(host: HostConfig, machine: Machine) -> None:
 def _check_absent(host: HostConfig, settings: Settings) -> None:
     """Nothing is asked for that this engine does not have."""
     check_device_requests(host.device_requests)
-    if host.runtime and host.runtime != settings.default_runtime and host.runtime not in settings.runtimes:
-        raise InvalidInput(f"unknown or invalid runtime name: {host.runtime}", code="no-such-runtime")
+    find_runtime(host.runtime, settings)
     if host.links:
         raise Unsupported("links between containers are not made", hint="publish a port, or share a network")
     if host.storage_opt:

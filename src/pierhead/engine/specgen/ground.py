@@ -38,6 +38,7 @@ class Machine(Value):
         apparmor, selinux: whether the kernel enforces it.
         arch: as uname(2) has it.
         kernel: major and minor version.
+        inside: whether the engine is root of a user namespace and not of the machine.
     """
 
     cpus: int = 0
@@ -57,6 +58,7 @@ class Machine(Value):
     selinux: bool = False
     arch: str = "x86_64"
     kernel: tuple[int, int] = (6, 1)
+    inside: bool = False
 
 
 ANY_MACHINE = Machine()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from pierhead import figures
+from pierhead.engine.specgen.syslogwords import FORMATS, parse_address, parse_facility
 from pierhead.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 _EVERY = frozenset(("mode", "max-buffer-size", "labels", "labels-regex", "env", "env-regex", "tag"))
 _FILES = frozenset(("max-size", "max-file", "compress"))
+_CACHE = frozenset(("cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"))
 _SYSLOG = frozenset(
     (
         "syslog-address",
@@ -27,14 +29,16 @@ _SYSLOG = frozenset(
 DRIVERS = {
     "json-file": _EVERY | _FILES,
     "local": _EVERY | _FILES,
-    "journald": _EVERY,
-    "syslog": _EVERY | _SYSLOG,
+    "journald": _EVERY | _CACHE,
+    "syslog": _EVERY | _CACHE | _SYSLOG,
     "none": _EVERY,
 }
 """Options by driver."""
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+_SHIPPED = frozenset(("journald", "syslog"))
+_CACHE_BYTES, _CACHE_FILES = 20 << 20, 5
+"""Of the files beside a driver that sends lines on: docker's numbers."""
+_UNBOUNDED_FILES = 1_000_000
 
 
 def check_log_config(log: LogConfig) -> None:
@@ -52,14 +56,61 @@ def check_log_config(log: LogConfig) -> None:
     for name in log.config:
         if name not in DRIVERS[log.type]:
             raise InvalidInput(f"unknown log opt '{name}' for {log.type} log driver", code="bad-log-option")
-    size, count = log.config.get("max-size"), log.config.get("max-file")
-    if size is not None and size != "-1":
-        parse_size(size)
-    if count is not None and (not count.isdecimal() or not count.isascii() or int(count) < 1):
-        raise InvalidInput(f"max-file cannot be less than 1, found {count!r}", code="bad-log-option")
+    for prefix in ("", "cache-"):
+        size, count = log.config.get(f"{prefix}max-size"), log.config.get(f"{prefix}max-file")
+        if size is not None and size != "-1":
+            parse_size(size)
+        if count is not None and (not count.isdecimal() or not count.isascii() or int(count) < 1):
+            message = f"{prefix}max-file cannot be less than 1, found {count!r}"
+            raise InvalidInput(message, code="bad-log-option")
+    if log.type == "syslog":
+        _check_syslog(log.config)
     if log.config.get("mode", "blocking") not in ("blocking", "non-blocking"):
         mode = log.config["mode"]
         raise InvalidInput(f"logger: logging mode not supported: {mode}", code="bad-log-option")
+
+
+def _check_syslog(options: dict[str, str]) -> None:
+    parse_address(options.get("syslog-address", ""))
+    parse_facility(options.get("syslog-facility", ""))
+    wanted = options.get("syslog-format", "")
+    if wanted not in FORMATS:
+        raise InvalidInput(
+            f"Invalid syslog format: {wanted}", code="bad-log-option", hint=f"one of {', '.join(FORMATS[1:])}"
+        )
+
+
+def is_shipped(log: LogConfig) -> bool:
+    """Whether somebody sends on what is written to the files."""
+    return log.type in _SHIPPED
+
+
+def is_readable(log: LogConfig) -> bool:
+    """Whether output can be read again."""
+    if is_shipped(log):
+        return log.config.get("cache-disabled", "false").lower() not in ("true", "1", "t")
+    return log.type != "none"
+
+
+def kept_files(log: LogConfig) -> int:
+    """How many files of output are kept, with the newest."""
+    if is_shipped(log):
+        return int(log.config.get("cache-max-file", _CACHE_FILES))
+    return int(log.config.get("max-file", "1"))
+
+
+def log_files(log: LogConfig) -> tuple[int, int]:
+    """How large a file becomes, 0 for any size, and how many the writer keeps.
+
+    Where lines are sent on, files go when they have been sent; a container that would rather lose lines than
+    keep them (``mode=non-blocking``) keeps as many as anybody else.
+    """
+    size = log.config.get("cache-max-size" if is_shipped(log) else "max-size", "")
+    size_bytes = 0 if size in ("", "-1") else parse_size(size)
+    if not is_shipped(log):
+        return size_bytes, kept_files(log)
+    blocks = log.config.get("mode", "blocking") == "blocking"
+    return size_bytes or _CACHE_BYTES, _UNBOUNDED_FILES if blocks else max(2, kept_files(log))
 
 
 def parse_size(text: str) -> int:
@@ -68,8 +119,7 @@ def parse_size(text: str) -> int:
     Raises:
         InvalidInput: it is none.
     """
-    found = _SIZE.fullmatch(text.strip())
-    if not found or len(text) > 24:
+    found = figures.parse_size(text)
+    if found is None:
         raise InvalidInput(f"invalid size: '{text}'", code="bad-size", hint="say bytes, or 64k, 10m, 1g")
-    number, unit = found.groups()
-    return int(float(number) * (1 << _UNITS[unit.lower()]))
+    return found

@@ -50,6 +50,11 @@ def _default_mounts(host: HostConfig, ground: Ground, security: Security) -> Ite
         elif mount.destination == "/dev/mqueue" and host.ipc_mode == "host" and ground.user_mappings:
             # Root of a user namespace may not mount what belongs to the host's ipc namespace.
             yield _bind("/dev/mqueue", "/dev/mqueue", *_CLOSED)
+        elif mount.destination == "/sys" and ground.user_mappings and "network" in ground.namespaces:
+            # Nor sysfs of a network that another user namespace has made (user_namespaces(7)).
+            yield Mount(
+                destination="/sys", type="bind", source="/sys", options=("bind", _PRIVATE, *_CLOSED, "ro")
+            )
         elif mount.destination.startswith("/sys"):
             writable = (host.privileged and not host.readonly_rootfs) or (
                 security.writable_cgroups and mount.type == "cgroup"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pierhead.engine.specgen.apparmorprofile import UNCONFINED, profile_of
 from pierhead.engine.specgen.devicerules import device_rules
 from pierhead.engine.specgen.limits import resources_of
 from pierhead.engine.specgen.mounts import plan_mounts
@@ -50,6 +51,8 @@ def plan_config(record: Record, ground: Ground) -> Config:
     own_names = any(each.type == "uts" for each in namespaces)
     hostname = ground.hostname or short_hostname(record)
     rules = device_rules(host)
+    apparmor = profile_of(host, ground.apparmor_profile)
+    mapped = bool(ground.user_mappings) or ground.machine.inside
     return Config(
         rootfs=ground.root.rootfs,
         root_overlay=ground.root.overlay,
@@ -65,7 +68,7 @@ def plan_config(record: Record, ground: Ground) -> Config:
         gid_mappings=ground.group_mappings,
         hostname=hostname if own_names else "",
         domainname=(ground.domainname or record.config.domainname) if own_names else "",
-        sysctl=_sysctl(host, own_network=own_network, mapped=bool(ground.user_mappings)),
+        sysctl=_sysctl(host, own_network=own_network, mapped=mapped),
         networks=(_LOOPBACK, *ground.interfaces) if own_network else (),
         resources=resources_of(host, ground.device_numbers).replace(devices=rules),
         cgroup_path=ground.cgroup_path,
@@ -73,7 +76,7 @@ def plan_config(record: Record, ground: Ground) -> Config:
         capabilities=capabilities,
         seccomp=_seccomp(host, security, ground, capabilities),
         no_new_privileges=security.no_new_privileges,
-        apparmor_profile=_apparmor(host, security, ground),
+        apparmor_profile="" if apparmor == UNCONFINED else apparmor,
         rlimits=rlimits_of(host.ulimits, ground.machine),
         additional_groups=tuple(int(name) if _is_number(name) else name for name in host.group_add),
         oom_score_adj=max(host.oom_score_adj, ground.machine.oom_score_least),
@@ -135,9 +138,3 @@ def _seccomp(
         return SECCOMP_DEFAULT
     machine = ground.machine
     return parse_profile(asked, capabilities.bounding, machine.arch, machine.kernel)
-
-
-def _apparmor(host: HostConfig, security: Security, ground: Ground) -> str:
-    if security.apparmor is not None:
-        return "" if security.apparmor == "unconfined" else security.apparmor
-    return "" if host.privileged else ground.apparmor_profile

@@ -51,6 +51,7 @@ class LaunchView(Value):
         trace: report how long each operation took.
         rootless: the stage has no rights over mounts on the host.
         kernel: Linux's version; only an overlay of layers depends on it.
+        inside: the launcher itself is in a user namespace, as root: it can make no device.
     """
 
     hierarchies: Hierarchies
@@ -72,6 +73,7 @@ class LaunchView(Value):
     trace: bool = False
     rootless: bool = False
     kernel: tuple[int, int] = (0, 0)
+    inside: bool = False
 
 
 def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchPlan:
@@ -116,7 +118,7 @@ def plan_container(config: Config, process: ProcessSpec, view: LaunchView) -> La
         *_networks(config, spaces),
         *mounts.plan_root(config, view.parent_mount, root),
         *mount_plan.init,
-        *devices.plan_devices(config, bind=in_user_namespace),
+        *devices.plan_devices(config, bind=in_user_namespace or view.inside),
         *plan_terminal_or_streams(process, view, new_root=True),
         *_sysctls(config),
         *mounts.plan_covers(config),
@@ -154,7 +156,9 @@ def _root(config: Config, view: LaunchView, *, privileged: bool) -> mounts.RootP
         return mounts.choose_root(config, view.scratch, privileged=privileged)
     from pierhead.runtime.plan.rootoverlay import plan_root_overlay
 
-    return plan_root_overlay(config, config.root_overlay, rootless=view.rootless, kernel=view.kernel)
+    return plan_root_overlay(
+        config, config.root_overlay, rootless=view.rootless, inside=view.inside, kernel=view.kernel
+    )
 
 
 def _first_id(mappings: tuple[IDMapping, ...]) -> int:

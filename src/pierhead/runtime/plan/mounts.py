@@ -106,9 +106,29 @@ def plan_root(config: Config, parent_mount: str, root: RootPlan) -> tuple[Operat
         parent_mount: where the mount stands that holds the rootfs; it may not be shared (pivot_root(2)).
         root: how it comes to be.
     """
-    flags = mountoptions.PROPAGATION.get(config.rootfs_propagation or "rslave")
+    operations = plan_propagation(config.rootfs_propagation, parent_mount)
+    operations += root.init
+    why = "the new root has to be a mount; from here on paths are resolved beneath it"
+    operations.append(Operation(name="root", arguments=root.root, why=why))
+    if root.readonly:
+        why = "a layer that others use too: nothing may be made in it, not even a place for a mount"
+        operations.append(Operation(name="remount", arguments=("/", 0, mountoptions.RDONLY, 0, 0), why=why))
+    return tuple(operations)
+
+
+def plan_propagation(propagation: str, parent_mount: str) -> list[Operation]:
+    """What we mount in a new mount namespace goes no further than is asked for.
+
+    Args:
+        propagation: the configuration's ``rootfs_propagation``.
+        parent_mount: see ``plan_root``.
+
+    Raises:
+        InvalidInput: there is no such propagation.
+    """
+    flags = mountoptions.PROPAGATION.get(propagation or "rslave")
     if flags is None:
-        message = f"there is no propagation {config.rootfs_propagation!r}"
+        message = f"there is no propagation {propagation!r}"
         raise InvalidInput(message, path="$.linux.rootfsPropagation")
     if flags & mountoptions.MS_UNBINDABLE:  # the root itself has to be bound yet
         flags = mountoptions.MS_PRIVATE
@@ -122,13 +142,7 @@ def plan_root(config: Config, parent_mount: str, root: RootPlan) -> tuple[Operat
         why = "the kernel refuses to pivot out of a shared mount"
         arguments = (parent_mount, mountoptions.MS_PRIVATE)
         operations.append(Operation(name="propagation", arguments=arguments, why=why))
-    operations += root.init
-    why = "the new root has to be a mount; from here on paths are resolved beneath it"
-    operations.append(Operation(name="root", arguments=root.root, why=why))
-    if root.readonly:
-        why = "a layer that others use too: nothing may be made in it, not even a place for a mount"
-        operations.append(Operation(name="remount", arguments=("/", 0, mountoptions.RDONLY, 0, 0), why=why))
-    return tuple(operations)
+    return operations
 
 
 def _copy_on_write(lower: str, scratch: str) -> Iterator[Operation]:

@@ -42,6 +42,8 @@ _VALUE_MAX = 255
 _FEATURES = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
 """What would put into the upper directory what is no file of the container's is off, whatever the
 distribution's kernel does by itself: an upper directory can become a layer."""
+_INSIDE_FEATURES = (("index", "off"),)
+"""With ``userxattr`` the others are off, and may not be named."""
 
 _PLACE_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CHANGES = "changes"
@@ -61,7 +63,7 @@ _MOUNTER = (
 
 
 def plan_root_overlay(
-    config: Config, overlay: RootOverlay, *, rootless: bool, kernel: tuple[int, int]
+    config: Config, overlay: RootOverlay, *, rootless: bool, kernel: tuple[int, int], inside: bool = False
 ) -> RootPlan:
     """How the overlay becomes the root.
 
@@ -70,6 +72,8 @@ def plan_root_overlay(
         overlay: the configuration's.
         rootless: the launcher has no rights over mounts on the host.
         kernel: Linux's version.
+        inside: the launcher is root of a user namespace: layers say by ``user.overlay.opaque`` what they
+            hide.
 
     Raises:
         Unsupported: this kernel cannot, or the caller may not.
@@ -99,7 +103,8 @@ def plan_root_overlay(
             code="overlay-mapping",
             hint="give directories whose owners are the host's ids, and mapped = false",
         )
-    builder = _Builder(config.rootfs, overlay, mapping, kernel, place=JOINER if users else INIT)
+    place = JOINER if users else INIT
+    builder = _Builder(config.rootfs, overlay, mapping, kernel, place=place, inside=inside)
     if not users:
         return RootPlan(init=tuple(builder.operations()), slots=tuple(builder.slots), root=("", builder.root))
     operations = (*_own_mount_namespace(), *builder.operations(_first_owner(maps)), _keep(builder.root))
@@ -151,12 +156,20 @@ class _Builder:
     """The operations that mount one overlay, in whatever process."""
 
     def __init__(
-        self, rootfs: str, overlay: RootOverlay, mapping: str, kernel: tuple[int, int], *, place: int
+        self,
+        rootfs: str,
+        overlay: RootOverlay,
+        mapping: str,
+        kernel: tuple[int, int],
+        *,
+        place: int,
+        inside: bool,
     ) -> None:
         self._rootfs = rootfs
         self._overlay = overlay
         self._mapping = mapping
         self._place = place
+        self._inside = inside
         self._one_by_one = kernel >= _ONE_BY_ONE
         paths = (*overlay.lower, overlay.upper, overlay.work)
         self._moved = bool(mapping) or not self._one_by_one or any(_is_odd(path) for path in paths)
@@ -209,7 +222,7 @@ class _Builder:
         yield self._operation("capabilities", (rights, rights, 0), why="with the rights to mount")
 
     def _options(self, lower: tuple[str, ...], upper: str, work: str) -> list[tuple[str, str]]:
-        options = list(_FEATURES)
+        options = list(_INSIDE_FEATURES if self._inside else _FEATURES)
         if self._one_by_one:
             options += [("lowerdir+", path) for path in lower]
         else:
@@ -224,6 +237,10 @@ class _Builder:
 
     def _mount(self, options: list[tuple[str, str]]) -> Operation:
         data = "".join(f"s{key}\0{value}\0" for key, value in options)
+        if self._inside:
+            data = f"fuserxattr\0{data}"
+        if self._overlay.volatile:
+            data += "fvolatile\0"
         attributes = 0 if self._overlay.upper else mountoptions.RDONLY
         arguments = (
             "overlay",

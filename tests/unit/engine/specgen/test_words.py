@@ -22,9 +22,9 @@ from pierhead.engine.specgen.mountwords import (
 )
 from pierhead.engine.specgen.portwords import parse_container_port, parse_port_range
 from pierhead.engine.specgen.rights import parse_capabilities, parse_security_options
-from pierhead.engine.specgen.signalwords import parse_signal
 from pierhead.engine.specgen.tmpfswords import parse_tmpfs
 from pierhead.errors import InvalidInput
+from pierhead.signals import parse_signal
 from tests.support.requests import container_config
 
 if TYPE_CHECKING:

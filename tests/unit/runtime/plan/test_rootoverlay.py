@@ -70,6 +70,13 @@ def test_a_plain_overlay() -> None:
     ]
 
 
+def test_an_overlay_that_needs_no_disk() -> None:
+    """The kernel is told so, and nothing else changes."""
+    options = f"{FEATURES},lowerdir+=/l/2,lowerdir+=/l/1,upperdir=/box/fs,workdir=/box/work,volatile"
+    words = f"mount overlay on /empty\nMS_PRIVATE\n-o {options}"
+    assert (INIT, words) in plan(TWO.replace(volatile=True))
+
+
 def test_an_overlay_that_is_only_read() -> None:
     """The mount itself is read-only, before anything is made in it."""
     overlay = RootOverlay(lower=("/l/2", "/l/1"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pierhead.cli.flags import BadUsage
+from pierhead.errors import InvalidInput
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _CONSTANTS = {"true": True, "false": False, "nil": None}
 _PART = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
+
+
+class BadTemplate(InvalidInput):
+    """A template is none, or does not go with the value."""
+
+    default_code = "bad-template"
 
 
 class Word(Value):
@@ -37,7 +43,7 @@ def split_words(text: str) -> list[Word]:
     """The words.
 
     Raises:
-        BadUsage: something is no word.
+        BadTemplate: something is no word.
     """
     found: list[Word] = []
     at = 0
@@ -69,7 +75,7 @@ def _word(text: str, at: int) -> tuple[Word, int]:
         while end < len(text) and (text[end] in _PART):
             end += 1
         return _number(text[at:end]), end
-    raise BadUsage(f"the template has an unexpected {letter!r}", code="bad-template")
+    raise BadTemplate(f"the template has an unexpected {letter!r}")
 
 
 def _named(text: str) -> Word:
@@ -86,7 +92,7 @@ def _number(text: str) -> Word:
     try:
         return Word(kind="value", text=text, value=float(text) if "." in text else int(text, 0))
     except ValueError:
-        raise BadUsage(f"the template has {text!r}, which is no number", code="bad-template") from None
+        raise BadTemplate(f"the template has {text!r}, which is no number") from None
 
 
 def _quoted(text: str, at: int) -> tuple[Word, int]:
@@ -103,4 +109,4 @@ def _quoted(text: str, at: int) -> tuple[Word, int]:
             letter = _ESCAPES.get(text[at], text[at])
         letters.append(letter)
         at += 1
-    raise BadUsage("the template has a text without its closing quote", code="bad-template")
+    raise BadTemplate("the template has a text without its closing quote")

@@ -11,9 +11,8 @@ Source: the documentation of Go's package text/template, and docker's "Format co
 
 from __future__ import annotations
 
-from pierhead.cli.flags import BadUsage
-from pierhead.cli.gofunctions import FUNCTIONS, LAZY, NOTHING, format_value, is_true
-from pierhead.cli.gowords import Word, split_words
+from pierhead.templates.gofunctions import FUNCTIONS, LAZY, NOTHING, format_value, is_true
+from pierhead.templates.gowords import BadTemplate, Word, split_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,12 +30,12 @@ def parse_template(text: str) -> Node:
     r"""A function of a value that gives the text; ``\t`` and ``\n`` outside of actions are what they say.
 
     Raises:
-        BadUsage: it is no template.
+        BadTemplate: it is no template.
     """
     reader = _Reader(split_template(text))
     nodes, end = reader.block()
     if end:
-        raise BadUsage(f"the template has an {{{{{end}}}}} too many", code="bad-template")
+        raise BadTemplate(f"the template has an {{{{{end}}}}} too many")
     return _sequence(nodes)
 
 
@@ -44,7 +43,7 @@ def format_template(text: str, value: Any) -> str:
     """The value as the template writes it.
 
     Raises:
-        BadUsage: it is no template, or does not go with the value.
+        BadTemplate: it is no template, or does not go with the value.
     """
     return parse_template(text)(value, {"$": value})
 
@@ -53,7 +52,7 @@ def split_template(text: str) -> list[tuple[str, str]]:
     """Pieces of text (``""``, text) and actions (``{{``, inside), with blanks trimmed where ``-`` says so.
 
     Raises:
-        BadUsage: an action does not end.
+        BadTemplate: an action does not end.
     """
     pieces: list[tuple[str, str]] = []
     at, trim = 0, False
@@ -91,7 +90,7 @@ def _end_of_action(text: str, at: int) -> int:
         elif text.startswith("}}", at):
             return at
         at += 1
-    raise BadUsage("the template has an action without an end", code="bad-template", hint="it ends with }}")
+    raise BadTemplate("the template has an action without an end", hint="it ends with }}")
 
 
 def _sequence(nodes: list[Node]) -> Node:
@@ -126,7 +125,7 @@ class _Reader:
         if first in ("if", "with", "range"):
             return self._branch(first, text[len(first) :].strip())
         if first in ("define", "template", "block", "break", "continue"):
-            raise BadUsage(f"{{{{{first}}}}} is not for templates of one value", code="bad-template")
+            raise BadTemplate(f"{{{{{first}}}}} is not for templates of one value")
         words = split_words(text)
         if len(words) > 2 and words[0].kind == "variable" and words[1].text in (":=", "="):
             return _assign(words[0].text, _pipeline(words[2:]))
@@ -156,16 +155,16 @@ class _Reader:
         if end == "end":
             return yes, _plain("", raw=True)
         if not end:
-            raise BadUsage("the template has a block without an {{end}}", code="bad-template")
+            raise BadTemplate("the template has a block without an {{end}}")
         rest = end[len("else") :].strip()
         if rest:
             first = rest.split(None, 1)[0]
             if first not in ("if", "with"):
-                raise BadUsage(f"the template has {{{{{end}}}}}", code="bad-template")
+                raise BadTemplate(f"the template has {{{{{end}}}}}")
             return yes, self._branch(first, rest[len(first) :].strip())
         others, last = self.block()
         if last != "end":
-            raise BadUsage("the template has a block without an {{end}}", code="bad-template")
+            raise BadTemplate("the template has a block without an {{end}}")
         return yes, _sequence(others)
 
 
@@ -207,7 +206,7 @@ def _range(names: list[str], expression: Expression, yes: Node, no: Node) -> Nod
         elif value is None or value is NOTHING:
             items = []
         else:
-            raise BadUsage(f"range cannot go over {format_value(value)}", code="bad-template")
+            raise BadTemplate(f"range cannot go over {format_value(value)}")
         if not items:
             return no(dot, scope)
         parts = []
@@ -235,7 +234,7 @@ def _pipeline(words: list[Word]) -> Expression:
         else:
             commands[-1].append(word)
     if not all(commands):
-        raise BadUsage("the template has an empty action", code="bad-template")
+        raise BadTemplate("the template has an empty action")
     steps = [_command(command) for command in commands]
 
     def run(dot: Any, scope: Scope) -> Any:
@@ -252,13 +251,11 @@ def _command(words: list[Word]) -> Callable[[Any, Scope, tuple[Any, ...]], Any]:
     first = words[0]
     if first.kind == "name":
         if first.text not in FUNCTIONS:
-            from pierhead.cli.help import nearest
+            from pierhead.nearest import nearest
 
             near = nearest(first.text, list(FUNCTIONS))
             hint = f"did you mean {near}?" if near else f"fields begin with a dot: .{first.text}"
-            raise BadUsage(
-                f"the template's function {first.text!r} is unknown", code="bad-template", hint=hint
-            )
+            raise BadTemplate(f"the template's function {first.text!r} is unknown", hint=hint)
         return _function(first.text, operands[1:])
 
     def value_or_method(dot: Any, scope: Scope, piped: tuple[Any, ...]) -> Any:
@@ -267,7 +264,7 @@ def _command(words: list[Word]) -> Callable[[Any, Scope, tuple[Any, ...]], Any]:
         if callable(value):
             return value(*given)
         if given:
-            raise BadUsage(f"the template gives an argument to {first.text}", code="bad-template")
+            raise BadTemplate(f"the template gives an argument to {first.text}")
         return value
 
     return value_or_method
@@ -285,7 +282,7 @@ def _function(name: str, operands: list[Expression]) -> Callable[[Any, Scope, tu
         try:
             return function(*given)
         except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
-            raise BadUsage(f"the template's {name} fails: {error}", code="bad-template") from None
+            raise BadTemplate(f"the template's {name} fails: {error}") from None
 
     return call
 
@@ -315,7 +312,7 @@ def _closing(words: list[Word], at: int) -> int:
             depth += (words[number].text == "(") - (words[number].text == ")")
             if not depth:
                 return number
-    raise BadUsage("the template has a ( without a )", code="bad-template")
+    raise BadTemplate("the template has a ( without a )")
 
 
 def _operand(word: Word) -> Expression:
@@ -329,13 +326,13 @@ def _operand(word: Word) -> Expression:
         return lambda _dot, _scope: word.value
     if word.kind == "name":
         return lambda _dot, _scope: FUNCTIONS[word.text]() if word.text in FUNCTIONS else NOTHING
-    raise BadUsage(f"the template has a {word.text!r} where a value should be", code="bad-template")
+    raise BadTemplate(f"the template has a {word.text!r} where a value should be")
 
 
 def _variable(name: str) -> Expression:
     def find(_dot: Any, scope: Scope) -> Any:
         if name not in scope:
-            raise BadUsage(f"the template's variable {name} is unknown", code="bad-template")
+            raise BadTemplate(f"the template's variable {name} is unknown")
         return scope[name]
 
     return find
@@ -357,12 +354,12 @@ def find_field(value: Any, name: str) -> Any:
     """The member of this name; NOTHING where a map of free names has none.
 
     Raises:
-        BadUsage: a document has no such field.
+        BadTemplate: a document has no such field.
     """
     if value is None or value is NOTHING:
         return NOTHING
     if not isinstance(value, dict):
-        raise BadUsage(f"the template asks for .{name} of {format_value(value)[:60]}", code="bad-template")
+        raise BadTemplate(f"the template asks for .{name} of {format_value(value)[:60]}")
     if name in value:
         return value[name]
     lowered = name.lower()
@@ -371,8 +368,8 @@ def find_field(value: Any, name: str) -> Any:
             return each
     if not value or not all(key[:1].isupper() for key in value):
         return NOTHING
-    from pierhead.cli.help import nearest
+    from pierhead.nearest import nearest
 
     near = nearest(name, list(value))
     hint = f"did you mean .{near}?" if near else f"there are {', '.join(sorted(value))}"
-    raise BadUsage(f"the template's field .{name} is unknown", code="bad-template", hint=hint)
+    raise BadTemplate(f"the template's field .{name} is unknown", hint=hint)

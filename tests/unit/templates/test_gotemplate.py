@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pierhead.cli.flags import BadUsage
-from pierhead.cli.gotemplate import format_template
+from pierhead.templates.gotemplate import format_template
+from pierhead.templates.gowords import BadTemplate
 
 CONTAINER: dict[str, Any] = {
     "Id": "abc",
@@ -85,7 +85,7 @@ def test_templates(template: str, wanted: str) -> None:
 )
 def test_what_is_no_template(template: str, message: str, hint: str) -> None:
     """One sentence says what is wrong."""
-    with pytest.raises(BadUsage) as caught:
+    with pytest.raises(BadTemplate) as caught:
         format_template(template, CONTAINER)
     assert message in caught.value.message
     assert hint in caught.value.hint

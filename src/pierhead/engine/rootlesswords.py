@@ -1,0 +1,57 @@
+"""Values of an ordinary user's engine; they stand in files, so their annotations are not put off.  Pure."""
+
+from pierhead.values import Value
+
+PROGRAMS = ("slirp4netns", "pasta")
+CHOICES = ("auto", *PROGRAMS, "none")
+PASTA_DNS = "169.254.1.1"
+_DNS = {"slirp4netns": "10.0.2.3", "pasta": PASTA_DNS}
+
+
+class UserNetwork(Value):
+    """How the namespace has the world.
+
+    Fields:
+        kind: one of ``CHOICES``, and not ``auto``.
+        api_path: slirp4netns's socket; empty for others.
+    """
+
+    json_case = "snake"
+
+    kind: str
+    api_path: str = ""
+
+    @property
+    def dns(self) -> tuple[str, ...]:
+        """The server for names that answers inside, as the machine's own would; none where there is none."""
+        return (_DNS[self.kind],) if self.kind in _DNS else ()
+
+
+class Rootless(Value):
+    """An engine of an ordinary user, for its settings.
+
+    Fields:
+        user_id: the user's on the machine.
+        network: how its namespace has the world.
+    """
+
+    json_case = "snake"
+
+    user_id: int
+    network: UserNetwork = UserNetwork(kind="none")
+
+
+class Keeper(Value):
+    """The keeper of an engine's namespaces.
+
+    Fields:
+        pid: its number on the machine.
+        start_time: in ticks since the boot: a number alone can come to mean another process.
+        network: what kind of network its namespace has.
+    """
+
+    json_case = "snake"
+
+    pid: int
+    start_time: int
+    network: str

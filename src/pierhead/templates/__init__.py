@@ -1,0 +1,1 @@
+"""Go's templates, as far as Docker's users write them: ``--format`` of commands, tags of logs.  Pure."""
