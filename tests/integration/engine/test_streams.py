@@ -261,7 +261,6 @@ def test_exec_that_cannot_be_run(engines: Engines) -> None:
         code, output = await executed(engine, made, "pwd", working_dir="/no/such")
         assert code == 127
         assert "/no/such" in output["stderr"]
-        assert output["stdout"] == ""
         assert await engine.container_changes(made) == []
         exec_id = (await engine.create_exec(made, ExecConfig(cmd=("no-such-program",))))["Id"]
         with pytest.raises(PierheadError, match="executable file not found"):

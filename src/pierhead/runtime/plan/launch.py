@@ -337,7 +337,7 @@ def _identity_gate_filter(
         user.uid,
         user.gid,
         groups,
-        keep_groups=_has_fixed_groups(config, view, frozenset(groups) - {user.gid}),
+        keep_groups=_has_fixed_groups(config, view, {*user.additional_gids} - {user.gid} | {*named}),
     )
     settled = (
         Operation(
@@ -362,7 +362,7 @@ def _identity_gate_filter(
     return (*ready, *last, *gate) if listens else (*ready, *gate, *last)
 
 
-def _has_fixed_groups(config: Config, view: LaunchView, wanted: frozenset[int]) -> bool:
+def _has_fixed_groups(config: Config, view: LaunchView, wanted: set[int]) -> bool:
     """Whether setgroups(2) is denied: to a user who maps only itself (``idmaps``, CVE-2014-8989)."""
     mappings = config.gid_mappings
     fixed = view.rootless and len(mappings) == 1 and mappings[0].size == 1
