@@ -334,10 +334,7 @@ def _identity_gate_filter(
     named = tuple(group for group in process.additional_groups or () if isinstance(group, int))
     groups = (*user.additional_gids, *named)
     identity = credentials.plan_identity(
-        user.uid,
-        user.gid,
-        groups,
-        keep_groups=_has_fixed_groups(config, view, {*user.additional_gids} - {user.gid} | {*named}),
+        user.uid, user.gid, groups, keep_groups=_has_fixed_groups(config, view, groups)
     )
     settled = (
         Operation(
@@ -362,7 +359,7 @@ def _identity_gate_filter(
     return (*ready, *last, *gate) if listens else (*ready, *gate, *last)
 
 
-def _has_fixed_groups(config: Config, view: LaunchView, wanted: set[int]) -> bool:
+def _has_fixed_groups(config: Config, view: LaunchView, wanted: tuple[int, ...]) -> bool:
     """Whether setgroups(2) is denied: to a user who maps only itself (``idmaps``, CVE-2014-8989)."""
     mappings = config.gid_mappings
     fixed = view.rootless and len(mappings) == 1 and mappings[0].size == 1
