@@ -397,6 +397,13 @@ def test_events_begin_at_once(engine: FakeEngine, api: Client) -> None:
         api.get("/_ping")
 
 
+def test_events_of_no_time(api: Client) -> None:
+    """A time that ends before it begins is a mistake, and not one without events."""
+    answer = api.get("/events?since=10&until=5")
+    assert answer.status == 400
+    assert answer.message == "`since` time (10) cannot be after `until` time (5)"
+
+
 def test_events_have_their_fields_of_old(engine: FakeEngine, api: Client) -> None:
     """Below 1.52 status, id and from stand beside the new ones."""
     engine.happened = [
