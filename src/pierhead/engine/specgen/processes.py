@@ -36,8 +36,14 @@ def program_of(config: ContainerConfig) -> tuple[str, ...]:
 
 
 def plan_first_process(record: Record, hostname: str) -> ProcessSpec:
-    """The process that the container is for; behind the reaper, where it has one."""
+    """The process that the container is for; behind the reaper, where it has one.
+
+    Raises:
+        InvalidInput: its program has no name; Docker's sentence.
+    """
     args = program_of(record.config)
+    if args and not args[0]:
+        raise InvalidInput('exec: "": executable file not found in $PATH', code="no-such-program")
     if record.host.init:
         args = (INIT_PATH, "--", *args)
     return ProcessSpec(

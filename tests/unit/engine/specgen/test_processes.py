@@ -151,3 +151,9 @@ def test_users(given: str, meant: str) -> None:
     assert process.user == meant
     record = record_of(config=container_config(user=given))
     assert plan_exec(record, ExecConfig(cmd=("id",))).user == meant
+
+
+def test_a_program_without_a_name() -> None:
+    """Is one that is not found, so that docker's client ends with 127."""
+    with pytest.raises(InvalidInput, match=r'^exec: "": executable file not found in \$PATH$'):
+        planned(config=container_config(cmd=("", "x")))
