@@ -19,7 +19,7 @@ from pierhead.engine.happenings import container_event, network_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
-from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError
 from pierhead.runtime.attach import AttachClient
 
 TYPE_CHECKING = False
@@ -132,8 +132,11 @@ class Supervisor:
                 await check(record)
             container = await self._launch(record, attachments)
         except PierheadError as error:
-            self._note_failure(container_id, error, retry=retry)
-            raise
+            told = in_docker_words(error)
+            self._note_failure(container_id, told, retry=retry)
+            if told is error:
+                raise
+            raise told from error.__cause__
         finally:
             for each in attachments:
                 each.give_up()
@@ -441,6 +444,14 @@ class Supervisor:
         for container in self._running.values():
             container.close()
         self._running.clear()
+
+
+def in_docker_words(error: PierheadError) -> PierheadError:
+    """The same, without its place in a document that no client of the engine's has seen."""
+    if not isinstance(error, InvalidInput) or error.path != "$.process.user":
+        return error
+    message = error.message.removeprefix(f"{error.path}: ")
+    return InvalidInput(message, code=error.code, hint=error.hint)
 
 
 def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:

@@ -38,6 +38,11 @@ class Joining:
         self._known = known
         self._config = config
 
+    @property
+    def container_id(self) -> str:
+        """The container's."""
+        return self._known.id
+
     def launch(
         self, wanted: "ProcessSpec", request: Request, *, exec_id: str, cgroup: str
     ) -> tuple[Process, dict[int, int]]:
@@ -116,7 +121,7 @@ class Joining:
             given["init process"] = self._open_init(opened)
             header["id"] = self._known.id
             launcher.open_placement(placed, given, header, opened)
-            record = self._add_monitor(exec_id, given, header, opened)
+            record = self.add_monitor(exec_id, given, header, opened)
             with Handshake() as handshake:
                 handshake.send(plan, header, given)
                 launched = launcher.perform(
@@ -127,11 +132,11 @@ class Joining:
                 )
         except BaseException:
             if "attach" in given:
-                files.remove_if_there(_attach_name(exec_id), self._directory.fd)
+                self.forget(exec_id)
             raise
         finally:
             files.close_all(opened)
-        return self._process(launched, record), launched.trace
+        return self.process(launched, record), launched.trace
 
     def _open_init(self, opened: list[int]) -> int:
         pidfd = status.open_init(self._known)
@@ -140,7 +145,7 @@ class Joining:
         opened.append(pidfd)
         return pidfd
 
-    def _add_monitor(
+    def add_monitor(
         self, exec_id: str, given: dict[str, int], header: "dict[str, Argument]", opened: list[int]
     ) -> str:
         """Files of a process with a monitor; returns the path of its exit record."""
@@ -167,7 +172,12 @@ class Joining:
             files.remove_if_there(_record_name(exec_id), directory.fd)
             return status.make_listener(directory, _attach_name(exec_id))
 
-    def _process(self, launched: "Launched", record: str) -> Process:
+    def forget(self, exec_id: str) -> None:
+        """What ``add_monitor`` made is gone: nothing was launched."""
+        files.remove_if_there(_attach_name(exec_id), self._directory.fd)
+
+    def process(self, launched: "Launched", record: str) -> Process:
+        """What was launched, whose exit record has this path; empty where it has no monitor of its own."""
         from pierhead.runtime.exitrecord import read_exit_record
 
         return Process(

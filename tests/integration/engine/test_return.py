@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.engine.documents import Empty, RestartPolicy
+from pierhead.engine.documents import Empty, ExecConfig, RestartPolicy
 from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import Launcher
 from pierhead.engine.planning import Place
 from pierhead.errors import Conflict
+from pierhead.runtime import list_ids, load
 from tests.support.another_engine import another_engine
-from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, start, state_of
+from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, run, start, state_of
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -228,5 +232,94 @@ async with asyncio.TaskGroup() as group:
                 assert told == ["create", "start", "die"]
             else:
                 assert told == ["create"]
+
+    engines.run(work)
+
+
+def test_further_processes_of_a_killed_engine(engines: Engines) -> None:
+    """One has ended before, one while nobody was there, one ends later: each has its code, told once."""
+    script = """from pierhead.engine.documents import ExecConfig
+await start(engine, 'sh', '-c', 'mkfifo /first /second; exec sleep 1000', name='web')
+ids = []
+for words in ('exit 3', 'read x < /first; exit 4', 'read x < /second; exit 5'):
+    wanted = ExecConfig(cmd=('sh', '-c', 'while [ ! -e /second ]; do :; done; ' + words))
+    ids.append((await engine.create_exec('web', wanted))['Id'])
+    await engine.start_exec(ids[-1], detach=True, console_size=())
+while (await engine.inspect_exec(ids[0]))['ExitCode'] is None:
+    await asyncio.sleep(0.02)
+open(engine.settings.data_root + '/ids', 'w').write(' '.join(ids))"""
+    with another_engine(engines, script) as process:
+        process.kill()
+        process.wait()
+        runtime = Path(engines.settings.exec_root, "runtime")
+        (record,) = runtime.glob("*/state.json")
+        pid = json.loads(record.read_text())["init_pid"]
+        Path(f"/proc/{pid}/root/first").write_text("x\n")
+        while len(list(runtime.glob("*/exec-*.json"))) < 1:
+            time.sleep(0.02)
+
+    async def work(engine: Engine) -> None:
+        ids = Path(engines.settings.data_root, "ids").read_text().split()
+        assert (await engine.inspect_exec(ids[0]))["ExitCode"] == 3
+        assert (await engine.inspect_container("web", size=False))["ExecIDs"] == [ids[2]]
+        wanted = ExecConfig(cmd=("sh", "-c", "echo > /second"))
+        assert (await engine.execs.run("web", wanted, timeout_s=20))[0] == 0
+        for each in ids[1:]:
+            while (await engine.inspect_exec(each))["ExitCode"] is None:
+                await asyncio.sleep(0.02)
+        assert [(await engine.inspect_exec(each))["ExitCode"] for each in ids] == [3, 4, 5]
+        done = [each for each in await actions(engine, "web") if each == "exec_die"]
+        assert len(done) == len(ids) + 1
+
+    engines.run(work)
+
+
+def _reboot(engines: Engines) -> None:
+    """All processes are gone, and so is what lies in memory: mounts, the exec root, cgroups."""
+    exec_root = engines.settings.exec_root
+    runtime_root = f"{exec_root}/runtime"
+    for container_id in list_ids(runtime_root):
+        with load(runtime_root, container_id) as container:
+            os.kill(container.state.monitor_pid, signal.SIGKILL)
+            container.delete(force=True)
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if (place := line.split()[4]).startswith(f"{exec_root}/"):
+            subprocess.run(("umount", "-l", place), check=True)
+    shutil.rmtree(exec_root)
+
+
+def test_after_a_reboot(engines: Engines) -> None:
+    """What ran has ended, nobody knows how: 255, as Docker has it. Policies start what they start, ``--rm``
+    removes, and what had been stopped before is as it was.
+    """
+    script = """
+from pierhead.engine.documents import Empty
+for name in ("always", "unless-stopped", "no"):
+    policy = RestartPolicy(name=name)
+    await start(engine, "sleep", "1000", name=name, restart_policy=policy, ipc_mode="shareable")
+policy = RestartPolicy(name="unless-stopped")
+stopped = await start(engine, "sleep", "1000", name="stopped", restart_policy=policy)
+await engine.stop_container(stopped, timeout_s=0, signal="")
+await start(engine, "sleep", "1000", name="passing", auto_remove=True, volumes={"/v": Empty()})
+await create(engine, "true", name="created", restart_policy=RestartPolicy(name="always"))
+"""
+    with another_engine(engines, script.strip()):
+        pass
+    _reboot(engines)
+
+    async def work(engine: Engine) -> None:
+        for name in ("always", "unless-stopped"):
+            while (await state_of(engine, name))["Status"] != "running":
+                await asyncio.sleep(0.01)
+            told = await actions(engine, name)
+            assert told == ["create", "start", "die", "start"]
+        states = {record.name: record.state for record in engine.roster.all()}
+        assert states.keys() == {"always", "unless-stopped", "no", "stopped", "created"}
+        assert (states["no"].status, states["no"].exit_code) == ("exited", 255)
+        assert (states["stopped"].status, states["stopped"].exit_code) == ("exited", 137)
+        assert (states["created"].status, states["created"].started_ns) == ("created", 0)
+        assert not (await engine.list_volumes({}))["Volumes"]
+        code, output = await run(engine, "echo", "well")
+        assert (code, output) == (0, {"stdout": "well\n"})
 
     engines.run(work)

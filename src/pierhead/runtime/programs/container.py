@@ -81,21 +81,21 @@ class ProgramContainer(Container):
     ) -> Process:
         """A further process runs in the container; see ``Container.exec``.
 
-        Its exit is told to the object that is returned, and to nobody else.
+        Without an exec id its exit is told to the object that is returned, and to nobody else.
 
         Raises:
-            Unsupported: descriptors, an exec id, a cgroup or a trace are asked for.
+            Unsupported: descriptors, a cgroup or a trace are asked for.
         """
-        if preserve_fds or exec_id or cgroup or trace:
+        if preserve_fds or cgroup or trace:
             raise Unsupported(f"{self._program.name} cannot be told more than the process and its streams")
         from pierhead.runtime.launcher import Request
         from pierhead.runtime.programs.joining import join
 
-        request = Request(stdio=stdio, terminal=wanted.terminal, console=console)
+        request = Request(stdio=stdio, terminal=wanted.terminal, console=console, supervise=bool(exec_id))
         with self._refusals("exec in"):
             self._check_exists()
             self._need_running(paused_ok=ignore_paused)
-            return join(self._program, self.id, self.config, wanted, request)
+            return join(self._program, self._joining(), self.config, wanted, request, exec_id=exec_id)
 
     def pause(self) -> None:
         """None of its processes runs until ``resume``."""

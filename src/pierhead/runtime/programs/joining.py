@@ -1,7 +1,7 @@
 """Launches a further process in a container by its runtime program: the launcher's side of exec.
 
-Its monitor tells this process of its end, and writes no record: its state directory is one that is removed as
-soon as the process runs.
+Its monitor tells this process of its end.  Where nobody wants a record, its state directory is one that is
+removed as soon as the process runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pierhead.oci.document import encode
 from pierhead.runtime import launcher
 from pierhead.runtime.handshake import Handshake
-from pierhead.runtime.process import Process
+from pierhead.runtime.launcher import Launched
 from pierhead.runtime.programs.document import process_of
 from pierhead.runtime.programs.launching import Launch
 from pierhead.runtime.programs.program import write_document
@@ -24,14 +24,30 @@ from pierhead.runtime.recipe import resolve_first
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pierhead.runtime.config import Config, ProcessSpec
+    from pierhead.runtime.joining import Joining
     from pierhead.runtime.launcher import Request
+    from pierhead.runtime.process import Process
     from pierhead.runtime.programs.program import Program
 
 
 def join(
-    program: Program, container_id: str, config: Config, wanted: ProcessSpec, request: Request
+    program: Program,
+    joining: Joining,
+    config: Config,
+    wanted: ProcessSpec,
+    request: Request,
+    *,
+    exec_id: str,
 ) -> Process:
     """The process runs.
+
+    Args:
+        program: the container's, as ``joining`` and ``config`` are.
+        joining: names files of processes with an exit record.
+        config: the container's.
+        wanted: the process.
+        request: how it is launched.
+        exec_id: names its exit record; empty for none.
 
     Raises:
         InvalidInput: it cannot be what it is asked to be.
@@ -47,30 +63,40 @@ def join(
         write_document(f"{directory}/process.json", encode(process_of(process)))
         launch = Launch(program, directory, request)
         try:
-            return _launch(launch, directory, container_id, config, request)
+            return _launch(launch, directory, joining, config, exec_id)
+        except BaseException:
+            if "attach" in launch.given:
+                joining.forget(exec_id)
+            raise
         finally:
             launch.close()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _launch(launch: Launch, directory: str, container_id: str, config: Config, request: Request) -> Process:
-    launch.header |= {"id": container_id, "state": "state directory", "exit_name": "exit"}
-    launch.given["state directory"] = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    launch.opened.append(launch.given["state directory"])
+def _launch(launch: Launch, directory: str, joining: Joining, config: Config, exec_id: str) -> Process:
+    header, given, container_id = launch.header, launch.given, joining.container_id
+    header["id"] = container_id
+    record = joining.add_monitor(exec_id, given, header, launch.opened)
+    if not record:
+        given["state directory"] = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        launch.opened.append(given["state directory"])
+        header |= {"state": "state directory", "exit_name": "exit"}
     words = launch.words("exec", "--detach", "--process", f"{directory}/process.json", container_id)
-    with ConsoleSocket(directory) if request.terminal else nullcontext() as console, Handshake() as handshake:
+    terminal = launch.keeper_fd >= 0
+    with ConsoleSocket(directory) if terminal else nullcontext() as console, Handshake() as handshake:
         launch.perform(handshake, config, words)
         if console is not None:
             console.hand_on(launch.keeper_fd)
         handshake.commit()
-        return Process(
-            handshake.init_pid,
-            handshake.init_pidfd,
+        launched = Launched(
+            pid=handshake.init_pid,
+            pidfd=handshake.init_pidfd,
             stage_pid=handshake.stage_pid,
             control=handshake.detach(),
-            read_record=None,
-            attach_path="",
-            monitor_pid=0,
-            is_child=False,
+            trace={},
         )
+    process = joining.process(launched, record)
+    if not record:
+        process.disown()
+    return process
