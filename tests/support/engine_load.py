@@ -20,11 +20,23 @@ from urllib.parse import urlencode
 if TYPE_CHECKING:
     from tests.support.api_server import Answer, Client
 
-KINDS = ("short", "slow", "stopped", "retried", "passing", "joined", "never-started")
+KINDS = (
+    "short",
+    "slow",
+    "stopped",
+    "retried",
+    "passing",
+    "joined",
+    "renamed",
+    "mounted",
+    "committed",
+    "never-started",
+)
 _LINES = 30
 _PATIENCE_S = 60.0
 _PAUSE_S = 0.02
 _ABSENCE_S = 0.1
+_LULL_S = 2.0
 _TOLD = ("create", "start", "die", "destroy")
 NEVER = "0001-01-01T00:00:00Z"
 _LOOP = "i=0; while [ $i -lt {lines} ]; do echo {name} $i; i=$((i+1)); done"
@@ -49,6 +61,11 @@ class Life:
         """What it must have written."""
         return [f"{self.name} {number}" for number in range(_LINES)] * self.runs
 
+    @property
+    def volume(self) -> str:
+        """The volume of one that has something mounted."""
+        return f"{self.name}-ram"
+
     def document(self, image: str) -> dict[str, Any]:
         """What is asked for."""
         script = _LOOP.format(name=self.name, lines=_LINES)
@@ -62,6 +79,11 @@ class Life:
             host["AutoRemove"] = True
         if self.kind == "slow":
             host["IpcMode"] = "shareable"
+        if self.kind == "mounted":
+            driver = {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}}
+            options = {"DriverConfig": driver}
+            volume = {"Type": "volume", "Source": self.volume, "Target": "/ram", "VolumeOptions": options}
+            host["Mounts"] = [volume]
         script = f"{script}; {ending.get(self.kind, f'exit {self.code}')}"
         document: dict[str, Any] = {"Image": image, "Cmd": ["sh", "-c", script], "HostConfig": host}
         if self.kind in ("short", "passing"):
@@ -75,7 +97,7 @@ class Load:
     def __init__(self, client: Client, image: str, *, seed: int, clients: int = 6) -> None:
         self.failures: list[str] = []
         self.lives = 0
-        self.unanswered = 0
+        self.answered = self.unanswered = 0
         self._client = client
         self._image = image
         self._numbers = itertools.count()
@@ -89,6 +111,12 @@ class Load:
         """They work."""
         for thread in self._threads:
             thread.start()
+
+    def await_answers(self, count: int) -> None:
+        """So many more requests were answered, or nobody asks anything that is answered soon."""
+        wanted, deadline_s = self.answered + count, time.monotonic() + _LULL_S
+        while self.answered < wanted and time.monotonic() < deadline_s:
+            time.sleep(0.002)
 
     def finish(self) -> None:
         """Each has led its last container to its end."""
@@ -111,6 +139,8 @@ class Load:
 
     def _lead(self, life: Life, chance: random.Random) -> None:
         self._create(life)
+        if life.kind == "renamed":
+            self._rename(life)
         if life.kind != "never-started":
             self._start(life)
         if life.kind == "stopped" and chance.random() < 0.8:
@@ -122,8 +152,12 @@ class Load:
         elif life.kind != "never-started":
             self._await(life, lambda state: state is not None and state["Status"] == "exited")
             self._check_end(life)
+        if life.kind == "committed":
+            self._commit(life)
         if life.kind != "passing":
             self._remove(life)
+        if life.kind == "mounted":
+            self._ask_until("DELETE", f"/volumes/{life.volume}", 204)
         self._check_events(life)
 
     def _ask(self, method: str, path: str, body: Any = None) -> Answer | None:
@@ -136,6 +170,7 @@ class Load:
             self.unanswered += 1
             time.sleep(_ABSENCE_S)
             return None
+        self.answered += 1
         assert answer.status < 500, f"{method} {path}: {answer.status} {answer.body!r}"
         return answer
 
@@ -148,7 +183,7 @@ class Load:
         raise AssertionError(f"{method} {path} is never answered")
 
     def _inspect(self, life: Life) -> dict[str, Any] | None:
-        answer = self._insist("GET", f"/containers/{life.name}/json")
+        answer = self._insist("GET", f"/containers/{life.id or life.name}/json")
         if answer.status == 404:
             return None
         assert answer.status == 200, answer.body
@@ -200,14 +235,36 @@ class Load:
                 assert answer.status in (204, 304), answer.body
                 return
 
-    def _remove(self, life: Life) -> None:
+    def _rename(self, life: Life) -> None:
+        wanted = f"{life.name}-renamed"
+        while (found := self._inspect(life)) is not None and found["Name"] != f"/{wanted}":
+            answer = self._ask("POST", f"/containers/{life.id}/rename?name={wanted}")
+            assert answer is None or answer.status == 204, answer.body
+        assert found is not None, "it is lost"
+        assert self._insist("GET", f"/containers/{life.name}/json").status == 404
+        assert [_in_short(event) for event in self.events(life.id)].count("rename") == 1
+
+    def _commit(self, life: Life) -> None:
+        """It is an image, which has what the container has; asked for twice it is two, one without a name."""
+        while (answer := self._ask("POST", f"/commit?container={life.id}&repo={life.name}")) is None:
+            pass
+        assert answer.status == 201, answer.body
+        shown = self._insist("GET", f"/images/{life.name}/json")
+        assert (shown.status, shown.json()["Id"]) == (200, answer.json()["Id"])
+        self._ask_until("DELETE", f"/images/{life.name}", 200)
+
+    def _ask_until(self, method: str, path: str, status: int) -> None:
+        """It was done: somebody said so, or nobody did and it has gone meanwhile."""
         asked = 0
         while True:
-            answer = self._ask("DELETE", f"/containers/{life.id}?v=1&force=1")
+            answer = self._ask(method, path)
             asked += 1
             if answer is not None:
-                assert answer.status == 204 or (asked > 1 and answer.status == 404), answer.body
+                assert answer.status == status or (asked > 1 and answer.status == 404), answer.body
                 return
+
+    def _remove(self, life: Life) -> None:
+        self._ask_until("DELETE", f"/containers/{life.id}?v=1&force=1", 204)
 
     # What must be true
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 3.0
 _OURS = re.compile(r"/pierhead-[a-z]+-([0-9]+)")  # tests and their process
+_OTHER_ENGINES = re.compile(r"/(docker|libpod_parent|machine\.slice)(/|$)")
 _PASSING_FDS = ("anon_inode:[eventpoll]", "/memfd:pier-init", "/dev/urandom")
 
 
@@ -86,8 +88,8 @@ def _mounts(directories: tuple[Path, ...]) -> Iterator[str]:
     ours = tuple(f"{directory.parent}/" for directory in directories)
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split(" ")
-        if "/pytest-of-" in fields[4] and not fields[4].startswith(ours):
-            continue  # of another run of tests
+        if fields[4].startswith(f"{tempfile.gettempdir()}/") and not fields[4].startswith(ours):
+            continue  # of another run of tests, or of another program's
         if fields[4].startswith("/run/user/"):
             continue  # of a user's session, which systemd ends some time after its last process
         yield f"{fields[4]} ({fields[fields.index('-') + 1]}, number {fields[0]})"
@@ -109,6 +111,8 @@ def _is_anothers(path: str) -> bool:
     """Whether another program that lives made this cgroup: its number is in the name, or its children are
     inside.
     """
+    if _OTHER_ENGINES.search(path):
+        return True
     named = _OURS.search(path)
     if named:
         return int(named[1]) != os.getpid()

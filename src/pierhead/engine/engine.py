@@ -32,6 +32,7 @@ from pierhead.engine.ending import Ender
 from pierhead.engine.execnotes import ExecNotes
 from pierhead.engine.execs import Execs
 from pierhead.engine.files import ContainerFiles
+from pierhead.engine.happenings import container_event
 from pierhead.engine.healthwatch import HealthWatches
 from pierhead.engine.imagedocuments import shared_sizes
 from pierhead.engine.images import EngineImages
@@ -341,20 +342,28 @@ class Engine:
         return await self.files.container_changes(reference)
 
     async def export_container(self, reference: str) -> Bytes:
-        return await self.files.export_container(reference)
+        record = self.roster.get(reference)
+        found = await self.files.export_container(record.id)
+        self._tell_of(record, "export")
+        return found
 
     async def stat_archive(self, reference: str, path: str) -> Document:
         return await self.files.stat_archive(reference, path)
 
     async def get_archive(self, reference: str, path: str) -> tuple[Document, Bytes]:
-        return await self.files.get_archive(reference, path)
+        record = self.roster.get(reference)
+        found = await self.files.get_archive(record.id, path)
+        self._tell_of(record, "archive-path")
+        return found
 
     async def put_archive(
         self, reference: str, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
     ) -> None:
+        record = self.roster.get(reference)
         await self.files.put_archive(
-            reference, path, archive, no_overwrite=no_overwrite, copy_owners=copy_owners
+            record.id, path, archive, no_overwrite=no_overwrite, copy_owners=copy_owners
         )
+        self._tell_of(record, "extract-to-dir")
 
     async def commit_container(
         self,
@@ -385,7 +394,7 @@ class Engine:
         finally:
             if pauses:
                 await self.ender.unpause(record.id)
-        self.publish("container", "commit", record.id, {"name": record.name, "imageID": identity})
+        self._tell_of(record, "commit", comment=comment, imageID=identity, imageRef=request.name)
         return {"Id": identity}
 
     # Further processes
@@ -517,6 +526,9 @@ class Engine:
 
     def events(self, *, since_ns: int, until_ns: int, filters: Filters) -> AsyncIterator[Event]:
         return self.journal.follow(since_ns=since_ns, until_ns=until_ns, filters=filters)
+
+    def _tell_of(self, record: Record, action: str, **what: str) -> None:
+        self.roster.tell(container_event(record, action, self.roster.now_ns(), **what))
 
     def publish(self, kind: str, action: str, actor: str, attributes: dict[str, str]) -> None:
         """Something happened to an image, a volume or a network."""

@@ -16,7 +16,7 @@ from pierhead.engine import lifecycle
 from pierhead.engine.execnotes import ExecNote, find_running
 from pierhead.engine.happenings import container_event
 from pierhead.engine.streams import FailedAttachment, OwnAttachment
-from pierhead.engine.supervise import NOT_EXECUTABLE, exit_code_of_failure
+from pierhead.engine.supervise import NOT_EXECUTABLE, exit_code_of_failure, in_docker_words
 from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed, PierheadError
 from pierhead.linux.process import start_time
 from pierhead.runtime import Stdio
@@ -157,8 +157,8 @@ class Execs:
             made.exit_code = exit_code_of_failure(error.message, otherwise=NOT_EXECUTABLE)
             made.ended.set()
             if detach or isinstance(error, Conflict):
-                raise
-            reason = f"OCI runtime exec failed: {error.message.removeprefix('$.process.user: ')}"
+                raise in_docker_words(error) from error.__cause__
+            reason = f"OCI runtime exec failed: {in_docker_words(error).message}"
             return FailedAttachment(reason, terminal=made.config.tty)
         return None if detach else made.attachment
 

@@ -148,6 +148,12 @@ class Planner:
             Unsupported: it asks for what is not there.
             OperationFailed: its runtime program is not installed.
         """
+        if execution is None and self.machine.inside:
+            raise Unsupported(
+                "an engine of an ordinary user cannot lay an overlay on the machine's files",
+                code="rootless",
+                hint="import or pull an image, or use the machine's engine",
+            )
         if execution is None and self._users is not None and host.userns_mode != "host":
             raise Unsupported(
                 f"{config.image} is this machine, whose files have its users: userns_remap cannot map them",
@@ -156,8 +162,19 @@ class Planner:
             )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
-        self.find_program(host.runtime)
+        if self.find_program(host.runtime):
+            self._check_program(host)
         return config, host, warnings
+
+    def _check_program(self, host: HostConfig) -> None:
+        """What runtime programs cannot do here is not asked of one."""
+        hint = "choose the runtime pierhead"
+        if self._settings.cgroup_manager == "disabled":
+            message = f"the runtime {host.runtime} needs cgroups, and this engine has none"
+            raise Unsupported(message, code="no-cgroups", hint=hint)
+        if self._users is not None and host.userns_mode != "host":
+            message = f"the runtime {host.runtime} cannot map users: programs are not told of layers' owners"
+            raise Unsupported(message, code="no-user-namespace", hint=f"{hint}, or --userns host")
 
     def find_program(self, runtime: str) -> tuple[str, ...]:
         """The command of the runtime program of this name; empty for our library.
@@ -220,7 +237,7 @@ class Planner:
         mount = self._roots.mount(record.root)
         if mount.source and maps_of(record, self._users) is None:
             return Root(rootfs=mount.source)
-        passes = record.host.auto_remove and bool(mount.work)  # then its files go with it: they need no disk
+        passes = record.host.auto_remove and bool(mount.work)  # its files go with it: they need no disk
         if passes:
             _forget_volatile(mount.work)
         overlay = RootOverlay(

@@ -13,6 +13,7 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#prag
 """
 
 # Annotations are read at run time: no postponed evaluation here.
+import contextlib
 import os
 import sqlite3
 import threading
@@ -20,7 +21,7 @@ import threading
 from pierhead import jsontext
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.record import Event, Record, State
-from pierhead.errors import Conflict, OperationFailed
+from pierhead.errors import Conflict, InvalidInput, OperationFailed
 from pierhead.oci.document import decode, empty, encode
 from pierhead.values import Value
 
@@ -38,6 +39,8 @@ _WRITES_BEFORE_CHECKPOINT = 256
 _BUSY_S = 10.0
 _RESERVE_BYTES = 1 << 20
 """Room for the ends and removals of containers on a disk that is full: a file beside the database."""
+_UNDECODED = "Could not decode to UTF-8"
+"""Of Python's module, which has no class of its own for it."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -85,15 +88,14 @@ class Store:
         """
         self.path = path
         self._checkpointing = threading.Lock()
-        try:
+        self._last_event: int
+        with explaining(path):
             self._connection = _connect(path)
             _migrate(self._connection, path)
-        except sqlite3.DatabaseError as error:
-            raise _explained(path, error) from error
-        self._last_event: int
-        [self._last_event] = self._connection.execute(
-            "SELECT coalesce(max(sequence), 0) FROM events"
-        ).fetchone()
+            _check(self._connection, path)
+            [self._last_event] = self._connection.execute(
+                "SELECT coalesce(max(sequence), 0) FROM events"
+            ).fetchone()
         self._oldest_kept = self._last_event
         self._writes = 0
         self._keep_reserve()
@@ -121,14 +123,11 @@ class Store:
         Raises:
             OperationFailed: what stands there cannot be read.
         """
-        try:
-            rows = self._connection.execute("SELECT record, state FROM containers").fetchall()
-        except sqlite3.DatabaseError as error:
-            raise _explained(self.path, error) from error
-        for record, state in rows:
-            seen = decode(_Seen, jsontext.parse(state, name=self.path))
-            known = decode(Record, jsontext.parse(record, name=self.path))
-            yield known.replace(**{name: getattr(seen, name) for name in _Seen.fields})
+        with explaining(self.path):
+            for record, state in self._connection.execute("SELECT record, state FROM containers").fetchall():
+                seen = decode(_Seen, jsontext.parse(state))
+                known = decode(Record, jsontext.parse(record))
+                yield known.replace(**{name: getattr(seen, name) for name in _Seen.fields})
 
     def write(
         self,
@@ -239,29 +238,39 @@ class Store:
             yield event.replace(sequence=number)
 
     def events_after(self, sequence: int, most: int = 256) -> list[Event]:
-        """The next ones after this number, oldest first."""
-        rows = self._connection.execute(
-            "SELECT sequence, time_ns, kind, action, actor, attributes FROM events"
-            " WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            (sequence, most),
-        )
-        return [
-            Event(
-                sequence=number,
-                time_ns=time_ns,
-                kind=kind,
-                action=action,
-                actor=actor,
-                attributes=jsontext.parse(attributes, name=self.path),
+        """The next ones after this number, oldest first.
+
+        Raises:
+            OperationFailed: what stands there cannot be read.
+        """
+        with explaining(self.path):
+            rows = self._connection.execute(
+                "SELECT sequence, time_ns, kind, action, actor, attributes FROM events"
+                " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                (sequence, most),
             )
-            for number, time_ns, kind, action, actor, attributes in rows
-        ]
+            return [
+                Event(
+                    sequence=number,
+                    time_ns=time_ns,
+                    kind=kind,
+                    action=action,
+                    actor=actor,
+                    attributes=jsontext.parse(attributes),
+                )
+                for number, time_ns, kind, action, actor, attributes in rows
+            ]
 
     def find_event(self, since_ns: int) -> int:
-        """Number of the newest event that is older than this; 0 if none is."""
-        [found] = self._connection.execute(
-            "SELECT coalesce(max(sequence), 0) FROM events WHERE time_ns < ?", (since_ns,)
-        ).fetchone()
+        """Number of the newest event that is older than this; 0 if none is.
+
+        Raises:
+            OperationFailed: what stands there cannot be read.
+        """
+        with explaining(self.path):
+            [found] = self._connection.execute(
+                "SELECT coalesce(max(sequence), 0) FROM events WHERE time_ns < ?", (since_ns,)
+            ).fetchone()
         return int(found)
 
     # The log
@@ -276,14 +285,9 @@ class Store:
             return
         self._writes = 0
         try:
-            connection = _connect(self.path)
-            try:
+            with explaining(self.path), contextlib.closing(_connect(self.path)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
                 self._keep_reserve()
-            finally:
-                connection.close()
-        except sqlite3.DatabaseError as error:
-            raise _explained(self.path, error) from error
         finally:
             self._checkpointing.release()
 
@@ -323,6 +327,38 @@ def _migrate(connection: "Connection", path: str) -> None:
         connection.execute("COMMIT")
 
 
+def _check(connection: "Connection", path: str) -> None:
+    """Every page is where it belongs: what is read later can be read.
+
+    Raises:
+        OperationFailed: it is damaged.
+    """
+    [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise _damaged(path, str(found).splitlines()[-1])
+
+
+@contextlib.contextmanager
+def explaining(path: str) -> "Iterator[None]":
+    """What the database, or what stands in it, is to blame for becomes an error of ours that says so.
+
+    Raises:
+        OperationFailed: it is damaged, or its disk is full.
+        Conflict: it has such an entry.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _explained(path, error) from error
+    except InvalidInput as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: str, what: str) -> OperationFailed:
+    message = f"the engine's database {path} is damaged: {what}"
+    return OperationFailed(message, code="damaged-database", hint="move it away; images are not in it")
+
+
 def _explained(path: str, error: sqlite3.DatabaseError) -> Exception:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_CONSTRAINT"):
@@ -330,7 +366,6 @@ def _explained(path: str, error: sqlite3.DatabaseError) -> Exception:
     if name == "SQLITE_FULL":
         message = f"cannot write to the engine's database {path}: the disk is full"
         return OperationFailed(message, code="disk-full", hint="make room on that disk")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        message = f"the engine's database {path} is damaged: {error}"
-        return OperationFailed(message, code="damaged-database", hint="move it away; images are not in it")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith(_UNDECODED):
+        return _damaged(path, str(error))
     return OperationFailed(f"cannot use the engine's database {path}: {error}", code="database-failed")

@@ -14,8 +14,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from pierhead import jsontext
+from pierhead.engine.store import explaining
 from pierhead.engine.volumewords import Volume
-from pierhead.errors import Conflict, NotFound, OperationFailed
+from pierhead.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -48,7 +49,7 @@ class VolumeTable:
             database: path of ``engine.db``.
             directory: of volumes, for their mountpoints.
         """
-        self._directory = directory
+        self._database, self._directory = database, directory
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(
             database, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
@@ -71,7 +72,7 @@ class VolumeTable:
             if self._connection.in_transaction:
                 yield
                 return
-            try:
+            with explaining(self._database):
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield
@@ -80,12 +81,6 @@ class VolumeTable:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
-            except sqlite3.OperationalError as error:
-                raise OperationFailed(
-                    f"cannot write of volumes to the engine's database: {error}",
-                    code="database-failed",
-                    hint="see whether there is room on that disk",
-                ) from error
 
     # Volumes
 
@@ -232,10 +227,10 @@ class VolumeTable:
                     self.mark_mounted(container_id, mounted=False)
 
     def _one(self, statement: str, values: tuple[str, ...] = ()) -> tuple[str, str, str, int] | None:
-        with self._lock:
+        with self._lock, explaining(self._database):
             row: tuple[str, str, str, int] | None = self._connection.execute(statement, values).fetchone()
         return row
 
     def _many(self, statement: str, values: tuple[str, ...] = ()) -> list[tuple[str, str, str, int]]:
-        with self._lock:
+        with self._lock, explaining(self._database):
             return self._connection.execute(statement, values).fetchall()

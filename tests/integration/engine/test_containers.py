@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tests.support.engines import HOST, OUTPUT, Engines, create, outcome, read_all, run
+from tests.support.engines import HOST, OUTPUT, Engines, create, outcome, read_all, run, start
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -23,6 +23,28 @@ def test_run_of_an_image(engines: Engines) -> None:
             7,
             {"stdout": "out\n", "stderr": "err\n"},
         )
+
+    engines.run(work)
+
+
+def test_programs_can_tell_where_they_are(engines: Engines) -> None:
+    """By the file that Docker's containers have; it is no change, and an image may have one of its own."""
+
+    async def work(engine: Engine) -> None:
+        made = await start(engine, "sh", "-c", "test -f /.dockerenv")
+        assert await outcome(engine, made) == 0
+        assert await engine.container_changes(made) == []
+        await engine.commit_container(
+            made,
+            repository="again",
+            tag="",
+            comment="",
+            author="",
+            pause=False,
+            changes=['CMD ["ls", "/.dockerenv"]'],
+            config=None,
+        )
+        assert await run(engine, image="again") == (0, {"stdout": "/.dockerenv\n"})
 
     engines.run(work)
 

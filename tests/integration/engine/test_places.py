@@ -162,6 +162,8 @@ def test_volumes(engines: Engines) -> None:
         assert (code, output["stdout"]) == (0, "hello\nmore\nx\n")
         with pytest.raises(Conflict):
             await engine.remove_volume("kept", force=False)
+        with pytest.raises(InvalidInput, match="No such container: second"):  # not NotFound: see there
+            await run(engine, "true", volumes_from=("second",))
         await engine.remove_container(first, force=False, volumes=True)
         assert [each["Name"] for each in (await engine.list_volumes({}))["Volumes"]] == ["kept"]
         await engine.remove_volume("kept", force=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +19,9 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import Launcher
 from pierhead.engine.planning import Place
 from pierhead.errors import Conflict
+from pierhead.runtime import list_ids, load
 from tests.support.another_engine import another_engine
-from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, start, state_of
+from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, run, start, state_of
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -267,5 +270,56 @@ open(engine.settings.data_root + '/ids', 'w').write(' '.join(ids))"""
         assert [(await engine.inspect_exec(each))["ExitCode"] for each in ids] == [3, 4, 5]
         done = [each for each in await actions(engine, "web") if each == "exec_die"]
         assert len(done) == len(ids) + 1
+
+    engines.run(work)
+
+
+def _reboot(engines: Engines) -> None:
+    """All processes are gone, and so is what lies in memory: mounts, the exec root, cgroups."""
+    exec_root = engines.settings.exec_root
+    runtime_root = f"{exec_root}/runtime"
+    for container_id in list_ids(runtime_root):
+        with load(runtime_root, container_id) as container:
+            os.kill(container.state.monitor_pid, signal.SIGKILL)
+            container.delete(force=True)
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if (place := line.split()[4]).startswith(f"{exec_root}/"):
+            subprocess.run(("umount", "-l", place), check=True)
+    shutil.rmtree(exec_root)
+
+
+def test_after_a_reboot(engines: Engines) -> None:
+    """What ran has ended, nobody knows how: 255, as Docker has it. Policies start what they start, ``--rm``
+    removes, and what had been stopped before is as it was.
+    """
+    script = """
+from pierhead.engine.documents import Empty
+for name in ("always", "unless-stopped", "no"):
+    policy = RestartPolicy(name=name)
+    await start(engine, "sleep", "1000", name=name, restart_policy=policy, ipc_mode="shareable")
+policy = RestartPolicy(name="unless-stopped")
+stopped = await start(engine, "sleep", "1000", name="stopped", restart_policy=policy)
+await engine.stop_container(stopped, timeout_s=0, signal="")
+await start(engine, "sleep", "1000", name="passing", auto_remove=True, volumes={"/v": Empty()})
+await create(engine, "true", name="created", restart_policy=RestartPolicy(name="always"))
+"""
+    with another_engine(engines, script.strip()):
+        pass
+    _reboot(engines)
+
+    async def work(engine: Engine) -> None:
+        for name in ("always", "unless-stopped"):
+            while (await state_of(engine, name))["Status"] != "running":
+                await asyncio.sleep(0.01)
+            told = await actions(engine, name)
+            assert told == ["create", "start", "die", "start"]
+        states = {record.name: record.state for record in engine.roster.all()}
+        assert states.keys() == {"always", "unless-stopped", "no", "stopped", "created"}
+        assert (states["no"].status, states["no"].exit_code) == ("exited", 255)
+        assert (states["stopped"].status, states["stopped"].exit_code) == ("exited", 137)
+        assert (states["created"].status, states["created"].started_ns) == ("created", 0)
+        assert not (await engine.list_volumes({}))["Volumes"]
+        code, output = await run(engine, "echo", "well")
+        assert (code, output) == (0, {"stdout": "well\n"})
 
     engines.run(work)

@@ -8,10 +8,11 @@ import os
 import signal
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pierhead.engine.queries import LogQuery
 from pierhead.errors import OperationFailed
 from tests.support.daemons import command, daemon
 from tests.support.engines import IMAGE, OUTPUT, Engines, create, outcome, run, start, state_of
@@ -21,9 +22,10 @@ from tests.support.repository import ROOT
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pierhead.engine.engine import Engine
+    from pierhead.engine.streams import Attachment
     from tests.support.daemons import Daemon
 
 pytestmark = requires("root", "busybox")
@@ -92,6 +94,77 @@ def test_full_disk(tmp_path: Path, engine_store: Path) -> None:
             assert (await state_of(engine, "web"))["ExitCode"] == 4
 
         engines.run(look)
+
+
+def test_full_disk_and_what_runs(tmp_path: Path, engine_store: Path) -> None:
+    """A container writes on, to whoever is attached, though its log cannot have it; a commit leaves no part
+    of an image; with room again both go on.
+    """
+    writing = "while read x; do i=0; while [ $i -lt 2000 ]; do echo $x $i; i=$((i+1)); done; done; exit 5"
+    with small_disk(tmp_path / "disk") as disk:
+        engines = Engines(disk, engine_store)
+        engines.settings = engines.settings.replace(exec_root=str(tmp_path / "exec"))
+
+        async def work(engine: Engine) -> None:
+            made = await start(engine, "sh", "-c", writing, name="web", open_stdin=True, stdin_once=True)
+            attachment = await engine.attach_container("web", OUTPUT.replace(stdin=True))
+            await write_until(attachment, b"before")
+            changed = await create(engine, "sh", "-c", "head -c 3000000 /dev/urandom > /x", name="changed")
+            await engine.start_container(changed)
+            await outcome(engine, changed)
+            filler = fill(disk)
+            await write_until(attachment, b"full")
+            with pytest.raises(OperationFailed, match=r"(?i)no space left|disk is full"):
+                await commit(engine, changed)
+            assert [each["RepoTags"] for each in await images(engine)] == [["box:latest"]]
+            filler.unlink()
+            await write_until(attachment, b"after")
+            await commit(engine, changed)
+            assert ["saved:latest"] in [each["RepoTags"] for each in await images(engine)]
+            await attachment.close_input()
+            assert await outcome(engine, made) == 5
+            await attachment.close()
+            lines = [line async for line in logged(engine, made)]
+            assert [line for line in lines if line.startswith(b"before")] == numbered(b"before")
+            assert [line for line in lines if line.startswith(b"after")][-1:] == numbered(b"after")[-1:]
+
+        engines.run(work)
+
+
+async def images(engine: Engine) -> list[dict[str, Any]]:
+    """All that there are."""
+    return await engine.list_images(intermediate=False, filters={}, manifests=False)
+
+
+async def commit(engine: Engine, container: str) -> None:
+    """The container is the image ``saved``."""
+    await engine.commit_container(
+        container, repository="saved", tag="", comment="", author="", pause=True, changes=[], config=None
+    )
+
+
+def numbered(word: bytes) -> list[bytes]:
+    """What the container writes of a word."""
+    return [b"%s %d" % (word, number) for number in range(2000)]
+
+
+async def write_until(attachment: Attachment, word: bytes) -> None:
+    """The container has read the word, and whoever is attached has every line of it."""
+    await attachment.write(word + b"\n")
+    wanted, found = b"".join(b"%s\n" % line for line in numbered(word)), b""
+    async for _, piece in attachment.output():
+        found += piece
+        if len(found) >= len(wanted):
+            break
+    assert found == wanted
+
+
+async def logged(engine: Engine, container: str) -> AsyncIterator[bytes]:
+    """Lines of the container's log."""
+    _, pieces = await engine.container_logs(container, LogQuery(stdout=True))
+    text = b"".join([piece async for _, piece in pieces])
+    for line in text.splitlines():
+        yield line
 
 
 def test_a_stuck_container_delays_nobody(engines: Engines) -> None:

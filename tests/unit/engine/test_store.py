@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +22,8 @@ from tests.support.records import ID, record
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+PAGE = 4096
 
 
 @pytest.fixture
@@ -81,6 +85,45 @@ def test_what_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "engine.db").write_bytes(b"not a database, but long enough to be taken for one" * 100)
     with pytest.raises(OperationFailed, match="is damaged"):
         Store(str(tmp_path / "engine.db"))
+
+
+def test_a_damaged_page(tmp_path: Path) -> None:
+    """Whichever it is: it is said, and never found by surprise."""
+    path = tmp_path / "engine.db"
+    with Store(str(path)) as store:
+        for number in range(20):
+            made = record(id=f"{number:064x}", name=f"web-{number}")
+            store.write(put=made, events=[event(number) for number in range(40)])
+        store.checkpoint()
+    whole = path.read_bytes()
+    pages = len(whole) // PAGE
+    assert pages > 20
+    for number in range(pages):
+        broken = whole[: number * PAGE] + b"\xff" * PAGE + whole[(number + 1) * PAGE :]
+        path.write_bytes(broken)
+        with pytest.raises(OperationFailed, match="is damaged"):
+            Store(str(path))
+
+
+def test_a_damaged_entry(tmp_path: Path) -> None:
+    """What is no record any more is said too, with the place in it."""
+    path = tmp_path / "engine.db"
+    with Store(str(path)) as store:
+        store.write(put=record(), events=[event(1)])
+        store.checkpoint()
+    path.write_bytes(path.read_bytes().replace(b'"created_ns"', b'"cheated_ns"'))
+    with Store(str(path)) as store, pytest.raises(OperationFailed, match=r"is damaged: .*cheated_ns"):
+        list(store.containers())
+
+
+def test_a_newer_pierhead_has_been_here(tmp_path: Path) -> None:
+    """Nothing is opened of which we do not know what it means."""
+    path = str(tmp_path / "engine.db")
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=1000")
+    with pytest.raises(Conflict, match="made by a newer Pierhead"):
+        Store(path)
 
 
 def test_log_is_worked_in(store: Store) -> None:
