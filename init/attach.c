@@ -82,9 +82,12 @@ void attach_expire(struct attach *a)
 {
 	if (!attach_behind(a) || clock_ms() < a->deadline)
 		return;
-	for (int i = 0; i < CLIENTS_MAX; i++)
+	for (int i = 0; i < CLIENTS_MAX; i++) {
+		/* One that takes a packet now and then makes room, of which poll tells only when most of the queue is free. */
+		attach_retry(a, &a->clients[i]);
 		if (a->clients[i].behind)
 			hang_up(&a->clients[i]);
+	}
 }
 
 void attach_close(struct attach *a)

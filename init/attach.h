@@ -41,7 +41,7 @@ bool attach_full(const struct attach *attach);
 /* Sends a packet to every client.  Afterwards some may be behind; until none is, nothing more can be sent. */
 void attach_send(struct attach *attach, unsigned char kind, const void *data, size_t length);
 bool attach_behind(const struct attach *attach);
-/* Tries again; after the deadline hangs up on those that are still behind. */
+/* Tries again; after the deadline once more, and then hangs up on those that are still behind. */
 void attach_retry(struct attach *attach, struct client *client);
 void attach_expire(struct attach *attach);
 /* Reads one packet of a client, unless it is input and the container has not taken the last. */

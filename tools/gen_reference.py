@@ -62,8 +62,8 @@ not there. Otherwise 0 is success and 1 is an error.
 |---|---|
 | `PIER_HOST`, `DOCKER_HOST` | where the engine is, as `--host` says it; the first goes before the second |
 | `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH` | TLS with it: whether its certificate is verified, and the directory of ours |
-| `PIER_CONTEXT` | the context in use, as `--context` says it |
-| `~/.config/pierhead/contexts.json` | contexts |
+| `PIER_CONTEXT`, `DOCKER_CONTEXT` | the context in use, as `--context` says it |
+| `~/.config/pierhead/contexts/` | contexts, in the form of docker's, which are in `~/.docker/contexts/` |
 | `PIER_IDLE_TIMEOUT` | after how many seconds an engine ends that `pier` has started; 300 |
 | `PIER_BRIDGE` | the bridge of an engine with a `--root` of its own; `none` for no network |
 | `/etc/pierhead/registries.toml`, `~/.config/pierhead/registries.toml` | mirrors, certificates, insecure registries |

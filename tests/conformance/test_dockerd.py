@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.archives import make_image_archive
 from tests.support.bundles import make_rootfs
+from tests.support.commands import program
 from tests.support.peers import (
     CGROUP_ROOT,
     Client,
@@ -83,10 +84,10 @@ class Docker(Client):
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     """A client of a private daemon with an image; afterwards no cgroup or mount of it is left."""
     dockerd = find_program("dockerd")
-    program = find_program("docker")
+    docker_program = find_program("docker")
     home = tmp_path_factory.mktemp("dockerd")
     archive = make_image_archive(home / "box.tar", make_rootfs(home / "rootfs"), name=IMAGE)
-    arguments = [program, "-H", f"unix://{home}/docker.sock"]
+    arguments = [docker_program, "-H", f"unix://{home}/docker.sock"]
 
     def ready(pid: int) -> bool:
         return Client(inside(pid, *arguments)).result("version").returncode == 0
@@ -369,3 +370,39 @@ def test_removal_leaves_nothing(docker: Docker) -> None:
     container = docker.background("sleep", "1000")
     docker("rm", "-f", container)
     assert Client(["find", CGROUP_ROOT, "-name", container])() == ""
+
+
+def test_pier_is_a_client_of_it(docker: Docker, tmp_path: Path) -> None:
+    """``pier`` works with Docker's own engine, of an older API: containers, images, files, what is in use."""
+    host = docker.words[docker.words.index("-H") + 1]
+    pier = Client([*program("pier"), "--host", host], env={"XDG_DATA_HOME": str(tmp_path)})
+    assert pier("run", "--rm", "--network", "none", IMAGE, "echo", "hi") == "hi\n"
+    pier("run", "-d", "--name", "web", "--network", "none", "-v", "kept:/data", IMAGE, "sleep", "1000")
+    assert pier("ps", "--format", "{{.Names}} {{.State}}") == "web running\n"
+    assert pier("exec", "-e", "A=1", "web", "sh", "-c", "echo $A > /data/a; cat /data/a") == "1\n"
+    assert pier.result("exec", "web", "sh", "-c", "exit 9").returncode == 9
+    (tmp_path / "note").write_text("written")
+    pier("cp", "--quiet", str(tmp_path / "note"), "web:/etc/note")
+    assert pier("exec", "web", "cat", "/etc/note") == "written"
+    assert "A /etc/note" in pier("diff", "web")
+    assert json.loads(pier("stats", "--no-stream", "--format", "json", "web"))["Name"] == "web"
+    assert pier("images", "--format", "{{.Repository}}:{{.Tag}}") == f"{IMAGE}\n"
+    pier("save", "--output", str(tmp_path / "box.tar"), IMAGE)
+    assert pier("load", "--quiet", "--input", str(tmp_path / "box.tar")) == f"Loaded image: {IMAGE}\n"
+    assert pier("commit", "web", "localhost/made:1").startswith("sha256:")
+    assert "CREATED BY" in pier("history", "localhost/made:1")
+    assert pier("rmi", "localhost/made:1").startswith("Untagged: localhost/made:1\n")
+    assert "is using its referenced image" in pier.result("rmi", IMAGE).stderr
+    assert "did you mean web?" in pier.result("stop", "webb").stderr
+    table = pier("system", "df", "--verbose")
+    assert ("web" in table, "kept" in table) == (True, True)
+    made = pier(
+        "network", "create", "--internal", "--subnet", "10.213.7.0/24", "--label", "a=b", "lan"
+    ).strip()
+    try:
+        assert pier("network", "inspect", "--format", "{{.Id}} {{.Labels.a}}", "lan") == f"{made} b\n"
+    finally:
+        assert pier("network", "rm", "lan") == "lan\n"
+    assert pier("rm", "--force", "web") == "web\n"
+    assert pier("volume", "rm", "kept") == "kept\n"
+    assert "Server: at unix://" in pier("version")

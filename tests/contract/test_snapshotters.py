@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.errors import Conflict, InvalidInput, NotFound
+from pierhead.images.removal import remove_tree
 from tests.contract.conftest import SNAPSHOTTERS
 from tests.support.requires import requires
 from tests.support.snapshots import commit_layer, read_files, shown, write_files
@@ -165,6 +166,18 @@ def directories_of(snapshotter: Snapshotter) -> list[str]:
     """Everything in its root that is not the index."""
     root = Path(snapshotter.root)
     return sorted(path.name for path in root.iterdir() if not path.name.startswith("index.db"))
+
+
+def test_what_is_detached(snapshotter: Snapshotter) -> None:
+    """Nobody knows it any more; its files go with who removes them, or with the next who opens."""
+    commit_layer(snapshotter, "one", files={"a": ""})
+    left = [Path(snapshotter.detach(key)) for key in ("box", "other") if snapshotter.prepare(key, "one")]
+    assert [each.name for each in snapshotter.walk()] == ["one"]
+    assert all(os.listdir(each) for each in left)
+    remove_tree(str(left[0]))
+    with SNAPSHOTTERS[snapshotter.name](Path(snapshotter.root)):
+        assert not any(each.exists() for each in left)
+    assert snapshotter.detach("one")
 
 
 def test_usage(snapshotter: Snapshotter, tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import pytest
 
 import pierhead
 from tests.support.bundles import make_rootfs
+from tests.support.ordinary import python
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -46,22 +45,6 @@ CONFIG = Config(
 )
 ROOT = os.path.abspath("state")
 """
-
-
-def _may_run(program: str) -> bool:
-    """Whether others may reach and run the program."""
-    path = Path(program).resolve()
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents))
-
-
-def python() -> str:
-    """An interpreter that any user can run and that is new enough."""
-    for candidate in (sys.executable, "/usr/bin/python3"):
-        if Path(candidate).exists() and _may_run(candidate):
-            asked = "import sys; sys.exit(sys.version_info < (3, 11))"
-            if subprocess.run([candidate, "-c", asked], check=False).returncode == 0:
-                return candidate
-    pytest.skip("needs a Python 3.11 that other users can run")
 
 
 @pytest.fixture

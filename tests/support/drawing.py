@@ -14,7 +14,7 @@ from tests.support.repository import ROOT
 HEADING = "## The dialogue"
 _PACKET = re.compile(r"(◀──|───) ([a-z]+)(?: ([a-z]+))? ─+(▶)?")
 ANY_TIME = ("error", "trace")
-STAGE_SAYS = ("undo", "plan", "commit", "child", "watching", "exited")
+STAGE_SAYS = ("undo", "plan", "adopt", "commit", "child", "watching", "exited")
 """What goes over the stage's own conversation; the rest goes over that of the launched process."""
 
 

@@ -8,6 +8,7 @@ from pierhead.api import queries
 from pierhead.api.bodies import decode_document, read_document
 from pierhead.api.older_answers import shape
 from pierhead.api.replies import reply_json
+from pierhead.errors import InvalidInput
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -82,7 +83,13 @@ class Call:
         raw = await self.body.whole()
         if optional and not raw.strip():
             return {}
-        return read_document(raw, self.head.headers.get("content-type", ""))
+        kind = self.head.headers.get("content-type", "")
+        if not kind and "origin" in self.head.headers:
+            # any page in a browser can send such a body to a port of this machine without asking anybody (the
+            # Fetch standard, "CORS-safelisted request-header"); JSON by its name it cannot
+            message = 'unsupported Content-Type header (): must be "application/json"'
+            raise InvalidInput(message, code="bad-content-type")
+        return read_document(raw, kind)
 
     async def decoded(self, cls: type[V], *, optional: bool = False) -> V:
         """The value that the body means."""

@@ -21,6 +21,7 @@ CHUNKED = -1
 """The length of a body that comes in chunks."""
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
+_BAD_TARGET = re.compile(r"[\x00-\x20\x7f]").search
 _LENGTH_DIGITS_MOST = 18
 _FIELDS_MOST = 1000
 
@@ -97,6 +98,10 @@ def _parse_headers(lines: list[str]) -> dict[str, str]:
 
 
 def _split_target(target: str) -> tuple[str, dict[str, list[str]]]:
+    if _BAD_TARGET(target):
+        raise _bad("the target has control characters")
+    if not target.isascii():  # as clients send it who do not escape: UTF-8
+        target = target.encode("latin-1").decode(errors="replace")
     if target.startswith("http://"):  # as to a proxy, which every server has to take (RFC 9112 section 3.2.2)
         target = f"/{target[7:].partition('/')[2]}"
     path, _, text = target.partition("?")
@@ -127,10 +132,17 @@ def parse_chunk_size(line: bytes) -> int:
     """The size that the line before a chunk says (RFC 9112 section 7.1); extensions are passed over.
 
     Raises:
-        InvalidInput: it says none.
+        InvalidInput: it says none, or another reader could take it for two lines.
     """
-    digits = line.partition(b";")[0].strip(b" \t\r\n")
-    if not digits or len(digits) > _LENGTH_DIGITS_MOST or digits.strip(b"0123456789abcdefABCDEF"):
+    text = line.removesuffix(b"\r\n")
+    digits = text.partition(b";")[0].strip(b" \t")
+    if (
+        b"\n" in text
+        or b"\r" in text
+        or not digits
+        or len(digits) > _LENGTH_DIGITS_MOST
+        or digits.strip(b"0123456789abcdefABCDEF")
+    ):
         raise _bad("a chunk has no size")
     return int(digits, 16)
 

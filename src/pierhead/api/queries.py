@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 
+from pierhead import jsontext
 from pierhead.errors import InvalidInput
 
 TYPE_CHECKING = False
@@ -89,8 +89,8 @@ def filters(query: Query) -> dict[str, list[str]]:
     if not value:
         return {}
     try:
-        found = json.loads(value)
-    except ValueError:
+        found = jsontext.parse(value)
+    except InvalidInput:
         raise _bad_filters(f"{value[:80]!r} is not JSON") from None
     if found is None:
         return {}
@@ -124,8 +124,8 @@ def credentials(value: str) -> dict[str, Any]:
         return {}
     plain = value.strip().rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        found = json.loads(base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True))
-    except (ValueError, binascii.Error):
+        found = jsontext.parse(base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True))
+    except (ValueError, binascii.Error, InvalidInput):
         raise InvalidInput("invalid X-Registry-Auth header", code="bad-credentials") from None
     if found is None:
         return {}
@@ -144,8 +144,8 @@ def platform(query: Query) -> str:
     if not value.startswith("{"):
         return value
     try:
-        found = json.loads(value)
-    except ValueError:
+        found = jsontext.parse(value)
+    except InvalidInput:
         raise InvalidInput(f"invalid platform: {value[:80]!r} is not JSON", code="bad-platform") from None
     parts = [found.get(name, "") for name in ("os", "architecture", "variant")]
     return "/".join(str(part) for part in parts if part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pierhead.api import queries
 from pierhead.api.replies import JSON, Reply, Stream, encode_json, reply_json
 from pierhead.api.streams import closing
+from pierhead.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,11 +57,12 @@ async def check_login(call: Call) -> Reply:
 async def events(call: Call) -> Stream:
     """``GET /events``: the headers come before anything has happened."""
     query = call.head.query
-    found = call.backend.events(
-        since_ns=queries.moment_ns(query, "since"),
-        until_ns=queries.moment_ns(query, "until"),
-        filters=call.filters(),
-    )
+    since_ns, until_ns = queries.moment_ns(query, "since"), queries.moment_ns(query, "until")
+    if 0 < until_ns < since_ns:
+        since, until = queries.text(query, "since"), queries.text(query, "until")
+        message = f"`since` time ({since}) cannot be after `until` time ({until})"
+        raise InvalidInput(message, code="bad-parameter")
+    found = call.backend.events(since_ns=since_ns, until_ns=until_ns, filters=call.filters())
     kind = _negotiate(call.head.headers.get("accept", ""))
     return Stream(pieces=_lines(found, kind), headers={"Content-Type": kind}, lasting=True)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pierhead.cli.program import Program
 
 CONTAINER, IMAGE, VOLUME, NETWORK, CONTEXT = "container", "image", "volume", "network", "context"
-_NOUNS = {"CONTAINER": (CONTAINER,), "IMAGE": (IMAGE,), "VOLUME": (VOLUME,)}
+_NOUNS = {"CONTAINER": (CONTAINER,), "IMAGE": (IMAGE,), "VOLUME": (VOLUME,), "NETWORK": (NETWORK,)}
 _VERBS = {
     "inspect": (CONTAINER, IMAGE, VOLUME, NETWORK),
     "export": (CONTAINER, IMAGE),

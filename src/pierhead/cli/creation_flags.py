@@ -17,6 +17,7 @@ def _kind(kind: Kind, name: str, about: str, *, value: str = "", short: str = ""
     return Flag(name=name, short=short, kind=kind, value=value, about=about, default=default)
 
 
+CONTENT_TRUST = _kind("switch", "disable-content-trust", "as docker's; who must have signed is in the policy")
 PROCESS = (
     _kind("switch", "interactive", "give it our standard input", short="i"),
     _kind("switch", "tty", "give the command a terminal", short="t"),
@@ -51,6 +52,7 @@ IDENTITY = (
         choices=("missing", "always", "never"),
     ),
     _kind("switch", "quiet", "say nothing of a pull", short="q"),
+    CONTENT_TRUST,
 )
 FILES = (
     _kind("list", "volume", "a volume, or a directory of ours", value="[SOURCE:]DIR[:OPTIONS]", short="v"),

@@ -42,14 +42,21 @@ def run_rootless(settings: DaemonSettings, words: Sequence[str], output: Output)
         PierheadError: the namespaces cannot be.
     """
     quarters = Quarters(settings.engine.exec_root)
-    keeper_fd, network, said = quarters.ensure(settings.rootless_network)
+    keeper_pid, network, said = quarters.ensure(settings.rootless_network)
+    if said:
+        output.warn(said)
+    keeper_fd = os.pidfd_open(keeper_pid)
     try:
-        if said:
-            output.warn(said)
         rootless = Rootless(user_id=os.getuid(), network=network)
         told = jsontext.format_compact(encode(rootless))
         command = process.python_words(_MODULE, (told, *words))
-        pid, pidfd = enter(keeper_fd, command, environment=os.environ, directory=os.getcwd())
+        pid, pidfd = enter(
+            keeper_fd,
+            command,
+            environment=os.environ,
+            directory=os.getcwd(),
+            cover=quarters.cover_resolver(keeper_pid, network),
+        )
     finally:
         os.close(keeper_fd)
     try:

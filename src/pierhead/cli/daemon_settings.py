@@ -9,7 +9,9 @@ from pierhead import figures
 from pierhead.api.listeners import Address, parse_address
 from pierhead.api.tls import TlsSettings
 from pierhead.cli.user_places import user_data_root, user_exec_root
+from pierhead.engine.documents import LogConfig
 from pierhead.engine.settings import BridgeSettings, RuntimeProgram, Settings
+from pierhead.engine.specgen.logwords import check_log_config
 from pierhead.errors import InvalidInput, Unsupported
 from pierhead.values import Value
 
@@ -179,13 +181,18 @@ def _make_engine(given: Given, roots: Roots) -> Settings:
             default_runtime,
             f"there are pierhead, {', '.join(sorted(runtimes))}".rstrip(", "),
         )
+    log = LogConfig(
+        type=given.get("log-driver", "json-file"),
+        config={name: str(value) for name, value in given.get("log-opts", {}).items()},
+    )
+    check_log_config(log)
     return Settings(
         data_root=os.path.abspath(given.get("data-root", roots.data_root)),
         exec_root=os.path.abspath(given.get("exec-root", roots.exec_root)),
         default_runtime=default_runtime,
         runtimes=runtimes,
-        log_driver=given.get("log-driver", "json-file"),
-        log_options={name: str(value) for name, value in given.get("log-opts", {}).items()},
+        log_driver=log.type,
+        log_options=log.config,
         storage=_DRIVERS.get(driver, driver),
         cgroup_parent=given.get("cgroup-parent", "/pierhead"),
         cgroup_manager=manager,
@@ -226,11 +233,15 @@ def _ulimit(name: str, limit: object) -> tuple[str, int, int]:
     """``SOFT[:HARD]``, or docker's object ``{"Soft", "Hard"}``."""
     try:
         if isinstance(limit, dict):
-            return name, int(limit["Soft"]), int(limit["Hard"])
-        soft, _, hard = str(limit).partition(":")
-        return name, int(soft), int(hard or soft)
+            soft, hard = int(limit["Soft"]), int(limit["Hard"])
+        else:
+            first, _, last = str(limit).partition(":")
+            soft, hard = int(first), int(last or first)
     except (KeyError, ValueError):
         raise _bad("default-ulimits", limit, "write it as NAME=SOFT:HARD") from None
+    if -1 < hard < soft:
+        raise _bad("default-ulimits", limit, f"of {name}, the soft limit is greater than the hard one")
+    return name, soft, hard
 
 
 def parse_size(text: str, key: str) -> int:

@@ -33,6 +33,7 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     """
     path = f"/containers/{about['Id']}"
     removed = about["HostConfig"].get("AutoRemove")
+    terminal = bool(about["Config"]["Tty"])
     query = {
         "stdin": takes_input,
         "stdout": True,
@@ -42,7 +43,7 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     condition = "removed" if removed else "next-exit"
     with (
         SignalPipe() as signals,
-        engine.hijack("POST", f"{path}/attach", stream=True, **query) as streams,
+        engine.hijack("POST", f"{path}/attach", terminal=terminal, stream=True, **query) as streams,
         engine.open("POST", f"{path}/wait", condition=condition) as waiting,
     ):
         try:
@@ -58,6 +59,7 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
 def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
     """The container, which runs, was stood in for; the exit code of its process."""
     path = f"/containers/{about['Id']}"
+    terminal = bool(about["Config"]["Tty"])
     query = {
         "stdin": takes_input,
         "stdout": True,
@@ -66,7 +68,7 @@ def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     }
     with (
         SignalPipe() as signals,
-        engine.hijack("POST", f"{path}/attach", stream=True, **query) as streams,
+        engine.hijack("POST", f"{path}/attach", terminal=terminal, stream=True, **query) as streams,
         engine.open("POST", f"{path}/wait", condition="not-running") as waiting,
     ):
         join = make_join(call, engine, about, streams, signals, keys=keys, takes_input=takes_input)

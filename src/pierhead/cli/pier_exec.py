@@ -63,7 +63,10 @@ def _attend(call: Call, engine: Engine, path: str, document: dict[str, Any], *, 
     if "ConsoleSize" in document:
         wanted["ConsoleSize"] = document["ConsoleSize"]
     ends = Ends(resize=lambda rows, columns: engine.post(f"{path}/resize", h=rows, w=columns))
-    with SignalPipe() as signals, engine.hijack("POST", f"{path}/start", wanted) as streams:
+    with (
+        SignalPipe() as signals,
+        engine.hijack("POST", f"{path}/start", wanted, terminal=terminal) as streams,
+    ):
         takes_input = document["AttachStdin"]
         join = Join(streams, signals, ends, takes_input=takes_input, terminal=terminal, keys=keys)
         code = attend(call, join)

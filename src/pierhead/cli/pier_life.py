@@ -23,6 +23,10 @@ _TIME = Flag(
     about="how long it may take before it is killed; -1 is for ever",
     default="its own, or 10",
 )
+_TIMES = (
+    _TIME,
+    Flag(name="time", kind="number", value="SECONDS", about="the same, as docker said before 28"),
+)
 
 
 def _post(engine: Engine, path: str, **query: Any) -> None:
@@ -55,15 +59,20 @@ def _start_in_front(call: Call) -> int:
 
 def _stop(call: Call) -> int:
     engine = open_engine(call)
-    query = {"t": call.options.number("timeout"), "signal": call.options.text("signal")}
+    query = {"t": _patience_s(call), "signal": call.options.text("signal")}
     return on_each(
         call, engine, call.arguments, lambda name: _post(engine, f"/containers/{name}/stop", **query)
     )
 
 
+def _patience_s(call: Call) -> int | None:
+    given = call.options.number("timeout")
+    return call.options.number("time") if given is None else given
+
+
 def _restart(call: Call) -> int:
     engine = open_engine(call)
-    query = {"t": call.options.number("timeout"), "signal": call.options.text("signal")}
+    query = {"t": _patience_s(call), "signal": call.options.text("signal")}
     return on_each(
         call, engine, call.arguments, lambda name: _post(engine, f"/containers/{name}/restart", **query)
     )
@@ -171,8 +180,8 @@ VERBS = {
         Flag(name="sig-proxy", kind="switch", about="pass signals on to the process", default="true"),
         DETACH_KEYS,
     ),
-    "stop": _verb("stop", "ask containers to end, and kill those that do not", _stop, _SIGNAL, _TIME),
-    "restart": _verb("restart", "stop containers and start them again", _restart, _SIGNAL, _TIME),
+    "stop": _verb("stop", "ask containers to end, and kill those that do not", _stop, _SIGNAL, *_TIMES),
+    "restart": _verb("restart", "stop containers and start them again", _restart, _SIGNAL, *_TIMES),
     "kill": _verb(
         "kill",
         "send containers a signal",

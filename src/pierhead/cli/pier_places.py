@@ -1,11 +1,11 @@
-"""``pier volume …``, ``pier network …``."""
+"""``pier volume …``."""
 
 from __future__ import annotations
 
 from pierhead.cli.engine_call import on_each, open_engine
 from pierhead.cli.flags import Flag, Verb
 from pierhead.cli.prompt import agrees
-from pierhead.cli.rows import FILTER, FORMAT, NO_TRUNC, QUIET, short_id, show_rows
+from pierhead.cli.rows import FILTER, FORMAT, QUIET, show_rows
 from pierhead.cli.words import filters, pairs
 from pierhead.figures import format_size
 
@@ -26,16 +26,6 @@ VOLUME_HEADINGS = {
     "Labels": "LABELS",
     "Links": "LINKS",
     "Size": "SIZE",
-}
-_NETWORK_HEADINGS = {
-    "ID": "NETWORK ID",
-    "Name": "NAME",
-    "Driver": "DRIVER",
-    "Scope": "SCOPE",
-    "IPv6": "IPV6",
-    "Internal": "INTERNAL",
-    "Labels": "LABELS",
-    "CreatedAt": "CREATED AT",
 }
 
 
@@ -111,34 +101,6 @@ def print_pruned(call: Call, title: str, names: Any, found: Document) -> None:
     call.output.print("".join(f"{line}\n" for line in (*lines, f"Total reclaimed space: {freed}")))
 
 
-def _list_networks(call: Call) -> int:
-    options = call.options
-    wanted = filters("filter", options.all("filter"))
-    found = sorted(open_engine(call).get("/networks", filters=wanted), key=lambda each: each["Name"])
-    whole = options.switch("no-trunc")
-    if options.switch("quiet"):
-        call.output.print("".join(f"{short_id(each['Id'], whole=whole)}\n" for each in found))
-        return 0
-    rows = (_network_row(each, whole=whole) for each in found)
-    show_rows(call.output, options.text("format"), rows, _NETWORK_HEADINGS, ("ID", "Name", "Driver", "Scope"))
-    return 0
-
-
-def _network_row(network: Document, *, whole: bool) -> Document:
-    labels = network.get("Labels") or {}
-    return {
-        "ID": short_id(network["Id"], whole=whole),
-        "Name": network["Name"],
-        "Driver": network["Driver"],
-        "Scope": network["Scope"],
-        "IPv6": str(bool(network.get("EnableIPv6"))).lower(),
-        "Internal": str(bool(network.get("Internal"))).lower(),
-        "Labels": join_labels(labels),
-        "CreatedAt": network.get("Created") or "",
-        "Label": lambda name: labels.get(name, ""),
-    }
-
-
 VERBS = {
     "volume create": Verb(
         name="volume create",
@@ -178,11 +140,5 @@ VERBS = {
             FORCE,
         ),
         perform=_prune_volumes,
-    ),
-    "network ls": Verb(
-        name="network ls",
-        about="list networks",
-        flags=(FILTER, FORMAT, NO_TRUNC, QUIET),
-        perform=_list_networks,
     ),
 }

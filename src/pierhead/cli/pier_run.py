@@ -141,7 +141,9 @@ def _run_in_front(call: Call) -> int:
     condition = "removed" if options.switch("rm") else "next-exit"
     with (
         SignalPipe() as signals,
-        engine.hijack("POST", f"{path}/attach", stream=True, **query) as joined,
+        engine.hijack(
+            "POST", f"{path}/attach", terminal=options.switch("tty"), stream=True, **query
+        ) as joined,
         engine.open("POST", f"{path}/wait", condition=condition) as waiting,
     ):
         try:

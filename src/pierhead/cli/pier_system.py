@@ -186,7 +186,9 @@ def _prune_all(call: Call) -> int:
     options = call.options
     every, volumes = options.switch("all"), options.switch("volumes")
     whose = "without a container" if every else "without a name"
-    parts = ["all stopped containers", *(["all nameless volumes"] if volumes else ()), f"all images {whose}"]
+    parts = ["all stopped containers", "all networks without a container", f"all images {whose}"]
+    if volumes:
+        parts.insert(1, "all nameless volumes")
     if not agrees(call, f"This removes {', '.join(parts)}."):
         return 0
     engine = open_engine(call)
@@ -195,6 +197,7 @@ def _prune_all(call: Call) -> int:
     steps = [("/containers/prune", given, "Deleted Containers:", "ContainersDeleted")]
     if volumes:
         steps.append(("/volumes/prune", given, "Deleted Volumes:", "VolumesDeleted"))
+    steps.append(("/networks/prune", given, "Deleted Networks:", "NetworksDeleted"))
     dangling = {**given, "dangling": ["false" if every else "true"]}
     steps.append(("/images/prune", dangling, "Deleted Images:", "ImagesDeleted"))
     for path, wanted, title, member in steps:

@@ -8,6 +8,7 @@ import os
 import sys
 
 from pierhead.cli.asking import ask, ask_secret
+from pierhead.cli.creation_flags import CONTENT_TRUST
 from pierhead.cli.engine_call import find_far_engine
 from pierhead.cli.flags import BadUsage, Flag, Verb, quiet_flag
 from pierhead.cli.progress import make_progress
@@ -49,12 +50,14 @@ def wanted_platforms(call: Call) -> tuple[Platform, ...] | None:
 def pull(call: Call, text: str, platforms: tuple[Platform, ...] | None, *, quiet: bool) -> PulledImage:
     """The image is here; a person is told how it comes."""
     from pierhead.images.pulling import pull_image
+    from pierhead.images.unpacking import keeps_owners
 
     gc.enable()  # the program's script turns it off; a pull makes much that goes again
     progress = make_progress(call.output, quiet=quiet)
     try:
         with open_service(call) as service:
-            return asyncio.run(pull_image(service, text, platforms=platforms, progress=progress))
+            pulled = pull_image(service, text, platforms=platforms, unpack=keeps_owners(), progress=progress)
+            return asyncio.run(pulled)
     finally:
         progress.close()
 
@@ -253,6 +256,7 @@ VERBS = {
         flags=(
             *_PLATFORMS,
             Flag(name="all-tags", short="a", kind="switch", about="all images of the repository"),
+            CONTENT_TRUST,
             _QUIET,
         ),
         examples=(
@@ -279,6 +283,7 @@ VERBS = {
                 choices=("gzip", "zstd", "none"),
             ),
             Flag(name="all-tags", short="a", kind="switch", about="push every tag of the repository"),
+            CONTENT_TRUST,
             _QUIET,
         ),
         perform=_push,

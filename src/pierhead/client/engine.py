@@ -7,7 +7,8 @@
     with engine.hijack("POST", f"/containers/{container_id}/attach", stream=True, stdout=True) as streams:
         …
 
-Each request has a connection of its own.  Errors of the engine come back as the errors they were there.
+Each request has a connection of its own.  Errors of the engine come back as the errors they were there.  An
+engine that is older than our version of the API is spoken to in its newest.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from _socket import AF_INET, AF_INET6, AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, getad
 from pierhead import errors, jsontext
 from pierhead.client.streams import Streams
 from pierhead.client.wire import Answer, encode_chunk, encode_head
-from pierhead.errors import OperationFailed, PierheadError, Unavailable
+from pierhead.errors import InvalidInput, OperationFailed, PierheadError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 API_VERSION = "1.51"
+_TOO_NEW = "Maximum supported API version is "
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@,")
 _KINDS = {
     kind.status: kind
@@ -60,6 +62,8 @@ class Engine:
         """
         self.address = address
         self._tls = tls
+        self._version = API_VERSION
+        self._is_settled = False
 
     # Requests
 
@@ -117,12 +121,27 @@ class Engine:
         Raises:
             PierheadError, Unavailable: as ``ask``.
         """
+        once = method == "HEAD" or (body is not None and not isinstance(body, dict))
+        if once and not self._is_settled:  # a refusal would come without its words, or too late to try again
+            self.get("/version")
+        try:
+            return self._open(method, path, body, headers or {}, query)
+        except InvalidInput as error:
+            found = error.message.partition(_TOO_NEW)[2].strip()
+            if not found or found == self._version:
+                raise
+            self._version = found
+        return self._open(method, path, body, headers or {}, query)
+
+    def _open(self, method: str, path: str, body: object, headers: Document, query: Document) -> Reply:
         connection = self._connect()
         try:
-            return self._send(connection, method, path, body, headers or {}, query)
+            reply = self._send(connection, method, path, body, headers, query)
         except BaseException:
             connection.close()
             raise
+        self._is_settled = True
+        return reply
 
     def _send(
         self,
@@ -139,7 +158,7 @@ class Engine:
             given |= {"Transfer-Encoding": "chunked", "Content-Type": "application/x-tar"}
         elif raw or method == "POST":
             given |= {"Content-Length": str(len(raw)), "Content-Type": "application/json"}
-        target = f"/v{API_VERSION}{quote(path)}{encode_query(query)}"
+        target = f"/v{self._version}{quote(path)}{encode_query(query)}"
         connection.send(encode_head(method, target, given) + raw)
         for piece in pieces or ():
             if piece:
@@ -151,15 +170,24 @@ class Engine:
             raise _error_of(reply)
         return reply
 
-    def hijack(self, method: str, path: str, body: object = None, /, **query: Any) -> Streams:
+    def hijack(
+        self, method: str, path: str, body: object = None, /, *, terminal: bool = False, **query: Any
+    ) -> Streams:
         """The connection, which from now on carries a process's streams; a context manager.
+
+        Args:
+            method: of HTTP.
+            path: without the version.
+            body: a document; None for nothing.
+            terminal: whether the process has a terminal, and so one stream.
+            query: as of ``open``.
 
         Raises:
             PierheadError, Unavailable: as ``ask``.
         """
         upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
         reply = self.open(method, path, body, headers=upgrade, **query)
-        return Streams(reply.connection.socket, reply.answer)
+        return Streams(reply.connection.socket, reply.answer, raw=terminal)
 
     def _connect(self) -> Connection:
         try:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from pierhead.client.wire import Answer
 
-_MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 _HEADER_BYTES = 8
 STREAMS = ("stdin", "stdout", "stderr")
 
@@ -29,10 +28,16 @@ class Streams:
         raw: whether it is one stream of a terminal, and not framed.
     """
 
-    def __init__(self, connected: socket, answer: Answer) -> None:
-        """Takes the socket over, whose answer has been read up to where the streams begin."""
+    def __init__(self, connected: socket, answer: Answer, *, raw: bool) -> None:
+        """Takes the socket over, whose answer has been read up to where the streams begin.
+
+        Args:
+            connected: becomes ours.
+            answer: on it.
+            raw: whether it is a terminal's; before 1.42 of the API, no header tells.
+        """
         self._socket = connected
-        self.raw = answer.headers.get("content-type", "") != _MULTIPLEXED
+        self.raw = raw
         self._buffer = answer.take_buffer()
 
     def __enter__(self) -> Self:

@@ -87,7 +87,7 @@ def info_document(
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "local", "none"],
+            "Log": ["journald", "json-file", "local", "none", "syslog"],
         },
         **_machine_facts(machine),
         **_system_facts(),

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 MODIFIED, ADDED, DELETED = 0, 1, 2
+MARK = ".dockerenv"
 _PLACES = (
+    MARK,
     "proc",
     "sys",
     "dev",
@@ -37,7 +39,7 @@ _PLACES = (
     "etc/mtab",
     "etc",
 )
-"""What may be made so that something can be mounted there; a directory after what is in it."""
+"""What is made so that something can be mounted there, or as a mark; a directory after what is in it."""
 
 
 def upper_of(mount: Mount) -> str:

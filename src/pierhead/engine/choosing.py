@@ -141,7 +141,7 @@ def _publishes(record: Record, values: Sequence[str]) -> bool:
         for port, bindings in record.ports.items()
         for binding in bindings
     }
-    return bool(wanted & (bound | record.ports.keys()))
+    return bool(wanted & bound)
 
 
 def _exposes(record: Record, values: Sequence[str]) -> bool:

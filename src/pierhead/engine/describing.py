@@ -73,6 +73,9 @@ def _command(record: Record) -> str:
 
 
 def _ports(record: Record) -> Iterable[Document]:
+    """Those that can be reached, and those that it says it has; one that does not run has none."""
+    if record.state.status not in ("running", "paused", "restarting"):
+        return
     for port in record.config.exposed_ports.keys() | record.ports.keys():
         number, _, protocol = port.partition("/")
         about = {"PrivatePort": int(number), "Type": protocol or "tcp"}

@@ -17,6 +17,7 @@ class Docker(Value):
 
     json_case = "pascal"
     json_whole = True
+    json_integers = INT64
 
 
 class Empty(Docker):

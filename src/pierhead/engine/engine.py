@@ -24,12 +24,15 @@ import logging
 import os
 
 from pierhead.engine.about import info_document, version_document
+from pierhead.engine.cgroupparent import note_parent, remove_parent
 from pierhead.engine.commit import CommitRequest, commit
 from pierhead.engine.containers import ContainerDesk
 from pierhead.engine.containertree import ContainerTrees
 from pierhead.engine.ending import Ender
+from pierhead.engine.execnotes import ExecNotes
 from pierhead.engine.execs import Execs
 from pierhead.engine.files import ContainerFiles
+from pierhead.engine.happenings import container_event
 from pierhead.engine.healthwatch import HealthWatches
 from pierhead.engine.imagedocuments import shared_sizes
 from pierhead.engine.images import EngineImages
@@ -54,7 +57,7 @@ from pierhead.engine.usermapping import read_user_maps
 from pierhead.engine.usernet import port_keeper
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
-from pierhead.errors import Conflict
+from pierhead.errors import Conflict, PierheadError
 from pierhead.images.service import ImageService
 from pierhead.linux.files import lock_at_once
 from pierhead.net import NetworkService, NetworkSettings
@@ -115,6 +118,7 @@ class Engine:
             self._put_together()
             stack.callback(self.supervisor.close)
             await stack.enter_async_context(self.jobs)
+            stack.callback(self.execs.rest)
             stack.callback(self.supervisor.rest)
             await self.supervisor.restore()
             for warning in await self.jobs.thread(self.places.restore, self.roster.all()):
@@ -142,6 +146,9 @@ class Engine:
                 code="engine-runs",
                 hint="stop it, or give this one an --exec-root and a --data-root of its own",
             )
+        if self.settings.cgroup_manager == "cgroupfs":
+            note_parent(self.paths.exec_root, self.settings.cgroup_parent)
+            stack.callback(remove_parent, self.paths.exec_root)
         self._store = stack.enter_context(Store(self.paths.database))
         self.images = stack.enter_context(
             ImageService(self.paths.data_root, snapshotter=self.settings.storage)
@@ -177,7 +184,7 @@ class Engine:
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
         self.ender = Ender(self.roster, jobs, self.supervisor, self.settings)
-        self.execs = Execs(self.roster, jobs, self.supervisor, self.planner)
+        self.execs = Execs(self.roster, jobs, self.supervisor, self.planner, ExecNotes(self.paths))
         self.maker = Maker(
             self.roster,
             jobs,
@@ -229,7 +236,7 @@ class Engine:
         rootless = self.settings.rootless
         ports = port_keeper(rootless.network if rootless is not None else None)
         network = NetworkService(f"{self.paths.exec_root}/network", settings, ports)
-        stack.callback(network.close)
+        stack.callback(_rest, network)
         for warning in network.ensure():
             _log.warning("%s", warning)
         return network
@@ -335,20 +342,28 @@ class Engine:
         return await self.files.container_changes(reference)
 
     async def export_container(self, reference: str) -> Bytes:
-        return await self.files.export_container(reference)
+        record = self.roster.get(reference)
+        found = await self.files.export_container(record.id)
+        self._tell_of(record, "export")
+        return found
 
     async def stat_archive(self, reference: str, path: str) -> Document:
         return await self.files.stat_archive(reference, path)
 
     async def get_archive(self, reference: str, path: str) -> tuple[Document, Bytes]:
-        return await self.files.get_archive(reference, path)
+        record = self.roster.get(reference)
+        found = await self.files.get_archive(record.id, path)
+        self._tell_of(record, "archive-path")
+        return found
 
     async def put_archive(
         self, reference: str, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
     ) -> None:
+        record = self.roster.get(reference)
         await self.files.put_archive(
-            reference, path, archive, no_overwrite=no_overwrite, copy_owners=copy_owners
+            record.id, path, archive, no_overwrite=no_overwrite, copy_owners=copy_owners
         )
+        self._tell_of(record, "extract-to-dir")
 
     async def commit_container(
         self,
@@ -379,7 +394,7 @@ class Engine:
         finally:
             if pauses:
                 await self.ender.unpause(record.id)
-        self.publish("container", "commit", record.id, {"name": record.name, "imageID": identity})
+        self._tell_of(record, "commit", comment=comment, imageID=identity, imageRef=request.name)
         return {"Id": identity}
 
     # Further processes
@@ -512,7 +527,18 @@ class Engine:
     def events(self, *, since_ns: int, until_ns: int, filters: Filters) -> AsyncIterator[Event]:
         return self.journal.follow(since_ns=since_ns, until_ns=until_ns, filters=filters)
 
+    def _tell_of(self, record: Record, action: str, **what: str) -> None:
+        self.roster.tell(container_event(record, action, self.roster.now_ns(), **what))
+
     def publish(self, kind: str, action: str, actor: str, attributes: dict[str, str]) -> None:
         """Something happened to an image, a volume or a network."""
         now_ns = self.roster.now_ns()
         self.roster.tell(Event(kind=kind, action=action, actor=actor, attributes=attributes, time_ns=now_ns))
+
+
+def _rest(network: NetworkService) -> None:
+    """Nothing of the network is open; it is gone if no container is in it."""
+    try:
+        network.remove()
+    except PierheadError:
+        network.close()

@@ -1,8 +1,8 @@
 """Further processes of containers that run: made, started, connected with, looked at.
 
-They are children of the engine and end with their container.  Their streams are the engine's own, so nothing
-of what they write is lost, and one that is attached sees its streams end with its client's connection.
-Nothing of them is written down: an engine that comes back knows none.
+They end with their container.  Their streams are the engine's own, so nothing of what they write is lost, and
+one that is attached sees its streams end with its client's connection.  A monitor stays with each and records
+its end, so that an engine that comes back knows how it ended; looks at health need none.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import os
 import socket
 
 from pierhead.engine import lifecycle
+from pierhead.engine.execnotes import ExecNote, find_running
 from pierhead.engine.happenings import container_event
 from pierhead.engine.streams import FailedAttachment, OwnAttachment
-from pierhead.engine.supervise import NOT_EXECUTABLE, exit_code_of_failure
+from pierhead.engine.supervise import NOT_EXECUTABLE, exit_code_of_failure, in_docker_words
 from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed, PierheadError
+from pierhead.linux.process import start_time
 from pierhead.runtime import Stdio
 
 TYPE_CHECKING = False
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pierhead.engine.documents import ExecConfig
+    from pierhead.engine.execnotes import ExecNotes
     from pierhead.engine.jobs import Jobs
     from pierhead.engine.planning import Planner
     from pierhead.engine.record import Record
@@ -49,8 +52,12 @@ class Exec:
         self.container_id = container_id
         self.config = config
         self.started = False
+        self.lasts = True
+        """Whether an engine that comes back is to know of it."""
         self.size: tuple[int, ...] = config.console_size
         self.process: Process | None = None
+        self.pidfd = -1
+        """Of one that another engine has started."""
         self.pid = 0
         self.attachment: OwnAttachment | None = None
         self.exit_code: int | None = None
@@ -58,7 +65,7 @@ class Exec:
 
     def is_running(self) -> bool:
         """Whether it has been started and has not ended."""
-        return self.process is not None
+        return self.process is not None or self.pidfd >= 0
 
     def words(self) -> str:
         """Its command, as events have it."""
@@ -68,7 +75,10 @@ class Exec:
 class Execs:
     """All that there are, by their ids."""
 
-    def __init__(self, roster: Roster, jobs: Jobs, supervisor: Supervisor, planner: Planner) -> None:
+    def __init__(
+        self, roster: Roster, jobs: Jobs, supervisor: Supervisor, planner: Planner, notes: ExecNotes
+    ) -> None:
+        self._notes = notes
         self._roster = roster
         self._jobs = jobs
         self._supervisor = supervisor
@@ -115,6 +125,7 @@ class Execs:
         for each in ended[: max(0, len(ended) - _ENDED_KEPT)]:
             siblings.remove(each)
             del self._execs[each.id]
+            self._notes.remove(each.container_id, each.id)
 
     def _tell(self, record: Record, made: Exec, action: str, **what: str) -> None:
         now_ns = self._roster.now_ns()
@@ -145,8 +156,8 @@ class Execs:
             made.exit_code = exit_code_of_failure(error.message, otherwise=NOT_EXECUTABLE)
             made.ended.set()
             if detach or isinstance(error, Conflict):
-                raise
-            reason = f"OCI runtime exec failed: {error.message.removeprefix('$.process.user: ')}"
+                raise in_docker_words(error) from error.__cause__
+            reason = f"OCI runtime exec failed: {in_docker_words(error).message}"
             return FailedAttachment(reason, terminal=made.config.tty)
         return None if detach else made.attachment
 
@@ -156,9 +167,15 @@ class Execs:
         streams = _Streams(config, detach=detach)
         try:
             made.process = await self._jobs.thread(
-                lambda: container.exec(spec, stdio=streams.stdio, console=streams.console)
+                lambda: container.exec(
+                    spec,
+                    stdio=streams.stdio,
+                    console=streams.console,
+                    exec_id=made.id if made.lasts else "",
+                )
             )
             made.pid = made.process.pid
+            self._note(made)
             if not detach or config.tty:
                 made.attachment = streams.attachment()
                 made.attachment.on_detach = lambda: self._tell(record, made, "exec_detach")
@@ -167,6 +184,14 @@ class Execs:
         finally:
             streams.close()
         self._watch(record, made, made.process)
+
+    def _note(self, made: Exec) -> None:
+        began = start_time(made.pid)
+        if made.lasts and began is not None:
+            note = ExecNote(
+                id=made.id, config=made.config, pid=made.pid, began=began, exit_code=made.exit_code
+            )
+            self._notes.write(made.container_id, note)
 
     def _watch(self, record: Record, made: Exec, process: Process) -> None:
         loop, pidfd = asyncio.get_running_loop(), process.pidfd
@@ -192,7 +217,14 @@ class Execs:
             process.close()
             if made.attachment is not None:
                 made.attachment.ended()
+        self._tell_end(record, made)
+
+    def _tell_end(self, record: Record, made: Exec) -> None:
         self._tell(self._roster.find(record.id) or record, made, "exec_die", exitCode=str(made.exit_code))
+        if made.lasts:
+            note = ExecNote(id=made.id, config=made.config, pid=made.pid, began=0, exit_code=made.exit_code)
+            self._notes.write(made.container_id, note)
+            self._notes.forget_record(made.container_id, made.id)
 
     async def run(self, reference: str, config: ExecConfig, *, timeout_s: float) -> tuple[int, bytes]:
         """It has run; returns its exit code and the beginning of what it wrote.
@@ -202,6 +234,7 @@ class Execs:
             PierheadError: as ``create`` and ``start``.
         """
         made = self._get((await self.create(reference, config))["Id"])
+        made.lasts = False
         output = b""
         try:
             async with asyncio.timeout(timeout_s):
@@ -255,11 +288,63 @@ class Execs:
 
     # A companion of containers
 
-    async def begin(self, record: Record, container: Container) -> None:
-        """A container runs, and has no further processes yet."""
+    async def begin(self, record: Record, container: Container) -> None:  # noqa: ARG002 - a companion's
+        """A container runs, perhaps since before the engine did: then its further processes are found again,
+        and those that have ended meanwhile end now.
+        """
+        for made, note in await self._find(record):
+            self._watch_again(record, made, find_running(note))
+
+    async def _find(self, record: Record) -> list[tuple[Exec, ExecNote]]:
+        """Processes that another engine has started are known; returns those whose end nobody has told."""
+        if record.id in self._by_container:
+            return []
+        found = []
+        for note in await self._jobs.thread(lambda: list(self._notes.read(record.id))):
+            made = Exec(note.id, record.id, note.config)
+            made.started = True
+            made.pid = note.pid
+            made.exit_code = note.exit_code
+            self._execs[made.id] = made
+            self._by_container.setdefault(record.id, []).append(made)
+            if note.exit_code is None:
+                found.append((made, note))
+        return found
+
+    def _watch_again(self, record: Record, made: Exec, pidfd: int) -> None:
+        if pidfd < 0:
+            self._jobs.begin(self._conclude_found(record, made))
+            return
+        made.pidfd = pidfd
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(pidfd)
+            self._jobs.begin(self._conclude_found(record, made))
+
+        loop.add_reader(pidfd, ended)
+
+    async def _conclude_found(self, record: Record, made: Exec) -> None:
+        made.exit_code = await self._jobs.thread(self._notes.exit_code, record.id, made.id)
+        if made.pidfd >= 0:
+            os.close(made.pidfd)
+            made.pidfd = -1
+        made.ended.set()
+        self._tell_end(record, made)
+
+    def rest(self) -> None:
+        """Nothing is watched any more, and what runs goes on."""
+        loop = asyncio.get_running_loop()
+        for each in self._execs.values():
+            if each.pidfd >= 0:
+                loop.remove_reader(each.pidfd)
+                os.close(each.pidfd)
+                each.pidfd = -1
 
     async def end(self, record: Record) -> None:
         """The container has ended: its further processes end with it, and are not started any more."""
+        for made, _ in await self._find(record):
+            await self._conclude_found(record, made)
         siblings = self._by_container.get(record.id, [])
         for each in [each for each in siblings if not each.started]:
             siblings.remove(each)

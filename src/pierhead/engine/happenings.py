@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Filters = dict[str, list[str]]
 
 _KINDS = ("container", "image", "volume", "network", "daemon", "plugin")
+_SHORT_ID = 12
 _KNOWN = (*_KINDS, "event", "type", "label", "scope")
 
 
@@ -69,11 +70,21 @@ def _passes(event: Event, name: str, values: Sequence[str]) -> bool:
         return all(has_label(event.attributes, value) for value in values)
     if name == "scope":
         return "local" in values
+    if name == "image" and event.kind == "container":
+        return any(_is_image(event.attributes.get("image", ""), value) for value in values)
     return event.kind == name and any(_is_called(event, value) for value in values)
 
 
 def _is_called(event: Event, value: str) -> bool:
+    """By an id, a name, or the beginning of either, as Docker has it; an image by the whole of it."""
     name = event.attributes.get("name", "")
-    if value in (event.actor, name, f"/{name}") or (len(value) >= 4 and event.actor.startswith(value)):
+    if event.kind == "image":
+        return _is_image(event.actor, value) or _is_image(name, value)
+    return event.actor.startswith(value) or name.startswith(value.removeprefix("/"))
+
+
+def _is_image(name: str, value: str) -> bool:
+    """Whether the value is the name, or the name without its tag; of an id, its beginning."""
+    if value in (name, name.partition("@")[0]) or (":" in name and value == name.rpartition(":")[0]):
         return True
-    return event.kind == "image" and value == event.actor.rpartition(":")[0]
+    return len(value) >= _SHORT_ID and name.startswith(f"sha256:{value.removeprefix('sha256:')}")

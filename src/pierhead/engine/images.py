@@ -135,6 +135,10 @@ class EngineImages:
             message = "an image is pushed with all the platforms that it has here"
             raise InvalidInput(message, code="push-platform", hint="leave --platform out")
         parsed = parse_reference(reference)
+        if await offload(self._service.library.find_image, str(parsed.canonical())) is None:
+            message = f"An image does not exist locally with the tag: {parsed.familiar_name()}"
+            hint = f"give an image this name first: docker tag IMAGE {parsed.familiar()}"
+            raise NotFound(message, code="image-not-found", hint=hint)
 
         async def work(tell: Tell) -> None:
             async with open_client(self._hosts, credentials) as client:

@@ -1,7 +1,8 @@
 """Containers come to be, and go: their files and their record, with a death of the engine in mind.
 
 create   files first, then the record: files without a record are nobody's, and go at the next start
-remove   the status ``removing`` first, then the files, then the record: the next start goes on with it
+remove   the status ``removing`` first, then its volumes, then the record: the next start goes on with it;
+         its files are then nobody's, and go at last
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event
 from pierhead.engine.naming import SHORT_LENGTH, no_such_container
 from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.record import Record
+from pierhead.engine.volumemounts import unmount_all
 from pierhead.errors import InvalidInput, NotFound, PierheadError
+from pierhead.images.removal import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pierhead.engine.supervise import Supervisor
 
 _ID_BYTES = 32
+_LEFT = "what is left of container %s cannot be removed: %s"
 _log = logging.getLogger(__name__)
 
 
@@ -115,7 +118,7 @@ class Maker:
             record = await self._decide_mounts(record)
             return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
         except BaseException:
-            await self._jobs.thread(self._remove_files, record)
+            await self._jobs.thread(self._take_back, record)
             raise
 
     async def _decide_mounts(self, record: Record) -> Record:
@@ -133,14 +136,10 @@ class Maker:
             raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
         return record
 
-    def _remove_files(self, record: Record) -> None:
+    def _take_back(self, record: Record) -> None:
         self._roots.hide(record.id, len(record.mounts))
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
-
-    def _remove_all(self, record: Record) -> None:
-        self._remove_files(record)
-        self._places.release(record, volumes=record.state.volumes_go)
 
     # Going
 
@@ -154,7 +153,7 @@ class Maker:
 
         Raises:
             Conflict: it runs, or somebody removes it at this moment.
-            OperationFailed: its files cannot be removed; it is dead, and can be removed again.
+            OperationFailed: what it has cannot be given back; it is dead, and can be removed again.
         """
         await self._jobs.finish(self._remove(self._roster.get(reference).id, force=force, volumes=volumes))
 
@@ -204,7 +203,7 @@ class Maker:
     async def _finish_removal(self, record: Record) -> None:
         self._supervisor.forget(record.id)
         try:
-            await self._jobs.thread(self._remove_all, record)
+            root = await self._jobs.thread(self._give_back, record)
         except (PierheadError, OSError) as error:
             state = lifecycle.after(record, "fail-removal").replace(error=str(error))
             self._roster.observe(record.replace(state=state))
@@ -213,6 +212,23 @@ class Maker:
         self._supervisor.waiting.gone(record)
         for tell in self.on_removal:
             tell(record.id)
+        self._jobs.begin(self._jobs.thread(self._remove_left, record.id, root))
+
+    def _give_back(self, record: Record) -> str:
+        """Returns where its own files are, which nobody knows any more."""
+        self._roots.hide(record.id, len(record.mounts))
+        root = self._roots.detach(record.root)
+        self._places.release(record, volumes=record.state.volumes_go)
+        return root
+
+    def _remove_left(self, container_id: str, root: str) -> None:
+        """Its files are gone.  Nobody waits for that: it takes as long as everything before it."""
+        try:
+            if root:
+                remove_tree(root)
+            remove_files(self._paths, container_id)
+        except OSError as error:
+            _log.warning(_LEFT, container_id, error)
 
     def _need(self, container_id: str) -> Record:
         record = self._roster.find(container_id)
@@ -256,9 +272,9 @@ def remove_files(paths: Paths, container_id: str) -> None:
     Raises:
         OSError: something in them cannot be removed.
     """
-    for directory in (paths.container(container_id), paths.running(container_id)):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(directory)
+    unmount_all(paths.changes(container_id))
+    remove_tree(paths.container(container_id))
+    remove_tree(paths.running(container_id))
 
 
 def remove_other_files(paths: Paths, kept: frozenset[str]) -> None:
@@ -275,4 +291,4 @@ def remove_other_files(paths: Paths, kept: frozenset[str]) -> None:
                 try:
                     remove_files(paths, name)
                 except OSError as error:
-                    _log.warning("what is left of container %s cannot be removed: %s", name, error)
+                    _log.warning(_LEFT, name, error)

@@ -47,8 +47,11 @@ def check_name(name: str) -> None:
     """
     if 2 <= len(name) <= _NAME_MAX and name[0] in _FIRST and _LETTERS.issuperset(name):
         return
+    hint = "at least two characters are needed" if len(name) < 2 else ""
+    if len(name) > _NAME_MAX:
+        hint = f"at most {_NAME_MAX} characters are possible"
     message = f"Invalid container name ({name[:80]}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-    raise InvalidInput(message, code="invalid-name", hint="at least two characters are needed")
+    raise InvalidInput(message, code="invalid-name", hint=hint)
 
 
 def choose_name(taken: Container[str], dice: random.Random | None = None) -> str:

@@ -64,12 +64,15 @@ class Places:
         """What a new container keeps is there, and the directory of its own files; the record tells of it.
 
         Raises:
-            InvalidInput, NotFound, Unsupported: a mount cannot be.
+            InvalidInput, Unsupported: a mount cannot be.
         """
         others = {}
         for each in record.host.volumes_from:
             name = each.partition(":")[0]
-            others[name] = self._roster.get(name).mounts
+            try:
+                others[name] = self._roster.get(name).mounts
+            except NotFound as error:  # docker's client takes a 404 for an image that is to be pulled
+                raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
         return await self._jobs.thread(self._decide, record, others)
 
     def _decide(self, record: Record, others: dict[str, tuple[MountPoint, ...]]) -> Record:

@@ -27,6 +27,7 @@ from pierhead.engine.specgen import (
 from pierhead.engine.specgen.apparmorprofile import NAME, PROFILE, profile_of
 from pierhead.engine.specgen.processes import short_hostname
 from pierhead.engine.usermapping import maps_of
+from pierhead.engine.volumemounts import mount_changes
 from pierhead.errors import OperationFailed, PierheadError, Unsupported
 from pierhead.linux import apparmor, files
 from pierhead.runtime import Network, RootOverlay, host_rootfs
@@ -147,6 +148,12 @@ class Planner:
             Unsupported: it asks for what is not there.
             OperationFailed: its runtime program is not installed.
         """
+        if execution is None and self.machine.inside:
+            raise Unsupported(
+                "an engine of an ordinary user cannot lay an overlay on the machine's files",
+                code="rootless",
+                hint="import or pull an image, or use the machine's engine",
+            )
         if execution is None and self._users is not None and host.userns_mode != "host":
             raise Unsupported(
                 f"{config.image} is this machine, whose files have its users: userns_remap cannot map them",
@@ -155,8 +162,19 @@ class Planner:
             )
         config = merge_image(config, execution)
         host, warnings = fill_host(config, host, self._settings, machine=self.machine)
-        self.find_program(host.runtime)
+        if self.find_program(host.runtime):
+            self._check_program(host)
         return config, host, warnings
+
+    def _check_program(self, host: HostConfig) -> None:
+        """What runtime programs cannot do here is not asked of one."""
+        hint = "choose the runtime pierhead"
+        if self._settings.cgroup_manager == "disabled":
+            message = f"the runtime {host.runtime} needs cgroups, and this engine has none"
+            raise Unsupported(message, code="no-cgroups", hint=hint)
+        if self._users is not None and host.userns_mode != "host":
+            message = f"the runtime {host.runtime} cannot map users: programs are not told of layers' owners"
+            raise Unsupported(message, code="no-user-namespace", hint=f"{hint}, or --userns host")
 
     def find_program(self, runtime: str) -> tuple[str, ...]:
         """The command of the runtime program of this name; empty for our library.
@@ -212,19 +230,26 @@ class Planner:
 
     def _root(self, record: Record) -> Root:
         if not record.root:
-            return root_of_host(host_rootfs(hidden=(self._paths.data_root, self._paths.exec_root)))
+            root = root_of_host(host_rootfs(hidden=(self._paths.data_root, self._paths.exec_root)))
+            upper, work = mount_changes(self._paths.changes(record.id))
+            overlay = RootOverlay(lower=(root.rootfs,), upper=upper, work=work)
+            return root.replace(rootfs=self._empty_root(), overlay=overlay, copy_on_write=False)
         mount = self._roots.mount(record.root)
         if mount.source and maps_of(record, self._users) is None:
             return Root(rootfs=mount.source)
-        rootfs = f"{self._paths.exec_root}/rootfs"
-        os.makedirs(rootfs, mode=0o755, exist_ok=True)
-        passes = record.host.auto_remove  # then its files go with it: they need no disk
+        passes = record.host.auto_remove and bool(mount.work)  # its files go with it: they need no disk
         if passes:
             _forget_volatile(mount.work)
         overlay = RootOverlay(
             lower=mount.lower, upper=mount.upper or mount.source, work=mount.work, volatile=passes
         )
-        return Root(rootfs=rootfs, overlay=overlay)
+        return Root(rootfs=self._empty_root(), overlay=overlay)
+
+    def _empty_root(self) -> str:
+        """Where overlays are mounted, each where its container alone sees it."""
+        rootfs = f"{self._paths.exec_root}/rootfs"
+        os.makedirs(rootfs, mode=0o755, exist_ok=True)
+        return rootfs
 
     def _etc_files(self, record: Record, place: Place) -> EtcFiles:
         host, settings = record.host, self._settings

@@ -3,6 +3,7 @@
     EXEC_ROOT/rootless/
       lock            held by whoever makes the namespaces or ends them
       keeper.json     the keeper's number, when it began, and its network
+      resolv.conf     as everybody inside sees the machine's
       slirp.sock      of slirp4netns;  slirp4netns.log  what it says;  pasta.pid
 
     find the keeper, or make one and its network ─▶ an engine enters ─▶ … it ends ─▶ the keeper ends, if
@@ -16,9 +17,18 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from contextlib import contextmanager
 
 from pierhead import jsontext
+from pierhead.engine.etcfiles import (
+    HOST_RESOLV_CONF,
+    RESOLV_CONF,
+    Resolver,
+    format_resolver,
+    read_host_resolver,
+    settle_resolver,
+)
 from pierhead.engine.rootlesswords import Keeper, UserNetwork
 from pierhead.engine.usernet import choose_network, end_network, serves, start_network
 from pierhead.errors import OperationFailed, Unavailable
@@ -37,6 +47,7 @@ _FILE = "keeper.json"
 _MAPPERS = ("newuidmap", "newgidmap")
 _REFUSED = (1, 28, 87)  # EPERM, ENOSPC, EUSERS: user_namespaces(7), clone(2)
 _END_S = 10.0
+_LEAVING_S, _LOOK_S = 0.5, 0.02
 
 
 class Quarters:
@@ -51,8 +62,8 @@ class Quarters:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
 
     def ensure(self, wanted: str) -> tuple[int, UserNetwork, str]:
-        """The namespaces are there, with a network; returns the keeper's pidfd, the caller's to close, the
-        network, and a sentence for people or nothing.
+        """The namespaces are there, with a network; returns the keeper's pid, the network, and a sentence for
+        people or nothing.
 
         Args:
             wanted: one of ``rootlesswords.CHOICES``.
@@ -76,16 +87,39 @@ class Quarters:
             said = ""
             if wanted not in ("auto", keeper.network):
                 said = f"the network stays {keeper.network} while containers run"
-            return os.pidfd_open(keeper.pid), network, said
+            return keeper.pid, network, said
 
     def leave(self) -> bool:
-        """Whether the namespaces have ended, since nobody is in them."""
+        """Whether the namespaces have ended, as nobody is in them; what is on its way out gets a moment."""
         with self._locked():
             keeper = self._find()
-            if keeper is None or occupants(keeper.pid):
+            if keeper is None:
                 return False
+            deadline_s = time.monotonic() + _LEAVING_S
+            while occupants(keeper.pid):
+                if time.monotonic() > deadline_s:
+                    return False
+                time.sleep(_LOOK_S)
             self._end(keeper)
             return True
+
+    def cover_resolver(self, keeper_pid: int, network: UserNetwork) -> tuple[str, str]:
+        """The file that names the network's server, and the machine's own that it has to cover inside, where
+        a server at the machine's loopback does not answer; empty where it does already, or there is none.
+        """
+        target = os.path.realpath(HOST_RESOLV_CONF)
+        if not network.dns or not os.path.exists(target):
+            return "", ""
+        settled = settle_resolver(Resolver(servers=network.dns), read_host_resolver(loopback=True))
+        text = format_resolver(settled).encode()
+        path = f"{self.directory}/{RESOLV_CONF}"
+        with open(path, "wb") as file:
+            file.write(text)
+        try:
+            covered = read_file(f"/proc/{keeper_pid}/root{target}") == text
+        except OSError:
+            covered = False
+        return ("", "") if covered else (path, target)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -103,7 +137,7 @@ class Quarters:
             found = decode(Keeper, jsontext.parse(read_file(path), name=path), unknown=[])
         except FileNotFoundError:
             return None
-        return found if process.start_time(found.pid) == found.start_time else None
+        return found if process.observe(found.pid) == (found.start_time, False) else None
 
     def _make(self, network: UserNetwork) -> Keeper:
         uid_mappings, gid_mappings = plan_mappings(os.getuid(), os.getgid())

@@ -7,7 +7,9 @@ is removed, and keeps the layers below it.
 from __future__ import annotations
 
 import contextlib
+import os
 
+from pierhead.engine.changes import MARK
 from pierhead.engine.imagedocuments import no_such_image
 from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.platforms import parse_platform
@@ -95,8 +97,12 @@ class Roots:
         if origin.shown is None:
             return ""
         key = f"{_KEY}{container_id}"
-        await self._stand_on(origin.shown, lambda name: self.service.snapshotter.prepare(key, name))
+        await self._stand_on(origin.shown, lambda name: self._begin(key, name))
         return key
+
+    def _begin(self, key: str, parent: str) -> None:
+        self.service.snapshotter.prepare(key, parent)
+        mark(self.mount(key))
 
     async def show(self, container_id: str, number: int, image: str) -> None:
         """The container has the image's files to read, as its mount of this number.
@@ -145,6 +151,13 @@ class Roots:
         if key:
             with contextlib.suppress(NotFound):
                 self.service.snapshotter.remove(key)
+
+    def detach(self, key: str) -> str:
+        """Nobody knows the container's files any more; returns their directory, "" for none."""
+        self._described.pop(key, None)
+        with contextlib.suppress(NotFound):
+            return self.service.snapshotter.detach(key) if key else ""
+        return ""
 
     def hide(self, container_id: str, count: int) -> None:
         """The container has no image's files to read any more, of which it had at most so many."""
@@ -196,3 +209,13 @@ class Roots:
                     "WorkDir": mount.work,
                 }
         return {"Name": "overlay2" if name == "overlay" else "vfs", "Data": data}
+
+
+def mark(mount: Mount) -> None:
+    """Programs can tell by the file ``/.dockerenv`` that they are in a container, as many do.
+
+    It is in the container's own files and no mount; what a container has changed does not tell of it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(OSError):  # the image has one, or the disk is full: no reason for no container
+        os.close(os.open(f"{mount.upper or mount.source}/{MARK}", flags, 0o755))

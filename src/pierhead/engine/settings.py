@@ -102,6 +102,8 @@ class Paths(Value):
           runtime/ID/                       state directories of the runtime library
           programs/ID/                      bundles of containers that runtime programs have made
           containers/ID/shm                 /dev/shm of the container, for those who share its ipc
+                        changes             of a view of this machine
+                        execs/              further processes that were started
     """
 
     data_root: str
@@ -134,6 +136,10 @@ class Paths(Value):
     def running(self, container_id: str) -> str:
         """What dies with the boot."""
         return f"{self.exec_root}/containers/{container_id}"
+
+    def changes(self, container_id: str) -> str:
+        """What a container that is a view of this machine has changed, in memory."""
+        return f"{self.running(container_id)}/changes"
 
     def log(self, container_id: str) -> str:
         """The newest file of its output."""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import termios
+from collections import deque
 
 from pierhead.errors import Conflict, PierheadError
 
@@ -24,6 +25,7 @@ else:
     Protocol = object
 
 _BLOCK_BYTES = 65536
+_PATIENCE_S = 4.0
 _AFTER_END_S = 2.0
 """How long others may still hold the streams of a process that has ended, as with Docker."""
 
@@ -113,13 +115,19 @@ class Attachment(Protocol):
 class MonitorAttachment:
     """A connection with a container's monitor, made when the container starts."""
 
-    def __init__(self, query: AttachQuery, *, terminal: bool, closes_input: bool) -> None:
+    def __init__(
+        self, query: AttachQuery, *, terminal: bool, closes_input: bool, patience_s: float = _PATIENCE_S
+    ) -> None:
         """Args:
         query: which streams.
         terminal: whether it is one stream.
         closes_input: whether the process reads end-of-file when this client's input ends, or the client goes
             away; with Docker it is so where ``StdinOnce`` says it, and never at a terminal.
+        patience_s: how often a piece is taken for a client that takes none.
         """
+        self._patience_s = patience_s
+        self._ahead: deque[tuple[str, bytes] | None] = deque()
+        self._keeping: asyncio.TimerHandle | None = None
         self._query = query
         self._terminal = terminal
         self._closes_input = closes_input and query.stdin and not terminal
@@ -164,18 +172,44 @@ class MonitorAttachment:
             async for past in self._before:
                 yield past
         await self._settled.wait()
+        while (found := self._ahead.popleft() if self._ahead else await self._next()) is not None:
+            if found[0] in wanted:
+                self._keep_up()
+                yield found
+                self._stop_keeping_up()
+
+    async def _next(self) -> tuple[str, bytes] | None:
         while (client := self._client) is not None:
             try:
-                found = client.read()
+                return client.read()
             except BlockingIOError:
                 await any_readable(self._descriptor)
-                continue
-            except (PierheadError, OSError):  # its monitor was killed, or we did not read for too long
-                return
-            if found is None:
-                return
-            if found[0] in wanted:
-                yield found
+            except (PierheadError, OSError):  # its monitor was killed
+                return None
+        return None
+
+    def _keep_up(self) -> None:
+        """A client may read as slowly as it likes, and the process waits for it, as with Docker: the monitor,
+        which hangs up on whoever takes nothing for ten seconds, sees a piece taken now and then.
+        """
+        self._keeping = asyncio.get_running_loop().call_later(self._patience_s, self._take_ahead)
+
+    def _take_ahead(self) -> None:
+        if self._client is None:
+            return
+        try:
+            self._ahead.append(self._client.read())
+        except BlockingIOError:
+            pass
+        except (PierheadError, OSError):
+            self._ahead.append(None)
+        if not self._ahead or self._ahead[-1] is not None:
+            self._keep_up()
+
+    def _stop_keeping_up(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            self._keeping = None
 
     async def write(self, data: bytes) -> None:
         """See ``api.ports.Attachment``."""
@@ -213,6 +247,7 @@ class MonitorAttachment:
     async def close(self) -> None:
         """See ``api.ports.Attachment``."""
         client, self._client = self._client, None
+        self._stop_keeping_up()
         self._settled.set()
         if client is None:
             return

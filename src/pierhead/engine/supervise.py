@@ -19,7 +19,7 @@ from pierhead.engine.happenings import container_event, network_event
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
-from pierhead.errors import Conflict, NotFound, PierheadError
+from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError
 from pierhead.runtime.attach import AttachClient
 
 TYPE_CHECKING = False
@@ -131,8 +131,11 @@ class Supervisor:
                 await check(record)
             container = await self._launch(record, attachments)
         except PierheadError as error:
-            self._note_failure(container_id, error, retry=retry)
-            raise
+            told = in_docker_words(error)
+            self._note_failure(container_id, told, retry=retry)
+            if told is error:
+                raise
+            raise told from error.__cause__
         finally:
             for each in attachments:
                 each.give_up()
@@ -435,6 +438,14 @@ class Supervisor:
         self._running.clear()
 
 
+def in_docker_words(error: PierheadError) -> PierheadError:
+    """The same, without its place in a document that no client of the engine's has seen."""
+    if not isinstance(error, InvalidInput) or error.path != "$.process.user":
+        return error
+    message = error.message.removeprefix(f"{error.path}: ")
+    return InvalidInput(message, code=error.code, hint=error.hint)
+
+
 def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
     """What a shell says of a program that cannot be run; Docker's clients tell by the same words.
 
@@ -442,8 +453,7 @@ def exit_code_of_failure(message: str, *, otherwise: int = _OTHER) -> int:
         message: the error's.
         otherwise: the code where something else was wrong.
     """
-    message = message.lower()  # runtime programs have their own habits
-    if ("executable file" in message and "not found" in message) or "no such file or directory" in message:
+    if "executable file not found" in message or "no such file or directory" in message:
         return _NOT_FOUND
     if "permission denied" in message or "is a directory" in message or "not a directory" in message:
         return NOT_EXECUTABLE

@@ -22,6 +22,8 @@ from pierhead.linux import mounts as calls
 from pierhead.runtime.plan.mountoptions import MS_SHARED, PROPAGATION, SUPERBLOCK_FLAGS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pierhead.engine.volumewords import DriverMount, Volume
     from pierhead.images.snapshots import Mount
 
@@ -221,17 +223,36 @@ def mount_shared_memory(directory: str, size_bytes: int, owner: tuple[int, int] 
     Raises:
         OperationFailed: the kernel refuses.
     """
+    wanted: dict[str, str | int] = {"mode": "1777", "size": size_bytes, "uid": owner[0], "gid": owner[1]}
+    _mount_memory(directory, wanted, _CLOSED)
+
+
+def mount_changes(directory: str) -> tuple[str, str]:
+    """A file system in memory stands on the directory, for what a view of this machine has changed; returns
+    the upper directory of an overlay, and the one for the kernel.
+
+    Raises:
+        OperationFailed: the kernel refuses.
+    """
+    _mount_memory(directory, {"mode": "0700"}, calls.MOUNT_ATTR_NODEV)
+    upper, work = f"{directory}/upper", f"{directory}/work"
+    for each in (upper, work):
+        os.makedirs(each, mode=0o755, exist_ok=True)
+        os.chmod(each, 0o755)  # whatever the engine's umask
+    return upper, work
+
+
+def _mount_memory(directory: str, options: Mapping[str, str | int], attributes: int) -> None:
     os.makedirs(directory, mode=0o700, exist_ok=True)
     if mounted_on(directory):
         return
     try:
         fd = calls.fsopen("tmpfs")
         try:
-            wanted = {"source": "shm", "mode": "1777", "size": size_bytes, "uid": owner[0], "gid": owner[1]}
-            for key, value in wanted.items():
+            for key, value in {"source": "pierhead", **options}.items():
                 calls.fsconfig(fd, calls.FSCONFIG_SET_STRING, key, str(value))
             calls.fsconfig(fd, calls.FSCONFIG_CMD_CREATE)
-            tree = calls.fsmount(fd, _CLOSED)
+            tree = calls.fsmount(fd, attributes)
         finally:
             os.close(fd)
         try:
@@ -240,9 +261,9 @@ def mount_shared_memory(directory: str, size_bytes: int, owner: tuple[int, int] 
             os.close(tree)
     except OSError as error:
         raise OperationFailed(
-            f"cannot mount shared memory on {directory}: {(error.strerror or str(error)).lower()}",
+            f"cannot mount memory on {directory}: {(error.strerror or str(error)).lower()}",
             errno=error.errno or 0,
-            code="shm-not-mounted",
+            code="memory-not-mounted",
         ) from None
 
 

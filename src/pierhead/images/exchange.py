@@ -16,7 +16,7 @@ from pierhead.images.reference import parse_reference
 from pierhead.images.roots import open_root
 from pierhead.images.snapshots import open_mounts
 from pierhead.images.times import format_time
-from pierhead.images.unpacking import unpack_image
+from pierhead.images.unpacking import keeps_owners, unpack_image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,7 +140,9 @@ def _names(image: LoadedImage, given: str) -> tuple[str, ...]:
 
 
 async def _unpack(service: ImageService, lease: Lease, name: str, progress: UnpackProgress | None) -> None:
-    """What of the image runs on this machine is ready to run."""
+    """What of the image runs on this machine is ready to run, if we may give files their owners."""
+    if not keeps_owners():
+        return
     image = service.library.get_image(name)
     shown = service.catalogue.find(image, host_platform())
     if shown is not None and shown.config is not None:

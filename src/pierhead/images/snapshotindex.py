@@ -321,6 +321,17 @@ class SnapshotIndex:
         Raises:
             Conflict: others lie upon it.
         """
+        directory = self.detach(name)
+        if directory:
+            with _explained(self.root):
+                remove_tree(directory)
+
+    def detach(self, name: str) -> str:
+        """There is no such snapshot; returns the path of its directory, "" for none.
+
+        Raises:
+            Conflict: others lie upon it.
+        """
         with self.changing():
             row = self.get(name)
             above = self._rows("WHERE parent = ? LIMIT 1", name)
@@ -328,9 +339,7 @@ class SnapshotIndex:
                 message = f"the snapshot {name} has others upon it: {above[0].name}"
                 raise Conflict(message, code="snapshot-in-use", hint="remove those first")
             self._database.execute("DELETE FROM snapshots WHERE name = ?", (name,))
-        if row.directory:  # nobody's from now on: who is killed here leaves it to the next who opens
-            with _explained(self.root):
-                remove_tree(self.path(row.directory))
+        return self.path(row.directory) if row.directory else ""
 
     def remove_leftovers(self) -> None:
         """No directory is there that the index does not name, but those that are being filled."""
@@ -439,6 +448,10 @@ class IndexedSnapshotter:
     def remove(self, name: str) -> None:
         """See ``Snapshotter``."""
         self._index.remove(name)
+
+    def detach(self, name: str) -> str:
+        """See ``Snapshotter``."""
+        return self._index.detach(name)
 
     def usage(self, name: str) -> Usage:
         """See ``Snapshotter``."""

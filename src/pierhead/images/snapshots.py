@@ -156,6 +156,14 @@ class Snapshotter(Protocol):
             NotFound: there was none.
         """
 
+    def detach(self, name: str) -> str:
+        """As ``remove``, but that its files are there yet: for who cannot wait.
+
+        Returns:
+            Their directory, for ``removal.remove_tree``; "" for none.  Whoever opens the snapshots next
+            removes it as well.
+        """
+
     def usage(self, name: str) -> Usage:
         """What the snapshot takes by itself; a view takes nothing.
 

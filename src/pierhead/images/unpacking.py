@@ -224,7 +224,7 @@ class Stack:
                 source_fd,
                 directory_fd,
                 whiteouts=whiteouts,
-                owners=os.geteuid() == 0,
+                owners=keeps_owners(),
                 digest="" if part else layer.digest,  # the store has hashed what is whole
                 growth=part.growth if part else None,
             )
@@ -345,6 +345,13 @@ class UnpackArrivals(Arrivals):
         """See ``Arrivals``."""
         if self._stack is not None and descriptor.digest == self._digest:
             self._stack.finish(position)
+
+
+def keeps_owners() -> bool:
+    """Whether what we unpack gets its owners: an ordinary user leaves it to its engine, which is root in a
+    user namespace, and unpacks when a container is made.
+    """
+    return os.geteuid() == 0
 
 
 def _whiteouts() -> Whiteouts:

@@ -4,7 +4,7 @@ Strict where Go's encoding/json (with which the other tools read these documents
 
     null           the same as an absent field (Go writes null for an empty list)
     wrong type     InvalidInput with its JSON path: $.process.user.uid: expected a whole number, found …
-    out of range   InvalidInput, by the class's ``json_ranges``
+    out of range   InvalidInput, by the class's ``json_ranges``, else by its ``json_integers``
     missing        InvalidInput for fields without a default
     unknown field  collected, or InvalidInput, as the caller says
 
@@ -192,8 +192,10 @@ def _make_class_reader(cls: type[Value]) -> Reader:
             return None
         limits: dict[str, tuple[int, int]] = getattr(cls, "json_ranges", {})
         annotation = _annotation(cls, attribute)
-        plain = _plain_type(annotation) if attribute not in limits else None
-        reader = None if plain else _make_reader(annotation, limits.get(attribute))
+        usual = getattr(cls, "json_integers", None) if _plain_type(annotation) is int else None
+        bounds = limits.get(attribute, usual)
+        plain = _plain_type(annotation) if bounds is None else None
+        reader = None if plain else _make_reader(annotation, bounds)
         table[name] = entry = (attribute, plain, reader)
         return entry
 

@@ -276,7 +276,7 @@ class ProcessSpec(Value):
             container.
         env: ``NAME=value`` entries, the whole environment; HOME is added from the passwd file where it is
             missing.
-        cwd: absolute path in the container; made where it is missing.
+        cwd: absolute path in the container; made where it is missing, for the first process.
         user: numbers, or text ``user[:group]`` whose names are looked up in the container's /etc/passwd and
             /etc/group.
         additional_groups: ids, or names from the container's /etc/group, beside ``user.additional_gids``.

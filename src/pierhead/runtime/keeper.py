@@ -64,7 +64,9 @@ def plan_keep(
     )
 
 
-def plan_enter(words: tuple[str, ...], environment: Mapping[str, str], directory: str) -> LaunchPlan:
+def plan_enter(
+    words: tuple[str, ...], environment: Mapping[str, str], directory: str, cover: tuple[str, str]
+) -> LaunchPlan:
     """The plan of a program in a keeper's namespaces, which ends with the launcher.  Pure."""
     why = "the keeper's namespaces, all at once: mount, network, user"
     operations = (
@@ -73,9 +75,18 @@ def plan_enter(words: tuple[str, ...], environment: Mapping[str, str], directory
         Operation(
             name="parent_death_signal", arguments=(_SIGTERM,), why="it ends with the process that launched it"
         ),
+        *(_cover(*cover) if cover[0] else ()),
         *_program(words, environment, directory),
     )
     return assemble(LaunchPlan(operations=operations, slots=(Slot(name=_KEEPER, kind="given"),), joiner=True))
+
+
+def _cover(source: str, target: str) -> tuple[Operation, ...]:
+    arguments = ("", source, target, 0, wire_table.TARGET_FILE, 0, 0, mountoptions.MS_PRIVATE, "")
+    return (
+        Operation(name="root_here", why="paths are those of the keeper's root"),
+        Operation(name="bind", arguments=arguments, why=f"seen at {target} by all that is inside"),
+    )
 
 
 def _program(
@@ -109,7 +120,12 @@ def keep(
 
 
 def enter(
-    keeper_fd: int, words: tuple[str, ...], *, environment: Mapping[str, str], directory: str
+    keeper_fd: int,
+    words: tuple[str, ...],
+    *,
+    environment: Mapping[str, str],
+    directory: str,
+    cover: tuple[str, str] = ("", ""),
 ) -> tuple[int, int]:
     """The program runs in the keeper's namespaces, with our streams, and gets SIGTERM when we have ended;
     returns its pid, which is our child's, and a pidfd, the caller's to close.
@@ -119,11 +135,12 @@ def enter(
         words: the program's path and arguments.
         environment: the whole of it.
         directory: where it starts.
+        cover: a file, and what it covers from then on for everybody in the namespaces; empty for nothing.
 
     Raises:
         OperationFailed: the keeper has ended, or the program cannot be run.
     """
-    return _launch(plan_enter(words, environment, directory), words, {_KEEPER: keeper_fd})
+    return _launch(plan_enter(words, environment, directory, cover), words, {_KEEPER: keeper_fd})
 
 
 def _launch(plan: LaunchPlan, words: tuple[str, ...], given: dict[str, int]) -> tuple[int, int]:

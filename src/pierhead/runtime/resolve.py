@@ -50,8 +50,15 @@ def resolve_process(config: Config, wanted: ProcessSpec, find_text: Reader | Non
     env = wanted.env
     if not any(entry.startswith("HOME=") for entry in env):
         env = (*env, f"HOME={account.home or '/'}")
-    _check_mapped(config, account.user)
-    return wanted.replace(user=account.user, additional_groups=(), env=env, **changes)
+    user = account.user
+    if not extra and user.additional_gids == (user.gid,) and _maps_one(config):
+        user = user.replace(additional_gids=())  # no group can be given there: see ``plan.launch``
+    _check_mapped(config, user)
+    return wanted.replace(user=user, additional_groups=(), env=env, **changes)
+
+
+def _maps_one(config: Config) -> bool:
+    return len(config.gid_mappings) == 1 and config.gid_mappings[0].size == 1
 
 
 def _check_mapped(config: Config, user: User) -> None:

@@ -72,12 +72,14 @@ def _by_name(wanted: str, read: Callable[[str], str]) -> Account:
     name, colon, group = wanted.partition(":")
     passwd, groups = read("/etc/passwd"), read("/etc/group")
     uid, gid, home, login = _user_of(name, passwd)
-    supplementary: tuple[int, ...] = ()
+    others: list[int] = []
     if colon:
         gid = _group_id(group, groups)
     elif login:
-        supplementary = tuple(sorted(_groups_with(login, groups) - {gid}))
-    return Account(user=User(uid=uid, gid=gid, additional_gids=supplementary), home=home)
+        others = sorted(_groups_with(login, groups) - {gid})
+    # its own group among them, as initgroups(3) has it: else a set-group-ID program would be outside of that
+    # group, which is one way around what a file refuses to it (CVE-2022-36109)
+    return Account(user=User(uid=uid, gid=gid, additional_gids=(gid, *others)), home=home)
 
 
 def _user_of(name: str, passwd: str) -> tuple[int, int, str, str]:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """Answers one request with what it was given, and keeps what was asked."""
+    """Answers a request with what it was given, after those before it with theirs; keeps what was asked."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *before: bytes) -> None:
         self.address = Address(path=str(path))
+        self.before = before
         self.answer = b""
         self.asked = b""
         self.wants = b"\r\n\r\n"
@@ -32,6 +33,11 @@ class Server:
         self._thread.start()
 
     def _serve(self) -> None:
+        for answer in self.before:
+            connection, _ = self._listener.accept()
+            with connection:
+                self.asked += connection.recv(65536)
+                connection.sendall(answer)
         connection, _ = self._listener.accept()
         with connection:
             while self.wants not in self.asked and (data := connection.recv(65536)):
@@ -78,11 +84,14 @@ def test_a_document_is_sent(server: Server) -> None:
     assert server.asked.endswith(b'{"Image":"box"}')
 
 
-def test_an_archive_is_sent_in_chunks(server: Server) -> None:
-    """Of which nobody knows the length before."""
+def test_an_archive_is_sent_in_chunks(tmp_path: Path) -> None:
+    """Of which nobody knows the length before; first it is asked which version is spoken."""
+    server = Server(tmp_path / "s", reply(b"{}"))
     server.answer, server.wants = reply(), b"0\r\n\r\n"
     with Engine(server.address).open("PUT", "/containers/web/archive", iter([b"abc", b"", b"de"]), path="/"):
         pass
+    server.close()
+    assert server.asked.startswith(b"GET /v1.51/version")
     assert server.asked.endswith(b"\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
 
 
@@ -120,6 +129,18 @@ def test_streams(server: Server) -> None:
     assert got == [("stdout", b"hi")]
     assert server.asked.endswith(b"typed")
     assert b"Upgrade: tcp\r\n" in server.asked
+
+
+def test_an_older_engine(tmp_path: Path) -> None:
+    """It is asked again in the version that it knows, and from then on; any other refusal stands."""
+    refusal = b'{"message": "client version 1.51 is too new. Maximum supported API version is 1.41"}'
+    made = Server(tmp_path / "s", reply(refusal, status="400 Bad Request"), reply(b"[1]"))
+    made.wants, made.answer = b"/v1.41/volumes", reply(b"[2]")
+    engine = Engine(made.address)
+    assert (engine.get("/images/json"), engine.get("/volumes")) == ([1], [2])
+    made.close()
+    asked = [line.split()[1] for line in made.asked.splitlines() if line.startswith(b"GET ")]
+    assert asked == [b"/v1.51/images/json", b"/v1.41/images/json", b"/v1.41/volumes"]
 
 
 def test_nobody_there(tmp_path: Path) -> None:

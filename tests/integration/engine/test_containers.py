@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from tests.support.engines import HOST, Engines, run
+from tests.support.engines import HOST, OUTPUT, Engines, create, outcome, read_all, run, start
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -26,11 +27,52 @@ def test_run_of_an_image(engines: Engines) -> None:
     engines.run(work)
 
 
+def test_programs_can_tell_where_they_are(engines: Engines) -> None:
+    """By the file that Docker's containers have; it is no change, and an image may have one of its own."""
+
+    async def work(engine: Engine) -> None:
+        made = await start(engine, "sh", "-c", "test -f /.dockerenv")
+        assert await outcome(engine, made) == 0
+        assert await engine.container_changes(made) == []
+        await engine.commit_container(
+            made,
+            repository="again",
+            tag="",
+            comment="",
+            author="",
+            pause=False,
+            changes=['CMD ["ls", "/.dockerenv"]'],
+            config=None,
+        )
+        assert await run(engine, image="again") == (0, {"stdout": "/.dockerenv\n"})
+
+    engines.run(work)
+
+
 def test_run_of_the_host(engines: Engines) -> None:
     """The running machine is an image."""
 
     async def work(engine: Engine) -> None:
         code, output = await run(engine, "sh", "-c", "id -u; cat /etc/hostname", image=HOST, hostname="box")
         assert (code, output) == (0, {"stdout": "0\nbox\n"})
+
+    engines.run(work)
+
+
+def test_a_view_of_this_machine_keeps_its_files(engines: Engines) -> None:
+    """What such a container has written is there when it starts again, and gone when it is removed."""
+
+    async def work(engine: Engine) -> None:
+        script = "cat /new || echo first > /new"
+        made = await create(engine, "sh", "-c", script, image=HOST)
+        for expected in ({}, {"stdout": "first\n"}):
+            attachment = await engine.attach_container(made, OUTPUT.replace(stderr=False))
+            await engine.start_container(made)
+            assert await read_all(attachment) == expected
+            assert await outcome(engine, made) == 0
+        place = engine.paths.changes(made)
+        assert os.path.exists(f"{place}/upper/new")
+        await engine.remove_container(made, force=False, volumes=False)
+        assert not os.path.exists(place)
 
     engines.run(work)

@@ -124,6 +124,12 @@ def test_pull_of_nothing_fails_at_once(desk: Desk, server: Registry) -> None:
         asyncio.run(desk.images.pull_image(f"{server.address}/team/none:1", "", {}))
 
 
+def test_push_of_nothing(desk: Desk, server: Registry) -> None:
+    """Is refused in docker's words, with what to do, before a registry is asked."""
+    with pytest.raises(NotFound, match=f"does not exist locally with the tag: {server.address}/none$"):
+        asyncio.run(desk.images.push_image(f"{server.address}/none:1", "", {}))
+
+
 def test_save_and_load(desk: Desk, tmp_path: Path) -> None:
     """What one engine saves another loads, and says so in docker's words."""
     identity = asyncio.run(desk.import_rootfs("box", "1"))

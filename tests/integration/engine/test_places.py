@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -40,9 +41,13 @@ class Bridged:
         self._engines = engines
         self._host = host
 
-    def run(self, work: Callable[[Engine], Awaitable[None]]) -> None:
+    def run(self, work: Callable[[Engine], Awaitable[None]], *, keep: bool = False) -> None:
         """The work is done there, and by threads that are there too."""
-        self._host.call(self._engines.run, work)
+        self._host.call(lambda: self._engines.run(work, keep=keep))
+
+    def has_bridge(self) -> bool:
+        """Whether the default network's link is there."""
+        return bool(self._host.call(lambda: "pier0" in dict(socket.if_nameindex()).values()))
 
 
 @pytest.fixture
@@ -50,6 +55,21 @@ def bridged(tmp_path: Path, engine_store: Path) -> Iterator[Bridged]:
     """One whose bridge and rules vanish with the namespace."""
     with machine() as host:
         yield Bridged(Engines(tmp_path, engine_store, bridge="pier0"), host)
+
+
+def test_a_network_that_nobody_needs(bridged: Bridged) -> None:
+    """It is there as long as an engine or a container is."""
+
+    async def begin(engine: Engine) -> None:
+        await start(engine, *FOREVER, network_mode="bridge", name="web")
+
+    async def end(engine: Engine) -> None:
+        await engine.remove_container("web", force=True, volumes=False)
+
+    bridged.run(begin, keep=True)
+    assert bridged.has_bridge()
+    bridged.run(end)
+    assert not bridged.has_bridge()
 
 
 def test_an_address_and_a_hardware_address_of_choice(bridged: Bridged) -> None:
@@ -142,6 +162,8 @@ def test_volumes(engines: Engines) -> None:
         assert (code, output["stdout"]) == (0, "hello\nmore\nx\n")
         with pytest.raises(Conflict):
             await engine.remove_volume("kept", force=False)
+        with pytest.raises(InvalidInput, match="No such container: second"):  # not NotFound: see there
+            await run(engine, "true", volumes_from=("second",))
         await engine.remove_container(first, force=False, volumes=True)
         assert [each["Name"] for each in (await engine.list_volumes({}))["Volumes"]] == ["kept"]
         await engine.remove_volume("kept", force=False)

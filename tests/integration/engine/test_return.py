@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.engine.documents import Empty, RestartPolicy
+from pierhead.engine.documents import Empty, ExecConfig, RestartPolicy
 from pierhead.engine.happenings import container_event
 from pierhead.engine.launching import Launcher
 from pierhead.engine.planning import Place
@@ -231,6 +232,44 @@ async with asyncio.TaskGroup() as group:
                 assert told == ["create", "start", "die"]
             else:
                 assert told == ["create"]
+
+    engines.run(work)
+
+
+def test_further_processes_of_a_killed_engine(engines: Engines) -> None:
+    """One has ended before, one while nobody was there, one ends later: each has its code, told once."""
+    script = """from pierhead.engine.documents import ExecConfig
+await start(engine, 'sh', '-c', 'mkfifo /first /second; exec sleep 1000', name='web')
+ids = []
+for words in ('exit 3', 'read x < /first; exit 4', 'read x < /second; exit 5'):
+    wanted = ExecConfig(cmd=('sh', '-c', 'while [ ! -e /second ]; do :; done; ' + words))
+    ids.append((await engine.create_exec('web', wanted))['Id'])
+    await engine.start_exec(ids[-1], detach=True, console_size=())
+while (await engine.inspect_exec(ids[0]))['ExitCode'] is None:
+    await asyncio.sleep(0.02)
+open(engine.settings.data_root + '/ids', 'w').write(' '.join(ids))"""
+    with another_engine(engines, script) as process:
+        process.kill()
+        process.wait()
+        runtime = Path(engines.settings.exec_root, "runtime")
+        (record,) = runtime.glob("*/state.json")
+        pid = json.loads(record.read_text())["init_pid"]
+        Path(f"/proc/{pid}/root/first").write_text("x\n")
+        while len(list(runtime.glob("*/exec-*.json"))) < 1:
+            time.sleep(0.02)
+
+    async def work(engine: Engine) -> None:
+        ids = Path(engines.settings.data_root, "ids").read_text().split()
+        assert (await engine.inspect_exec(ids[0]))["ExitCode"] == 3
+        assert (await engine.inspect_container("web", size=False))["ExecIDs"] == [ids[2]]
+        wanted = ExecConfig(cmd=("sh", "-c", "echo > /second"))
+        assert (await engine.execs.run("web", wanted, timeout_s=20))[0] == 0
+        for each in ids[1:]:
+            while (await engine.inspect_exec(each))["ExitCode"] is None:
+                await asyncio.sleep(0.02)
+        assert [(await engine.inspect_exec(each))["ExitCode"] for each in ids] == [3, 4, 5]
+        done = [each for each in await actions(engine, "web") if each == "exec_die"]
+        assert len(done) == len(ids) + 1
 
     engines.run(work)
 

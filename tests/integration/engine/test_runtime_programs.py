@@ -13,7 +13,7 @@ import pytest
 
 from pierhead.engine.documents import ExecConfig, RestartPolicy, UpdateConfig
 from pierhead.engine.settings import RuntimeProgram
-from pierhead.errors import InvalidInput, OperationFailed, PierheadError
+from pierhead.errors import InvalidInput, OperationFailed, PierheadError, Unsupported
 from tests.support.another_engine import another_engine
 from tests.support.engines import ALL, OUTPUT, Engines, create, outcome, read_all, run, start, state_of
 from tests.support.peers import find_program
@@ -250,6 +250,18 @@ def test_names_of_runtimes(programs: Engines) -> None:
         told = await engine.info()
         assert told["DefaultRuntime"] == "runc"
         assert sorted(told["Runtimes"]) == ["false", "missing", "pierhead", "runc"]
+
+    programs.run(work)
+
+
+def test_engine_without_cgroups(programs: Engines) -> None:
+    """A program would make some all the same, so it is not asked to."""
+    programs.settings = programs.settings.replace(cgroup_manager="disabled")
+
+    async def work(engine: Engine) -> None:
+        with pytest.raises(Unsupported, match="the runtime runc needs cgroups, and this engine has none"):
+            await create(engine, "true")
+        assert await run(engine, "echo", "hi", runtime="pierhead") == (0, {"stdout": "hi\n"})
 
     programs.run(work)
 

@@ -255,7 +255,13 @@ def test_exec_that_cannot_be_run(engines: Engines) -> None:
         assert "executable file not found" in output["stderr"]
         code, output = await executed(engine, made, "true", user="nobody-known")
         assert code == 126
-        assert "unable to find user nobody-known" in output["stderr"]
+        assert output["stderr"].strip() == (
+            "OCI runtime exec failed: unable to find user nobody-known: no matching entries in passwd file"
+        )
+        code, output = await executed(engine, made, "pwd", working_dir="/no/such")
+        assert code == 127
+        assert "/no/such" in output["stderr"]
+        assert await engine.container_changes(made) == []
         exec_id = (await engine.create_exec(made, ExecConfig(cmd=("no-such-program",))))["Id"]
         with pytest.raises(PierheadError, match="executable file not found"):
             await engine.start_exec(exec_id, detach=True, console_size=())

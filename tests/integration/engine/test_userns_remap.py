@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.engine.documents import ExecConfig, Mount
+from pierhead.engine.settings import RuntimeProgram
 from pierhead.engine.usermapping import read_user_maps
 from pierhead.errors import InvalidInput, Unsupported
 from tests.support.engines import HOST, Engines, create, outcome, run, start
@@ -168,6 +169,18 @@ def test_the_network_of_another(remapped: Engines) -> None:
         made = await create(engine, "true", pid_mode="container:owner")
         with pytest.raises(Unsupported, match="each has users of its own"):
             await engine.start_container(made)
+
+    remapped.run(work)
+
+
+def test_runtime_programs_are_refused(remapped: Engines) -> None:
+    """They are not told how owners of layers are mapped; with the host's users they do."""
+    remapped.settings = remapped.settings.replace(runtimes={"false": RuntimeProgram(path="/bin/false")})
+
+    async def work(engine: Engine) -> None:
+        with pytest.raises(Unsupported, match="the runtime false cannot map users"):
+            await create(engine, "true", runtime="false")
+        assert await create(engine, "true", runtime="false", userns_mode="host")
 
     remapped.run(work)
 

@@ -85,7 +85,7 @@ def test_names(pier: Far) -> None:
         refused = pier.result("rmi", *flags, "box")
         assert (refused.returncode, "hint: remove the container user first" in refused.stderr) == (1, True)
     missing = pier.result("rmi", "bos")
-    assert missing.stderr == "pier: No such image: bos\nhint: did you mean box?\n"
+    assert missing.stderr == "pier: No such image: bos:latest\nhint: did you mean box:latest?\n"
     assert pier("rmi", "--force", "bos") == ""
 
 
@@ -132,6 +132,15 @@ def test_what_is_of_our_own_store(pier: Far) -> None:
     assert "hint: pier system df --verbose" in pier.result("df").stderr
     assert "hint: pier image prune" in pier.result("prune").stderr
     assert "searching registries is not supported" in pier.result("search", "box").stderr
+
+
+def test_networks_that_our_engine_has_not(pier: Far) -> None:
+    """Those that there are are listed; others are refused in the engine's words."""
+    assert pier.lines("network", "ls", "--format", "{{.Name}}") == ["host", "none"]
+    assert "networks of one's own are not supported" in pier.result("network", "create", "lan").stderr
+    assert pier("network", "prune", "--force") == ""
+    assert pier.result("network", "rm", "host").returncode == 1
+    assert "needs a --subnet" in pier.result("network", "create", "--gateway", "10.0.0.1", "lan").stderr
 
 
 def test_room(pier: Far) -> None:

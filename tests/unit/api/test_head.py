@@ -74,6 +74,8 @@ def test_a_target_as_for_a_proxy() -> None:
         head("GET  / HTTP/1.1"),
         head("G<T / HTTP/1.1"),
         head("GET info HTTP/1.1"),
+        head("GET /a\nb HTTP/1.1"),
+        head("GET /\t HTTP/1.1"),
         head("GET / HTTP/1.1", "no colon"),
         head("GET / HTTP/1.1", "Space : before"),
         head("GET / HTTP/1.1", "A: b", " folded: c"),
@@ -100,6 +102,19 @@ def test_any_bytes(raw: bytes) -> None:
     """They are a head or InvalidInput, and never another error."""
     with suppress(InvalidInput):
         assert parse_head(raw + b"\r\n\r\n").path.startswith("/")
+
+
+def test_a_target_that_is_not_escaped() -> None:
+    """Is read as UTF-8, path and query alike."""
+    found = parse_head("GET /images/é/json?name=ü HTTP/1.1\r\n\r\n".encode())
+    assert (found.path, found.query) == ("/images/é/json", {"name": ["ü"]})
+
+
+def test_a_line_within_a_line_of_a_chunk() -> None:
+    """Whoever takes a bare line feed for an end would see another body."""
+    for line in (b"2;a\nb\r\n", b"2\n\r\n", b"2;a\rb\r\n"):
+        with pytest.raises(InvalidInput):
+            parse_chunk_size(line)
 
 
 def test_sizes_of_chunks() -> None:

@@ -52,7 +52,9 @@ def test_filters_in_both_forms() -> None:
     assert queries.filters({"filters": ["null"]}) == {}
 
 
-@pytest.mark.parametrize("value", ["{", "[]", '{"label":"a"}', '{"label":[1]}', "7"])
+@pytest.mark.parametrize(
+    "value", ["{", "[]", '{"label":"a"}', '{"label":[1]}', "7", "[" * 40_000, '{"a":' * 40_000]
+)
 def test_what_is_no_filter(value: str) -> None:
     """Docker's words come first."""
     with pytest.raises(InvalidInput, match=r"^invalid filter"):
@@ -68,7 +70,7 @@ def test_credentials(encode: object, padding: str) -> None:
     assert queries.credentials(sent if padding else sent.rstrip("="))["password"] == "??>>~~"
 
 
-@pytest.mark.parametrize("value", ["!", "YQ==", "WzFd"])
+@pytest.mark.parametrize("value", ["!", "YQ==", "WzFd", base64.b64encode(b"[" * 40_000).decode()])
 def test_what_are_no_credentials(value: str) -> None:
     """Who they were for would otherwise be taken for nobody."""
     with pytest.raises(InvalidInput, match="X-Registry-Auth"):

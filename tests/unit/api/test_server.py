@@ -175,6 +175,17 @@ def test_a_body_of_another_kind(api: Client) -> None:
     assert answer.message == 'unsupported Content-Type header (text/html): must be "application/json"'
 
 
+def test_a_page_in_a_browser(engine: FakeEngine, api: Client) -> None:
+    """What a page may send without being asked is no request; programs may leave the type out."""
+    body = b'{"Image": "box"}'
+    for headers, status in (({"Origin": "http://evil.test"}, 400), ({}, 201)):
+        with connect(api.path) as connection:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            first = f"POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Length: {len(body)}\r\n"
+            connection.sendall(f"{first}{lines}\r\n".encode() + body)
+            assert receive_until(connection, b"\r\n").startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_list_filters(engine: FakeEngine, api: Client) -> None:
     """Both forms of filters say the same."""
     for text in ('{"label":["a=b"]}', '{"label":{"a=b":true}}'):
@@ -395,6 +406,13 @@ def test_events_begin_at_once(engine: FakeEngine, api: Client) -> None:
         assert b"application/json" in receive_until(connection, b"\r\n\r\n")
     while "events" not in engine.closed:
         api.get("/_ping")
+
+
+def test_events_of_no_time(api: Client) -> None:
+    """A time that ends before it begins is a mistake, and not one without events."""
+    answer = api.get("/events?since=10&until=5")
+    assert answer.status == 400
+    assert answer.message == "`since` time (10) cannot be after `until` time (5)"
 
 
 def test_events_have_their_fields_of_old(engine: FakeEngine, api: Client) -> None:

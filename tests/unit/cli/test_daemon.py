@@ -12,10 +12,18 @@ from pierhead.cli.daemon import FLAGS, main
 from pierhead.cli.daemon_given import given_by_file, given_by_flags, merge, parse_file
 from pierhead.cli.daemon_log import LogLine
 from pierhead.cli.daemon_options import OPTIONS, PASSED_OVER
-from pierhead.cli.daemon_settings import DaemonSettings, Roots, default_roots, make_settings, parse_size
+from pierhead.cli.daemon_settings import (
+    DaemonSettings,
+    Roots,
+    default_roots,
+    make_settings,
+    parse_size,
+    settle_rootless,
+)
 from pierhead.cli.flags import parse
+from pierhead.engine.rootlesswords import Rootless, UserNetwork
 from pierhead.engine.settings import BridgeSettings, RuntimeProgram
-from pierhead.errors import InvalidInput
+from pierhead.errors import InvalidInput, Unsupported
 
 ROOTS = Roots(data_root="/d", exec_root="/e", config_file="/c")
 
@@ -135,6 +143,10 @@ def test_whoever_says_it_twice() -> None:
         (("--dns", "example.com"), "dns cannot be"),
         (("--default-ulimit", "nofile=many"), "default-ulimits"),
         (("--default-ulimit", "nofile"), "--default-ulimit cannot be"),
+        (("--default-ulimit", "nofile=3:2"), "default-ulimits cannot be '3:2'"),
+        (("--log-driver", "parrot"), "no log driver named 'parrot'"),
+        (("--log-opt", "max-size=10x"), "invalid size: '10x'"),
+        (("--log-opt", "max-seize=10m"), "unknown log opt 'max-seize' for json-file log driver"),
         (("--default-runtime", "kata"), "default-runtime cannot be 'kata'"),
         (("--exec-opt", "isolation=hyperv"), "exec-opts"),
         (("--default-shm-size", "lots"), "default-shm-size"),
@@ -182,6 +194,24 @@ def test_places_of_users() -> None:
     assert found.data_root == "/home/a/.local/share/pierhead"
     assert found.exec_root == "/run/user/7/pierhead"
     assert found.config_file == "/home/a/.config/pierhead/pierd.toml"
+    found = default_roots({"HOME": "/home/a", "XDG_DATA_HOME": "/data"}, 4000000)
+    assert found.data_root == "/data/pierhead"
+    assert found.exec_root == "/data/pierhead/run"  # nobody has made /run/user/4000000
+
+
+def test_what_users_cannot_have() -> None:
+    """A user's daemon listens where its network namespace does not matter, and makes no cgroups."""
+    with pytest.raises(Unsupported, match=r"cannot listen at tcp://127\.0\.0\.1:2375"):
+        make_settings({"hosts": ("tcp://127.0.0.1:2375",)}, ROOTS, 1000)
+    with pytest.raises(Unsupported, match=r"cannot listen at tcp://127\.0\.0\.1:9000"):
+        make_settings({"metrics-addr": "127.0.0.1:9000"}, ROOTS, 1000)
+    with pytest.raises(Unsupported, match="no cgroups by systemd"):
+        make_settings({"exec-opts": ("native.cgroupdriver=systemd",)}, ROOTS, 1000)
+    rootless = Rootless(user_id=1000, network=UserNetwork(kind="slirp4netns"))
+    inside = settle_rootless(make_settings({}, ROOTS, 1000), rootless).engine
+    assert (inside.cgroup_manager, inside.dns) == ("disabled", ("10.0.2.3",))
+    named = settle_rootless(make_settings({"dns": ("192.0.2.1",)}, ROOTS, 1000), rootless).engine
+    assert named.dns == ("192.0.2.1",)
 
 
 def test_lines_of_the_log() -> None:

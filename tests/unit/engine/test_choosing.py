@@ -62,6 +62,7 @@ def names(filters: dict[str, list[str]], *, stopped: bool = True, limit: int = 0
         ({"network": ["bridge"]}, ["new-web", "web"]),
         ({"publish": ["8080"]}, ["web"]),
         ({"publish": ["8000-8100/udp"]}, []),
+        ({"publish": ["80"]}, []),  # the container's port: that is what it exposes
         ({"expose": ["80"]}, ["web"]),
         ({"health": ["healthy"]}, ["web"]),
         ({"health": ["none"]}, ["new-web", "old"]),

@@ -72,6 +72,7 @@ def test_summary() -> None:
     """Names have their slash, words with a blank are quoted, ports are with and without a place outside."""
     found = summary(
         record(
+            state=State(status="running"),
             entrypoint=("sh", "-c"),
             cmd=("echo a b",),
             exposed_ports={"53/udp": Empty()},
@@ -90,6 +91,7 @@ def test_summary() -> None:
     ]
     assert found["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] == "172.17.0.2"
     assert (found["SizeRw"], found["SizeRootFs"]) == (1, 2)
+    assert summary(record(exposed_ports={"53/udp": Empty()}), NOW_NS)["Ports"] == []
 
 
 def test_inspection() -> None:

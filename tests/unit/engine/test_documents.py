@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pierhead.engine.documents import ContainerConfig, PortBinding
+import pytest
+
+from pierhead.engine.documents import ContainerConfig, HostConfig, PortBinding
+from pierhead.errors import InvalidInput
 from pierhead.oci.document import decode, encode
 
 
@@ -18,3 +21,11 @@ def test_every_field_is_written() -> None:
     document = encode(ContainerConfig(cmd=("sh",)))
     assert (document["Cmd"], document["Entrypoint"], document["Env"]) == (["sh"], None, [])
     assert decode(ContainerConfig, document) == ContainerConfig(cmd=("sh",))
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1])
+def test_numbers_of_64_bits(number: int) -> None:
+    """A number that Go's clients could not have sent is refused, and not met later by the kernel."""
+    with pytest.raises(InvalidInput, match="Memory: expected -9223372036854775808 to 9223372036854775807"):
+        decode(HostConfig, {"Memory": number})
+    assert decode(HostConfig, {"Memory": 2**63 - 1}).memory == 2**63 - 1

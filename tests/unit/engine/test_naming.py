@@ -26,6 +26,15 @@ def test_what_is_no_name(name: str) -> None:
         check_name(name)
 
 
+def test_a_hint_that_helps() -> None:
+    """What is said beside Docker's words is what is wrong with this name."""
+    for name, hint in (("a", "at least two"), ("a/b", ""), ("a" * 256, "at most 255")):
+        with pytest.raises(InvalidInput) as caught:
+            check_name(name)
+        assert caught.value.hint.startswith(hint)
+        assert bool(caught.value.hint) == bool(hint)
+
+
 def test_references() -> None:
     """An id, a name with or without a slash, the beginning of an id; names go before beginnings."""
     for reference, meant in (

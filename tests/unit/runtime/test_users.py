@@ -38,20 +38,21 @@ def find(tmp_path: Path) -> Iterator[Find]:
 
 
 def test_names_and_numbers(find: Find) -> None:
-    """A name has its groups, a number its login group, a group after the colon stands alone."""
-    assert find("app") == User(uid=1000, gid=1001, additional_gids=(29, 44))
-    assert find("1000") == User(uid=1000, gid=1001, additional_gids=(29, 44))
-    assert find("app:audio") == User(uid=1000, gid=29)
-    assert find("app:7") == User(uid=1000, gid=7)
-    assert find("4711") == User(uid=4711, gid=0)
-    assert find("root", passwd="") == User(uid=0, gid=0)
+    """A name has its groups, a number its login group, a group after the colon stands alone; the user's own
+    group is always among them (CVE-2022-36109)."""
+    assert find("app") == User(uid=1000, gid=1001, additional_gids=(1001, 29, 44))
+    assert find("1000") == User(uid=1000, gid=1001, additional_gids=(1001, 29, 44))
+    assert find("app:audio") == User(uid=1000, gid=29, additional_gids=(29,))
+    assert find("app:7") == User(uid=1000, gid=7, additional_gids=(7,))
+    assert find("4711") == User(uid=4711, gid=0, additional_gids=(0,))
+    assert find("root", passwd="") == User(uid=0, gid=0, additional_gids=(0,))
     assert find(User(uid=5), "audio", 7) == User(uid=5, additional_gids=(29, 7))
 
 
 def test_a_number_is_never_another_user(find: Find) -> None:
     """A passwd line that calls root "1000" does not make user 1000 root, nor a group (CVE-2026-30892)."""
     trap = "1000:x:0:0::/:/bin/sh\n"
-    assert find("1000", passwd=trap) == User(uid=1000, gid=0)
+    assert find("1000", passwd=trap) == User(uid=1000, gid=0, additional_gids=(0,))
     assert find("1000", passwd=trap + PASSWD).uid == 1000
     assert find("app:1000", group="1000:x:0:\n").gid == 1000
 

@@ -280,7 +280,7 @@ def _host_config(document: Document) -> Document:
             "Tag": log["Config"].get("tag", ""),
             "Size": log["Config"].get("max-size", "0B"),
         },
-        "NetworkMode": host["NetworkMode"] or "bridge",
+        "NetworkMode": "bridge" if host["NetworkMode"] in ("", "default") else host["NetworkMode"],
         "IpcMode": host["IpcMode"] or "private",
         "PidMode": host["PidMode"] or "private",
         "UTSMode": host["UTSMode"] or "private",

@@ -29,6 +29,8 @@ _LABELS = ("z", "Z")
 """Labels of SELinux, which this engine does not set: Docker's passes over them too, where there is none."""
 _TMPFS_OF_PODMAN = ("tmpcopyup", "notmpcopyup", *_PROPAGATIONS)
 _SCRATCH = ("/run", "/tmp", "/var/tmp")
+_OPEN = "mode=1777"
+"""Of a tmpfs whose mode nobody says (podman-run(1), ``--tmpfs``)."""
 _PORT_MOST = 65535
 
 
@@ -44,12 +46,15 @@ def files(spec: Spec) -> dict[str, Any]:
     mounts += [_image(each) for each in spec.image_volumes]
     if spec.read_only_filesystem and spec.read_write_tmpfs:
         taken = {mount.target for mount in mounts} | set(tmpfs)
-        tmpfs |= {place: "rw,nosuid,nodev" for place in _SCRATCH if place not in taken}
+        tmpfs |= {place: f"rw,nosuid,nodev,{_OPEN}" for place in _SCRATCH if place not in taken}
     return {"mounts": tuple(mounts), "tmpfs": tmpfs, "volumes_from": spec.volumes_from}
 
 
 def _tmpfs(wanted: SpecMount) -> str:
-    return ",".join(option for option in wanted.options if option not in _TMPFS_OF_PODMAN)
+    options = [option for option in wanted.options if option not in _TMPFS_OF_PODMAN]
+    if not any(option.startswith("mode=") for option in options):
+        options.append(_OPEN)
+    return ",".join(options)
 
 
 def _mount(wanted: SpecMount) -> Mount:

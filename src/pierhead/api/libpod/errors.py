@@ -38,6 +38,8 @@ _CAUSES = {
     "no-such-pod": "no such pod",
     "no-such-secret": "no such secret",
 }
+_HINTS_FOR_DOCKER = ("no-such-source",)
+"""Their hints name flags of docker's, which mean something else to Podman."""
 _OF_KINDS: dict[type[PierheadError], str] = {
     InvalidInput: "invalid argument",
     Unsupported: "operation not supported",
@@ -54,12 +56,14 @@ def sentence(error: PierheadError) -> str:
 
     The hint names commands of ours, which somebody who uses podman has not.
     """
+    if error.code == "no-such-route":
+        return "this engine does not serve this part of libpod's API"
     known = _CAUSES.get(error.code)
     if known:
         docker = f"{known}: "
         rest = error.message[len(docker) :] if error.message.lower().startswith(docker) else error.message
         return rest if rest.endswith(known) else f"{rest}: {known}"
-    if error.hint and "pier" not in error.hint.split():
+    if error.hint and error.code not in _HINTS_FOR_DOCKER and "pier" not in error.hint.split():
         return f"{error.message}\nhint: {error.hint}"
     return error.message
 

@@ -156,6 +156,9 @@ _ABSENT: tuple[tuple[str, str, Perform], ...] = (
     ("POST", "/volumes/{name}/import", refuse("importing a volume is", "copy into it with cp")),
 )
 
+SERVED = (*_SYSTEM, *_CONTAINERS, *_IMAGES, *_PLACES)
+"""Method, path and what answers, of what this engine does."""
+
 TABLE = Table(
     Route(
         method=method,
@@ -163,5 +166,5 @@ TABLE = Table(
         perform=perform,
         writes=method not in ("GET", "HEAD") or pattern.endswith("/healthcheck"),
     )
-    for method, pattern, perform in (*_SYSTEM, *_CONTAINERS, *_IMAGES, *_PLACES, *_ABSENT)
+    for method, pattern, perform in (*SERVED, *_ABSENT)
 )

@@ -206,7 +206,7 @@ async def top(call: Call) -> Reply:
         raise Unsupported("top is not followed by this engine", code="no-stream", hint="ask again and again")
     words = [word for each in call.all("ps_args") for word in each.split(",") if word]
     if words and words[0].startswith("-"):
-        return reply_json(await call.backend.container_top(call.reference, " ".join(words)))
+        return reply_json(await call.backend.container_top(call.reference, _options(words)))
     for word in words:
         if not word.isalpha():
             raise InvalidInput(f'top has no column "{word}"', code="no-such-column")
@@ -217,6 +217,15 @@ async def top(call: Call) -> Reply:
     found = await call.backend.container_top(call.reference, f"-eo pid,{columns}")
     rows = [row[1:] for row in found["Processes"]]
     return reply_json({"Titles": found["Titles"][1:], "Processes": rows})
+
+
+def _options(words: list[str]) -> str:
+    """The options of ps(1) and their values, which clients have joined: ``-eo,pid,args``."""
+    text, last = words[0], words[0]
+    for word in words[1:]:
+        text += f"{' ' if '-' in (word[0], last[0]) else ','}{word}"
+        last = word
+    return text
 
 
 async def resize(call: Call) -> Reply:

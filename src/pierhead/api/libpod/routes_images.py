@@ -76,17 +76,19 @@ async def tag(call: Call) -> Reply:
 
 
 async def untag(call: Call) -> Reply:
-    """``POST /libpod/images/{name}/untag``: one name is taken away, or, where none is said, all but none.
+    """``POST /libpod/images/{name}/untag``: the name that is said is taken away.
 
     Raises:
-        Unsupported: it is the last one, without which the image would go.
+        Unsupported: all are meant, or it is the last one: an image without a name would go.
     """
-    name, document = await inspect_image(call, call.reference)
-    tags = document["RepoTags"] or []
+    _, document = await inspect_image(call, call.reference)
     repository = call.text("repo")
-    wanted = f"{repository}:{call.text('tag') or 'latest'}" if repository else name
-    if len(tags) < 2:
-        message = f"{full_name(wanted)} is the last name of its image, which this engine keeps by a name"
+    if not repository:
+        message = f"an image keeps one name at least in this engine: {full_name(call.reference)}"
+        raise Unsupported(message, code="last-name", hint="say which name is to go, or remove the image")
+    wanted = f"{repository}:{call.text('tag') or 'latest'}"
+    if len(document["RepoTags"] or ()) < 2:
+        message = f"an image keeps one name at least in this engine: {full_name(wanted)}"
         raise Unsupported(message, code="last-name", hint="give it another name first, or remove it")
     await call.backend.remove_image(wanted, force=False, no_prune=True)
     return reply_nothing(201)

@@ -10,7 +10,7 @@ from pierhead.api.bodies import ExecStart
 from pierhead.api.libpod.container_documents import stats_entry
 from pierhead.api.libpod.ends import Condition, find_end, meets, parse_condition
 from pierhead.api.libpod.moments import moment_ns
-from pierhead.api.libpod.spec import Snake
+from pierhead.api.libpod.spec import ExecBegin
 from pierhead.api.ports import LogQuery
 from pierhead.api.replies import Hijack, Reply, Stream, encode_json, reply_json, reply_nothing
 from pierhead.api.streams import closing, framed
@@ -144,20 +144,9 @@ async def create_exec(call: Call) -> Reply:
     return await routes_streams.create_exec(call)
 
 
-class _Start(Snake):
-    """The body of ``POST /libpod/exec/{id}/start``; the terminal's size is 0 where it is not known."""
-
-    json_names = {"detach": "Detach", "tty": "Tty"}  # noqa: RUF012 - never changed
-
-    detach: bool = False
-    tty: bool = False
-    h: int = 0
-    w: int = 0
-
-
 async def start_exec(call: Call) -> Hijack | Reply:
     """``POST /libpod/exec/{id}/start``."""
-    asked = await call.decoded(_Start, optional=True)
+    asked = await call.decoded(ExecBegin, optional=True)
     size = (asked.h, asked.w) if asked.h and asked.w else ()
     return await routes_streams.begin_exec(
         call, ExecStart(detach=asked.detach, tty=asked.tty, console_size=size)

@@ -2,7 +2,7 @@ r"""``/libpod/images/pull`` and ``…/push``: what libpod's clients are told whi
 
 {"stream": "Trying to pull localhost:5000/box:latest...\n"}
 {"images": ["9d3c…"], "id": "9d3c…"}                          the end of a pull
-{"manifestdigest": "sha256:…"}                                  the end of a push
+{"manifestdigest": "sha256:…"}                                  the end of a push, from 5.0 on
 {"error": "…"}                                                  the end of either, where it failed
 """
 
@@ -12,6 +12,7 @@ from pierhead.api.libpod.errors import sentence
 from pierhead.api.libpod.image_documents import bare_id, full_name, progress_line, pushed_digest
 from pierhead.api.libpod.images import inspect_image
 from pierhead.api.libpod.routes_images import raise_failure, split_tag
+from pierhead.api.libpod.versions import TELLS_DIGEST
 from pierhead.api.replies import Stream, encode_json
 from pierhead.api.streams import closing
 from pierhead.errors import InvalidInput, NotFound, PierheadError, Unsupported
@@ -131,7 +132,8 @@ async def _push(call: Call, name: str, target: str) -> AsyncGenerator[bytes, Non
                 line = progress_line(document)
                 if line and not call.boolean("quiet"):
                     yield encode_json({"stream": line})
-        yield encode_json({"manifestdigest": digest})
+        if call.version >= TELLS_DIGEST:
+            yield encode_json({"manifestdigest": digest})
     except PierheadError as error:
         yield encode_json({"error": sentence(error)})
     finally:

@@ -1,7 +1,8 @@
-"""What libpod's clients say of a container to make: the body of ``POST /libpod/containers/create``.
+"""What libpod's clients say of containers and processes: the bodies of their requests.
 
-Only what has a counterpart in this engine stands here; ``creation`` says what becomes of it, and refuses the
-rest.  Source: the API's description, ``SpecGenerator``; its names of fields are of three manners.
+Of a container to make, only what has a counterpart in this engine stands here; ``creation`` says what becomes
+of it, and refuses the rest.  Source: the API's description, ``SpecGenerator``; names of fields
+have three manners.
 """
 
 # Annotations are read at run time: no postponed evaluation here.
@@ -248,3 +249,14 @@ class Spec(Snake):
     throttle_write_bps: dict[str, Throttle] = empty()
     throttle_read_iops: dict[str, Throttle] = empty()
     throttle_write_iops: dict[str, Throttle] = empty()
+
+
+class ExecBegin(Snake):
+    """The body of ``POST /libpod/exec/{id}/start``; the terminal's size is 0 where it is not known."""
+
+    json_names = names(detach="Detach", tty="Tty")
+
+    detach: bool = False
+    tty: bool = False
+    h: int = 0
+    w: int = 0

@@ -19,6 +19,8 @@ NEWEST: Version = (5, 4)
 OLDEST: Version = (4, 0)
 LISTS_ENTRYPOINT: Version = (5, 0)
 """Since then ``Entrypoint`` is a list and ``StopSignal`` a name."""
+TELLS_DIGEST: Version = (5, 0)
+"""Clients before it do not know what is told at the end of a push."""
 
 
 def parse_version(text: str) -> Version:

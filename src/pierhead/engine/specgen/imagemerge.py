@@ -6,6 +6,7 @@ Source: image-spec config.md, "Conversion to OCI runtime configuration"; Docker'
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from pierhead.engine.documents import Empty, HealthConfig
@@ -26,7 +27,9 @@ def merge_image(config: ContainerConfig, execution: Execution | None) -> Contain
     """
     entrypoint, cmd = as_list(config.entrypoint), as_list(config.cmd)
     if execution is None:
-        return config.replace(entrypoint=_real_entrypoint(entrypoint), cmd=cmd)
+        return config.replace(
+            entrypoint=_real_entrypoint(entrypoint), cmd=cmd, working_dir=_cleaned(config.working_dir)
+        )
     args_escaped = config.args_escaped
     if not entrypoint:
         if not cmd:
@@ -43,7 +46,7 @@ def merge_image(config: ContainerConfig, execution: Execution | None) -> Contain
         args_escaped=args_escaped,
         healthcheck=_merge_health(config.healthcheck, execution.healthcheck),
         volumes=_joined(execution.volumes, config.volumes),
-        working_dir=config.working_dir or execution.working_dir,
+        working_dir=_cleaned(config.working_dir or execution.working_dir),
         stop_signal=config.stop_signal or execution.stop_signal,
         shell=config.shell or execution.shell or None,
     )
@@ -52,6 +55,11 @@ def merge_image(config: ContainerConfig, execution: Execution | None) -> Contain
 def as_list(words: tuple[str, ...] | str | None) -> tuple[str, ...] | None:
     """A program and its arguments; Docker takes one word for a list of one."""
     return (words,) if isinstance(words, str) else words
+
+
+def _cleaned(path: str) -> str:
+    """Without ``.`` and ``..``, as Docker keeps it; a relative one is left to be refused."""
+    return posixpath.normpath(path).replace("//", "/") if path.startswith("/") else path
 
 
 def _real_entrypoint(entrypoint: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -88,7 +88,8 @@ def parse_bind(text: str) -> WantedMount:
         bind_options=_bind_options(words) if kind == "bind" else None,
         volume_options=VolumeOptions(no_copy="nocopy" in words) if kind == "volume" else None,
     )
-    if kind == "volume" and any(word in PROPAGATIONS for word in words):
+    of_the_other = PROPAGATIONS if kind == "volume" else ("nocopy",)
+    if any(word in of_the_other for word in words):
         raise _bad_text(text)
     try:
         checked = check_mount(mount)

@@ -36,15 +36,21 @@ def program_of(config: ContainerConfig) -> tuple[str, ...]:
 
 
 def plan_first_process(record: Record, hostname: str) -> ProcessSpec:
-    """The process that the container is for; behind the reaper, where it has one."""
+    """The process that the container is for; behind the reaper, where it has one.
+
+    Raises:
+        InvalidInput: its program has no name; Docker's sentence.
+    """
     args = program_of(record.config)
+    if args and not args[0]:
+        raise InvalidInput('exec: "": executable file not found in $PATH', code="no-such-program")
     if record.host.init:
         args = (INIT_PATH, "--", *args)
     return ProcessSpec(
         args=args,
         env=_environment(record.config.env, hostname, terminal=record.config.tty),
         cwd=record.config.working_dir or "/",
-        user=record.config.user or "0",
+        user=_user(record.config.user),
         terminal=record.config.tty,
         console_size=_box(record.host.console_size),
     )
@@ -67,12 +73,17 @@ def plan_exec(record: Record, wanted: ExecConfig, *, machine: Machine = ANY_MACH
         args=wanted.cmd,
         env=env,
         cwd=wanted.working_dir or record.config.working_dir or "/",
-        user=wanted.user or record.config.user or "0",
+        user=_user(wanted.user or record.config.user),
         terminal=wanted.tty,
         console_size=_box(wanted.console_size),
         capabilities=privileged if wanted.privileged else None,
         apparmor_profile="" if wanted.privileged else None,
     )
+
+
+def _user(text: str) -> str:
+    """The user, who is root where nobody is named; Docker takes a group alone for root's (``:5``)."""
+    return f"0{text}" if not text or text.startswith(":") else text
 
 
 def check_environment(env: Iterable[str]) -> None:

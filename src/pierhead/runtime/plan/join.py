@@ -45,7 +45,8 @@ def plan_exec(config: Config, process: ProcessSpec, view: LaunchView) -> LaunchP
         *plan_terminal_or_streams(process, view, new_root=False),
         Operation(name="reopen_null", why="no descriptor of the host's null device is kept"),
         *_final_affinity(process),
-        *plan_process(config, process, view),
+        # a slip in a command is no reason to change the container's files; runc makes none here either
+        *plan_process(config, process, view, makes_directory=False),
     )
     plan = LaunchPlan(
         operations=operations,

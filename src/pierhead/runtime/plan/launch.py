@@ -262,15 +262,20 @@ def _names(config: Config) -> Iterable[Operation]:
 # The process
 
 
-def plan_process(config: Config, process: ProcessSpec, view: LaunchView) -> tuple[Operation, ...]:
-    """From "in place" to the program: settings, identity, gate, filter, execve."""
+def plan_process(
+    config: Config, process: ProcessSpec, view: LaunchView, *, makes_directory: bool = True
+) -> tuple[Operation, ...]:
+    """From "in place" to the program: settings, identity, gate, filter, execve.
+
+    ``makes_directory`` is whether a working directory that is missing is made.
+    """
     capabilities = process.capabilities or config.capabilities
     return (
         *_settings(config, process),
         *_limits(config, process),
         Operation(
             name="working_directory",
-            arguments=(process.cwd, wire.DIRECTORY_TRY | wire.DIRECTORY_CREATE),
+            arguments=(process.cwd, wire.DIRECTORY_TRY | (wire.DIRECTORY_CREATE if makes_directory else 0)),
             why="where the program starts; it must be inside the root",
         ),
         Operation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pierhead.errors import TimedOut
+from pierhead.errors import OperationFailed, TimedOut
 from pierhead.linux import files, process
 from pierhead.runtime import launcher, wire_table
 from pierhead.runtime.handshake import LaunchFailed
@@ -90,7 +90,10 @@ class Launch:
             if error.failure is None:
                 raise
             verb = next(word for word in words if word in ("create", "exec"))
-            raise self._program.failure(verb, self._read(LOG)) from None
+            if error.failure.doing == "run":
+                raise self._program.failure(verb, self._read(LOG)) from None
+            message = f"{self._program.name} {verb} left no process to be looked after: {error.message}"
+            raise OperationFailed(message, code="runtime-program") from None
 
     def _read_pid(self) -> int:
         text = self._read(PID_FILE).strip()

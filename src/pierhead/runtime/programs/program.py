@@ -7,6 +7,7 @@ Source: runtime-spec runtime.md; the command line that runc, crun and runsc shar
 from __future__ import annotations
 
 import os
+import re
 
 from pierhead import jsontext
 from pierhead.errors import InvalidInput, OperationFailed, PierheadError, TimedOut
@@ -16,6 +17,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 LOG = "log"
@@ -24,6 +26,7 @@ _PROGRAM_FILE = "program.json"
 VERB_S = 120.0
 """How long a verb of the program may take."""
 _SAID_MAX = 65536
+_MISSING = re.compile("executable file `([^`]*)` not found(?: in \\$PATH)?: No such file or directory")
 _NOT_FOR_PROGRAMS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """What systemd says to us: a runtime would hand it on to the container."""
 
@@ -138,9 +141,9 @@ def remove_bundle(bundle: str, container_id: str) -> None:
     shutil.rmtree(bundle, ignore_errors=True)
 
 
-def environment() -> dict[str, str]:
+def environment(own: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What the program has of our environment."""
-    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_PROGRAMS}
+    return {name: value for name, value in own.items() if name not in _NOT_FOR_PROGRAMS}
 
 
 def last_words(said: str) -> str:
@@ -155,4 +158,12 @@ def last_words(said: str) -> str:
                 entry = {}
             text = str(entry.get("msg", "")) if entry.get("level") in ("error", "fatal") else ""
         found = text.strip() or found
-    return found.rstrip(".")
+    return _in_known_words(found.rstrip("."))
+
+
+def _in_known_words(text: str) -> str:
+    """Callers of runtimes know what a missing program is called, as Go has it; crun has words of its own."""
+    text = _MISSING.sub(r'exec: "\1": executable file not found in $PATH', text)
+    for reason in ("No such file or directory", "Permission denied"):
+        text = text.replace(reason, reason.lower())
+    return text

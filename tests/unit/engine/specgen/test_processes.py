@@ -73,6 +73,13 @@ def test_no_image() -> None:
     assert merge_image(container_config(), None) == container_config()
 
 
+@pytest.mark.parametrize("execution", [None, IMAGE])
+def test_the_working_directory_is_kept_clean(execution: Execution | None) -> None:
+    """As Docker keeps and shows it."""
+    for given, kept in (("/tmp/x/../y/", "/tmp/y"), ("//a/./b", "/a/b"), ("a/../b", "a/../b")):
+        assert merge_image(container_config(working_dir=given), execution).working_dir == kept
+
+
 def first_process(config: ContainerConfig, host: HostConfig | None = None) -> ProcessSpec:
     """The planned first process."""
     process = planned(host, config=config).process
@@ -134,3 +141,19 @@ def test_exec() -> None:
     assert "TERM=xterm" in own.env
     assert own.capabilities is not None
     assert "CAP_SYS_ADMIN" in own.capabilities.bounding
+
+
+@pytest.mark.parametrize(("given", "meant"), [("", "0"), (":5", "0:5"), ("app:5", "app:5")])
+def test_users(given: str, meant: str) -> None:
+    """Root where nobody is named, also where a group is."""
+    process = planned(config=container_config(user=given)).process
+    assert process is not None
+    assert process.user == meant
+    record = record_of(config=container_config(user=given))
+    assert plan_exec(record, ExecConfig(cmd=("id",))).user == meant
+
+
+def test_a_program_without_a_name() -> None:
+    """Is one that is not found, so that docker's client ends with 127."""
+    with pytest.raises(InvalidInput, match=r'^exec: "": executable file not found in \$PATH$'):
+        planned(config=container_config(cmd=("", "x")))

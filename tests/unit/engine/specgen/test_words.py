@@ -112,6 +112,7 @@ def test_binds(text: str, expected: WantedMount) -> None:
         ("/a:/b:rq", "invalid mode: rq"),
         ("/a:/b:ro,rw", "invalid mode: ro,rw"),
         ("data:/b:rshared", "invalid volume specification: 'data:/b:rshared'"),
+        ("/a:/b:nocopy", "invalid volume specification: '/a:/b:nocopy'"),
         (
             "/a:/",
             (

@@ -1,0 +1,287 @@
+"""``pierd`` of a real ordinary user, in namespaces of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.image_archives import archive
+from tests.support.ordinary import User, await_nobody, begun, ordinary_user, served
+from tests.support.pier import busybox_layer, write_image
+from tests.support.requires import requires
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.api_server import Client
+
+pytestmark = requires("root", "newuidmap", "slirp4netns", "pasta")
+
+_NEIGHBOUR = "198.51.100.7"
+_BELOW = {"etc/kept": b"kept", "srv/below": b"below"}
+_ABOVE = {"srv/.wh..wh..opq": b"", "srv/above": b"above", "etc/.wh.kept": b""}
+_SERVE = "mkdir /www; echo hello > /www/index.html; exec httpd -f -v -p 80 -h /www"
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    """A user with an image ``box`` of three layers, which pier has loaded into the user's store."""
+    directory = tmp_path_factory.mktemp("rootless")
+    layers = busybox_layer(directory), archive(_BELOW), archive(_ABOVE)
+    layout = write_image(directory / "layout", *layers, Cmd=["sh"], Env=["PATH=/bin:/sbin"])
+    with ordinary_user() as it:
+        _give(layout, it.home / "box.tar")
+        loaded = it.call("pierhead.cli.pier", "load", "--input", str(it.home / "box.tar"), "--name", "box")
+        status, said = it.run(*loaded)
+        assert status == 0, said
+        yield it
+
+
+def _give(layout: Path, path: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        tar.add(layout, arcname=".")
+    path.chmod(0o644)
+
+
+def create(client: Client, script: str, **host: object) -> str:
+    """A container of the image that runs; its id."""
+    wanted = {"Image": "box", "Cmd": ["sh", "-c", script], "StopTimeout": 1, "HostConfig": host}
+    made = client.post("/containers/create", wanted)
+    assert made.status == 201, made.body
+    started = client.post(f"/containers/{made.json()['Id']}/start")
+    assert started.status == 204, started.body
+    return str(made.json()["Id"])
+
+
+def output(client: Client, script: str, **host: object) -> str:
+    """What a script in a container of its own has said."""
+    container = create(client, script, **host)
+    client.post(f"/containers/{container}/wait")
+    return said(client, container)
+
+
+def said(client: Client, container: str) -> str:
+    """All that the container has said, without the stream's frames."""
+    raw = client.get(f"/containers/{container}/logs?stdout=1&stderr=1").body
+    text = b""
+    while raw:
+        length = int.from_bytes(raw[4:8], "big")
+        text += raw[8 : 8 + length]
+        raw = raw[8 + length :]
+    return text.decode()
+
+
+def fetch(port: int) -> str:
+    """What the published port answers to the machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+def is_taken(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def await_page(port: int) -> str:
+    """The same as soon as somebody listens."""
+    deadline_s = time.monotonic() + 10
+    while True:
+        try:
+            return fetch(port)
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.05)
+
+
+def test_life(user: User) -> None:
+    """Root of a container is the user, other users are its subordinate ids; volumes last; layers hide what
+    they say; and nothing of the user's runs when pierd has stopped.
+    """
+    with served(user) as it:
+        client = it.client
+        seen = output(
+            client, "id -u; cat /proc/self/uid_map; ls /srv /etc/kept; chown 1000 /tmp && echo owned"
+        )
+        assert seen.split()[:4] == ["0", "0", str(user.user_id), "1"]
+        assert "above" in seen
+        assert "below" not in seen
+        assert "/etc/kept: No such file" in seen
+        assert "owned" in seen
+        container = create(client, "echo first; exec sleep 100", Binds=["kept:/data"])
+        pid = client.get(f"/containers/{container}/json").json()["State"]["Pid"]
+        owner = subprocess.run(["stat", "-c", "%u", f"/proc/{pid}"], capture_output=True, check=True).stdout
+        assert int(owner) == user.user_id
+        made = client.post(f"/containers/{container}/exec", {"Cmd": ["sh", "-c", "id -u > /data/who"]})
+        client.post(f"/exec/{made.json()['Id']}/start", {"Detach": True})
+        assert said(client, container) == "first\n"
+        assert client.post(f"/containers/{container}/stop").status == 204
+        assert client.delete(f"/containers/{container}").status == 204
+        assert output(client, "cat /data/who", Binds=["kept:/data"]) == "0\n"
+        assert "name=rootless" in client.get("/info").json()["SecurityOptions"]
+    assert await_nobody(user) == []
+
+
+def test_ports_and_return(user: User) -> None:
+    """A published port answers on the machine's loopback, also while pierd is dead; the next pierd has the
+    container, its port and its end, and nobody else gets the port.
+    """
+    port = free_port()
+    ports = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
+    with begun(user) as first:
+        container = create(first.client, _SERVE, PortBindings=ports)
+        assert await_page(port) == "hello\n"
+        first.kill()
+        assert fetch(port) == "hello\n"
+    with served(user) as it:
+        client = it.client
+        found = client.get(f"/containers/{container}/json").json()
+        assert found["State"]["Running"]
+        assert found["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"] == str(port)
+        assert fetch(port) == "hello\n"
+        refused = client.post("/containers/create", {"Image": "box", "HostConfig": {"PortBindings": ports}})
+        answer = client.post(f"/containers/{refused.json()['Id']}/start")
+        assert "port is already allocated" in answer.message
+        client.post(f"/containers/{container}/stop")
+        while is_taken(port):
+            time.sleep(0.05)
+        client.post(f"/containers/{container}/start")
+        assert await_page(port) == "hello\n"
+    assert await_nobody(user) == []
+
+
+class _Greeting(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"outside\n")
+
+    def log_message(self, *_: object) -> None:
+        """Nobody wants to know."""
+
+
+@contextmanager
+def neighbour() -> Iterator[int]:
+    """A server at an address of the machine that is not its loopback's; its port."""
+    address = f"{_NEIGHBOUR}/32"
+    subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
+    try:
+        with HTTPServer((_NEIGHBOUR, 0), _Greeting) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield server.server_port
+            finally:
+                server.shutdown()
+                thread.join()
+    finally:
+        subprocess.run(["ip", "address", "delete", address, "dev", "lo"], check=True)
+
+
+@pytest.mark.parametrize("network", ["slirp4netns", "pasta"])
+def test_world(user: User, network: str) -> None:
+    """Containers reach others by either program, and not what listens at the machine's loopback only."""
+    with neighbour() as port, served(user, "--rootless-network", network) as it:
+        seen = output(it.client, f"wget -q -O - http://{_NEIGHBOUR}:{port}/; cat /etc/resolv.conf")
+        server = "10.0.2.3" if network == "slirp4netns" else "169.254.1.1"
+        assert seen.startswith(f"outside\nnameserver {server}\n")
+        seen = output(it.client, "cat /seen", Binds=["/etc/resolv.conf:/seen:ro"])  # so pierd itself asks
+        assert seen.startswith(f"nameserver {server}\n")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            inner = listener.getsockname()[1]
+            seen = output(
+                it.client, f"for to in 10.0.2.2 169.254.1.1; do nc -w 1 $to {inner} && echo in; done"
+            )
+        assert "in\n" not in seen
+        if network == "pasta":
+            wanted = {"Image": "box", "HostConfig": {"PublishAllPorts": True}, "ExposedPorts": {"80/tcp": {}}}
+            made = it.client.post("/containers/create", wanted).json()
+            answer = it.client.post(f"/containers/{made['Id']}/start")
+            assert answer.status == 501
+            assert "takes no ports" in answer.message
+    assert await_nobody(user) == []
+
+
+def test_what_cannot_be(user: User) -> None:
+    """Limits are passed over with a warning; what the kernel refuses to a user is refused with a reason."""
+    with served(user) as it:
+        client = it.client
+        made = client.post("/containers/create", {"Image": "box", "HostConfig": {"Memory": 64 << 20}}).json()
+        assert any("Limitation discarded" in each for each in made["Warnings"])
+        answer = client.post("/containers/create", {"Image": "box", "HostConfig": {"PidMode": "host"}})
+        assert "machine's processes" in answer.message
+        answer = client.post("/containers/create", {"Image": "pierhead/host", "Cmd": ["true"]})
+        assert "machine's files" in answer.message
+        container = create(client, "exec sleep 100", Privileged=True)
+        assert "no cgroup" in client.post(f"/containers/{container}/pause").message
+        wanted = {"Image": "box", "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "80"}]}}}
+        made = client.post("/containers/create", wanted).json()
+        answer = client.post(f"/containers/{made['Id']}/start")
+        assert "cannot hold port 0.0.0.0:80: permission denied" in answer.message
+    tcp = user.run(*user.call("pierhead.cli.daemon", "--host", "tcp://127.0.0.1:2375"))
+    assert tcp[0] == 1
+    assert "cannot listen at tcp://127.0.0.1:2375" in tcp[1]
+
+
+def test_without_ranges(user: User) -> None:
+    """A user without subordinate ids is told where they stand and how to get some."""
+    subprocess.run(["usermod", "--del-subuids", _range(user), user.name], check=True)
+    try:
+        status, text = user.run(*user.call("pierhead.cli.daemon"))
+    finally:
+        subprocess.run(["usermod", "--add-subuids", _range(user), user.name], check=True)
+    assert status == 1
+    assert f"user {user.name} has no subordinate ids in /etc/subuid" in text
+    assert "usermod --add-subuids" in text
+
+
+def _range(user: User) -> str:
+    with open("/etc/subuid") as file:
+        lines = [line.strip().split(":") for line in file if line.startswith(f"{user.name}:")]
+    if lines:
+        _RANGES[user.name] = f"{lines[0][1]}-{int(lines[0][1]) + int(lines[0][2]) - 1}"
+    return _RANGES[user.name]
+
+
+_RANGES: dict[str, str] = {}
+
+
+@requires("docker")
+def test_commands(user: User) -> None:
+    """The command pier starts the user's own pierd, and docker's command line finds it at its socket."""
+    pier = user.call("pierhead.cli.pier")
+    try:
+        assert user.run(*pier, "run", "--rm", "box", "id", "-u") == (0, "0\n")
+        socket_path = f"unix://{user.home}/run/pierhead/pierd.sock"
+        docker = ["docker", "--host", socket_path]
+        status, text = user.run(*docker, "run", "--rm", "--network", "none", "box", "echo", "by docker")
+        assert (status, text) == (0, "by docker\n")
+        status, text = user.run(*docker, "info", "--format", "{{json .SecurityOptions}}")
+        assert "name=rootless" in json.loads(text)
+    finally:
+        pid = int((user.home / "run/pierhead/pierd.pid").read_text())
+        subprocess.run(["kill", str(pid)], check=True)
+        assert await_nobody(user) == []

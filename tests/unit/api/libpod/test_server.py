@@ -1,0 +1,220 @@
+"""Libpod's API over HTTP, beside Docker's, with an engine that runs nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pierhead.engine.record import Event
+from pierhead.errors import Conflict, NotFound
+from tests.support.api_server import Client, served
+from tests.support.fake_engine import ID, FakeEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+V = "/v4.3.1/libpod"
+IMAGE: dict[str, Any] = {"Id": "sha256:1d", "RepoTags": ["box:1", "box:2"], "RepoDigests": []}
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    """An engine that runs nothing."""
+    return FakeEngine(
+        {"inspect_image": IMAGE, "inspect_container": {"Id": ID, "State": {"Status": "exited"}}}
+    )
+
+
+@pytest.fixture
+def api(engine: FakeEngine, tmp_path: Path) -> Iterator[Client]:
+    """Its API."""
+    with served(engine, tmp_path) as client:
+        yield client
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", [f"{V}/_ping", "/libpod/_ping"])
+def test_ping(api: Client, method: str, path: str) -> None:
+    """Clients learn libpod's version; Docker's are told of none."""
+    assert api(method, path).headers["Libpod-API-Version"] == "5.4.2"
+    assert api(method, "/_ping").headers["Libpod-API-Version"] is None
+
+
+def test_docker_s_versions_stay_docker_s(api: Client) -> None:
+    """And libpod's are none of Docker's paths."""
+    assert api.get("/v4.3.1/version").message == "invalid API version: 4.3.1"
+    old = api.get("/v1.41/libpod/version")
+    assert (old.status, old.json()["response"]) == (400, 400)
+
+
+def test_what_is_not_served(api: Client) -> None:
+    """A sentence, in libpod's form."""
+    answer = api.get(f"{V}/tea")
+    assert (answer.status, answer.message) == (404, "this engine does not serve this part of libpod's API")
+    answer = api.post(f"{V}/pods/create", {})
+    assert (answer.status, answer.json()["cause"]) == (501, "operation not supported")
+
+
+def test_create(engine: FakeEngine, api: Client) -> None:
+    """The image is called as the engine knows it."""
+    answer = api.post(f"{V}/containers/create", {"image": "box", "name": "web", "command": ["sh"]})
+    assert (answer.status, answer.json()) == (201, {"Id": ID, "Warnings": []})
+    verb, given = engine.last()
+    assert (verb, given["name"], given["config"].cmd) == ("create_container", "web", ("sh",))
+
+
+@pytest.mark.parametrize(
+    ("query", "condition"),
+    [
+        ("", "not-running"),
+        ("?condition=exited&condition=stopped", "not-running"),
+        ("?condition=removed", "removed"),
+    ],
+)
+def test_wait(engine: FakeEngine, api: Client, query: str, condition: str) -> None:
+    """The answer is a number alone."""
+    engine.going_on.set()
+    assert api.post(f"{V}/containers/web/wait{query}").json() == 3
+    assert engine.last() == ("wait_container", {"reference": ID, "condition": condition})
+
+
+def test_wait_for_what_has_not_begun(engine: FakeEngine, api: Client) -> None:
+    """To Podman a container that was made only has not ended."""
+    engine.documents["inspect_container"] = {"Id": ID, "State": {"Status": "created"}}
+    engine.going_on.set()
+    api.post(f"{V}/containers/web/wait")
+    assert engine.last()[1]["condition"] == "next-exit"
+
+
+def test_wait_for_what_is_gone(engine: FakeEngine, api: Client) -> None:
+    """A container may have removed itself before its client waits: its end stands in the journal."""
+    engine.happened = [
+        Event(kind="container", action="die", actor="missing", attributes={"exitCode": "7"}, time_ns=1)
+    ]
+    assert api.post(f"{V}/containers/missing/wait").json() == 7
+    engine.happened = []
+    answer = api.post(f"{V}/containers/missing/wait")
+    assert (answer.status, answer.json()["cause"]) == (404, "no such container")
+
+
+def test_wait_for_a_state(engine: FakeEngine, api: Client) -> None:
+    """What is no end is -1."""
+    engine.documents["inspect_container"] = {"Id": ID, "State": {"Status": "running"}}
+    assert api.post(f"{V}/containers/web/wait?condition=running").json() == -1
+    assert api.post(f"{V}/containers/web/wait?condition=odd").status == 400
+
+
+def test_remove(engine: FakeEngine, api: Client) -> None:
+    """A report; with a time it is stopped first; who said so is not told that it is missing."""
+    report = api.delete(f"{V}/containers/web?force=true&timeout=3").json()
+    assert report == [{"Id": ID, "RawInput": "web"}]
+    verbs = [verb for verb, _ in engine.asked]
+    assert verbs == ["inspect_container", "stop_container", "remove_container"]
+    assert api.delete(f"{V}/containers/missing?ignore=true").json() == []
+    assert api.delete(f"{V}/containers/missing").status == 404
+
+
+def test_remove_what_removes_itself(engine: FakeEngine, api: Client) -> None:
+    """It is waited for, and is no error."""
+    engine.fails["remove_container"] = Conflict("already in progress", code="removal-in-progress")
+    engine.going_on.set()
+    assert api.delete(f"{V}/containers/web").status == 200
+    assert engine.last() == ("wait_container", {"reference": ID, "condition": "removed"})
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        ("", "-eo user,pid,ppid,pcpu,etime,tty,time,args"),
+        ("?ps_args=pid,comm", "-eo pid,comm"),
+        ("?ps_args=-eo,pid,args", "-eo pid,args"),
+        ("?ps_args=-ef", "-ef"),
+    ],
+)
+def test_top(engine: FakeEngine, api: Client, query: str, arguments: str) -> None:
+    """Columns by name, or what ps itself takes."""
+    api.get(f"{V}/containers/web/top{query}")
+    assert engine.last()[1]["ps_arguments"] == arguments
+
+
+def test_top_without_process_ids(engine: FakeEngine, api: Client) -> None:
+    """They are asked for, since the engine needs them, and left out."""
+    found = api.get(f"{V}/containers/web/top?ps_args=comm").json()
+    assert engine.last()[1]["ps_arguments"] == "-eo pid,comm"
+    assert found == {"Titles": ["CMD"], "Processes": [["sh"]]}
+
+
+def test_logs_have_heads_also_of_terminals(engine: FakeEngine, api: Client) -> None:
+    """Clients read them whatever it is."""
+    engine.terminal = True
+    found = api.get(f"{V}/containers/web/logs?stdout=true&stderr=true&tail=-1&since=0001-01-01T00:00:00Z")
+    assert found.body == b"\1\0\0\0\0\0\0\4out\n\2\0\0\0\0\0\0\4err\n"
+    assert engine.last()[1]["query"].tail is None
+
+
+def test_pull(engine: FakeEngine, api: Client) -> None:
+    """What is there is not fetched, if that is enough; else it is told of, and its end has the id."""
+    done = api.post(f"{V}/images/pull?reference=box&policy=missing").json()
+    assert done == {"images": ["1d"], "id": "1d"}
+    lines = api.post(f"{V}/images/pull?reference=box&policy=always").body.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"stream": "Trying to pull docker.io/library/box:latest...\n"},
+        {"stream": "Pulling\n"},
+        {"stream": "Done\n"},
+        {"images": ["1d"], "id": "1d"},
+    ]
+    engine.fails["inspect_image"] = NotFound("No such image: box", code="image-not-found")
+    failed = api.post(f"{V}/images/pull?reference=box&policy=never").json()
+    assert failed == {"error": "failed to find image box: image not known"}
+
+
+def test_push_under_another_name(engine: FakeEngine, api: Client) -> None:
+    """A name that is there already stays; the digest is told to those who know it."""
+    answer = api.post(f"{V}/images/box/push?destination=127.0.0.1:5000/box:3&username=a&password=b")
+    assert [json.loads(line) for line in answer.body.splitlines()] == [{"stream": "Pushed\n"}]
+    verb, given = engine.last()
+    assert (verb, given["reference"]) == ("push_image", "127.0.0.1:5000/box:3")
+    assert given["credentials"] == {"username": "a", "password": "b"}
+    answer = api.post("/v5.4.2/libpod/images/box/push?destination=127.0.0.1:5000/box:3")
+    assert json.loads(answer.body.splitlines()[-1]) == {"manifestdigest": ""}
+
+
+def test_remove_images(engine: FakeEngine, api: Client) -> None:
+    """All that are named, and what went wrong beside what went well."""
+    report = api.delete(f"{V}/images/remove?images=box&images=box:2").json()
+    assert report["Untagged"] == ["docker.io/library/box:latest", "docker.io/library/box:2"]
+    assert report["ExitCode"] == 0
+    engine.fails["remove_image"] = Conflict("it is used", code="image-in-use")
+    report = api.delete(f"{V}/images/remove?images=box").json()
+    assert report["ExitCode"] == 2
+    assert report["Errors"] == ["it is used: image is in use by a container"]
+
+
+def test_untag(engine: FakeEngine, api: Client) -> None:
+    """One of several names; the last one holds the image, and so all of them do."""
+    assert api.post(f"{V}/images/box:1/untag?repo=box&tag=2").status == 201
+    assert engine.last() == ("remove_image", {"reference": "box:2", "force": False, "no_prune": True})
+    assert api.post(f"{V}/images/box:1/untag?repo=&tag=").status == 501
+    engine.documents["inspect_image"] = {**IMAGE, "RepoTags": ["box:1"]}
+    assert api.post(f"{V}/images/box:1/untag?repo=box&tag=1").status == 501
+
+
+def test_exists(api: Client) -> None:
+    """By its status alone."""
+    assert api.get(f"{V}/containers/web/exists").status == 204
+    assert api.get(f"{V}/containers/missing/exists").status == 404
+    assert api.get(f"{V}/images/localhost%2Fbox:1/exists").status == 204
+    assert api.get(f"{V}/volumes/v/exists").status == 204
+
+
+def test_update(engine: FakeEngine, api: Client) -> None:
+    """Limits as an OCI document has them; the answer is the id."""
+    body = {"memory": {"limit": 5}, "cpu": {"shares": 7}}
+    answer = api.post(f"{V}/containers/web/update?restartPolicy=always", body)
+    assert (answer.status, answer.json()) == (201, ID)
+    wanted = next(given["update"] for verb, given in engine.asked if verb == "update_container")
+    assert (wanted.memory, wanted.cpu_shares, wanted.restart_policy.name) == (5, 7, "always")
+    assert api.post(f"{V}/containers/web/update", {"rdma": {"x": {}, "y": 1}}).status == 501
