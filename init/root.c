@@ -79,7 +79,7 @@ static int directory_up_to(struct launch *l, const char *path, const char *end, 
 		next = resolve(l->root, prefix, O_PATH | O_DIRECTORY, 0,
 			       rules | RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 		if (next == -E_NOENT) {
-			TRY(make_directory(l, parent, at, stop, mode));
+			TRY(make_directory(l, parent, at, stop, skip_slashes(stop) < end ? mode & 0755 : mode));
 			next = resolve(l->root, prefix, O_PATH | O_DIRECTORY, 0,
 				       rules | RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 		}
@@ -166,7 +166,7 @@ static int find_target(struct launch *l, const char *path, uint64_t kind)
 	if (kind & TARGET_FILE)
 		TRY(make_file(l, path));
 	else
-		return directory_up_to(l, path, end_of(path), 0755, rules);
+		return directory_up_to(l, path, end_of(path), kind & TARGET_KEEP_MODE ? 01777 : 0755, rules);
 	return root_open(l, path, O_PATH, rules);
 }
 

@@ -114,6 +114,13 @@ def test_a_tmpfs_keeps_the_mode_of_what_it_covers(containers: Containers) -> Non
     assert run_with(containers, "stat -c %a /tmp /root", tmp, root, rootfs=str(rootfs)) == ["1777", "750"]
 
 
+def test_a_tmpfs_where_nothing_was(containers: Containers) -> None:
+    """It is everybody's, as the kernel makes one; directories on the way to it are not."""
+    at = mount("/new/tmp", type="tmpfs", source="tmpfs")
+    rootfs = containers.own_rootfs()
+    assert run_with(containers, "stat -c %a /new /new/tmp", at, rootfs=str(rootfs)) == ["755", "1777"]
+
+
 def test_an_overlay(containers: Containers, tmp_path: Path) -> None:
     """Lower and upper layers, as an image's layers are mounted."""
     for name in ("lower", "upper", "work"):
