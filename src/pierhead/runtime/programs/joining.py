@@ -88,6 +88,7 @@ def _launch(launch: Launch, directory: str, joining: Joining, config: Config, ex
         launch.perform(handshake, config, words)
         if console is not None:
             console.hand_on(launch.keeper_fd)
+        shutil.rmtree(directory)  # before there is a monitor, which would write its record there meanwhile
         handshake.commit()
         launched = Launched(
             pid=handshake.init_pid,

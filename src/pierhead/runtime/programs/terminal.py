@@ -10,6 +10,7 @@ import os
 import socket
 
 from pierhead.errors import OperationFailed
+from pierhead.linux.files import remove_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ConsoleSocket:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        os.unlink(self._path)
+        remove_if_there(self._path)
 
     def hand_on(self, keeper_fd: int) -> None:
         """The terminal that the program, which has ended, has sent is its keeper's.
