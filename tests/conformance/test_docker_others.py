@@ -108,13 +108,3 @@ def test_curl(running: Daemon) -> None:
     told = json.loads(curl("http://d/containers/byhand/json"))
     assert told["message"].startswith("No such container: byhand")
     assert curl(*status, "http://d/v9.9/info") == "400"
-
-
-@requires("podman")
-def test_podman(running: Daemon) -> None:
-    """Its remote client wants Podman's own API, which nobody else serves: it is refused at its first word."""
-    podman = Client([find_program("podman"), "--remote", "--url", f"unix://{running.socket_path}"])
-    done = podman.result("ps")
-    assert done.returncode == 125
-    assert "unable to connect to Podman socket: ping response was 4" in done.stderr
-    assert "Traceback" not in running.log

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LIFE = dt.timedelta(days=1)
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
@@ -26,6 +37,7 @@ class Authority:
         self._name = _name("authority", "")
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         made = self._begin(self._name, self._key).add_extension(constraints, critical=True)
+        made = made.add_extension(_SIGNS, critical=True)
         self.path = directory / "ca.pem"
         signed = made.sign(self._key, hashes.SHA256())
         self.path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
@@ -57,6 +69,11 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _LIFE)
             .not_valid_after(now + _LIFE)
+            # Python 3.13 verifies to the letter of RFC 5280 (VERIFY_X509_STRICT): the signing key has a name.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
         )
 
 

@@ -267,9 +267,10 @@ class FakeEngine:
         return []
 
     async def pull_image(
-        self, reference: str, platform: str, credentials: Document
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
     ) -> AsyncIterator[Document]:
-        self._note("pull_image", reference=reference, platform=platform, credentials=credentials)
+        given = {"platform": platform, "credentials": credentials, "all_tags": all_tags}
+        self._note("pull_image", reference=reference, **given)
         return self._pieces({"status": "Pulling"}, {"status": "Done"}, name="pull")
 
     async def import_image(
@@ -287,9 +288,10 @@ class FakeEngine:
         return self._pieces({"status": "sha256:0"}, name="import")
 
     async def push_image(
-        self, reference: str, platform: str, credentials: Document
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
     ) -> AsyncIterator[Document]:
-        self._note("push_image", reference=reference, platform=platform, credentials=credentials)
+        given = {"platform": platform, "credentials": credentials, "all_tags": all_tags}
+        self._note("push_image", reference=reference, **given)
         return self._pieces({"status": "Pushed"}, name="push")
 
     async def tag_image(self, reference: str, repository: str, tag: str) -> None:

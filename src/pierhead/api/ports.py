@@ -173,8 +173,8 @@ class Execs(Protocol):
 class Images(Protocol):
     """``/images``, ``/commit``.  Documents of progress are as ``POST /images/create`` streams them.
 
-    ``credentials`` is the decoded ``X-Registry-Auth``.  A failure before the first document is raised by the
-    call, a later one is a document with ``errorDetail``.
+    ``credentials`` is the decoded ``X-Registry-Auth``; with ``all_tags`` the reference is a repository.  A
+    failure before the first document is raised by the call, a later one is a document with ``errorDetail``.
     """
 
     async def list_images(
@@ -185,13 +185,17 @@ class Images(Protocol):
 
     async def image_history(self, reference: str, platform: str) -> list[Document]: ...
 
-    async def pull_image(self, reference: str, platform: str, credentials: Document) -> Documents: ...
+    async def pull_image(
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
+    ) -> Documents: ...
 
     async def import_image(
         self, archive: Bytes, *, repository: str, tag: str, message: str, changes: list[str], platform: str
     ) -> Documents: ...
 
-    async def push_image(self, reference: str, platform: str, credentials: Document) -> Documents: ...
+    async def push_image(
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
+    ) -> Documents: ...
 
     async def tag_image(self, reference: str, repository: str, tag: str) -> None: ...
 

@@ -40,10 +40,11 @@ async def history(call: Call) -> Reply:
 async def create(call: Call) -> Stream:
     """``POST /images/create``: from a registry, or from an archive of a root file system."""
     image, source = call.text("fromImage"), call.text("fromSrc")
+    wanted = _joined(image, call.text("tag"))
     if image:
         return _progress(
             await call.backend.pull_image(
-                _joined(image, call.text("tag")), call.platform(), call.credentials()
+                wanted, call.platform(), call.credentials(), all_tags=_is_repository(wanted)
             )
         )
     if not source:
@@ -70,6 +71,12 @@ def _joined(name: str, tag: str) -> str:
     return f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
 
 
+def _is_repository(reference: str) -> bool:
+    """Whether it names no single image: all tags are meant (ImageCreate, ImagePush)."""
+    last = reference.rpartition("/")[2]  # what stands before it may be a registry with its port
+    return ":" not in last and "@" not in last
+
+
 def _progress(documents: AsyncIterator[dict[str, Any]]) -> Stream:
     return Stream(pieces=_lines(documents), headers={"Content-Type": "application/json"})
 
@@ -85,7 +92,10 @@ async def push(call: Call) -> Stream:
     """``POST /images/{name}/push``."""
     reference = _joined(call.reference, call.text("tag"))
     await call.body.whole()  # before 1.3x credentials were there
-    return _progress(await call.backend.push_image(reference, call.platform(), call.credentials()))
+    everything = _is_repository(reference)
+    return _progress(
+        await call.backend.push_image(reference, call.platform(), call.credentials(), all_tags=everything)
+    )
 
 
 async def tag(call: Call) -> Reply:

@@ -116,12 +116,14 @@ class Ender:
         """
         if record.state.status != "restarting":
             return False
-        async with self._roster.lock(record.id):
-            now = self._roster.find(record.id)
+        if self._supervisor.starts_again(record.id):
+            async with self._roster.lock(record.id):
+                now = self._roster.find(record.id)
             if now is None or now.state.status != "restarting":
                 return False
-            self._supervisor.give_up_retry(now)
-            return True
+            record = now
+        self._supervisor.give_up_retry(record)
+        return True
 
     async def kill(self, reference: str, *, signal: str) -> None:
         """The signal has been sent; SIGKILL, and the container's stop signal, say that it is to stay ended.

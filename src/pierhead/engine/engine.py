@@ -426,8 +426,10 @@ class Engine:
     async def image_history(self, reference: str, platform: str) -> list[Document]:
         return await self.pictures.image_history(reference, platform)
 
-    async def pull_image(self, reference: str, platform: str, credentials: Document) -> Documents:
-        return await self.pictures.pull_image(reference, platform, credentials)
+    async def pull_image(
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
+    ) -> Documents:
+        return await self.pictures.pull_image(reference, platform, credentials, all_tags=all_tags)
 
     async def import_image(
         self,
@@ -443,8 +445,10 @@ class Engine:
             archive, repository=repository, tag=tag, message=message, changes=changes, platform=platform
         )
 
-    async def push_image(self, reference: str, platform: str, credentials: Document) -> Documents:
-        return await self.pictures.push_image(reference, platform, credentials)
+    async def push_image(
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
+    ) -> Documents:
+        return await self.pictures.push_image(reference, platform, credentials, all_tags=all_tags)
 
     async def tag_image(self, reference: str, repository: str, tag: str) -> None:
         await self.pictures.tag_image(reference, repository, tag)

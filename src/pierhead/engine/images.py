@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pierhead.engine.settings import Settings
     from pierhead.engine.transfers import Tell
     from pierhead.images.library import Image
+    from pierhead.images.reference import Reference
+    from pierhead.images.remote.client import Client
     from pierhead.images.service import ImageService
     from pierhead.oci.image import Platform
 
@@ -104,53 +106,73 @@ class EngineImages:
 
     # From and to registries
 
-    async def pull_image(self, reference: str, platform: str, credentials: Document) -> Documents:
+    async def pull_image(
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
+    ) -> Documents:
         """See ``api.ports.Images``."""
-        from pierhead.images.pulling import pull_image  # as in open_client
+        from pierhead.images.pulling import list_tags  # as in open_client
 
         wanted = _platform(platform)
 
         async def work(tell: Tell) -> None:
             async with open_client(self._hosts, credentials) as client:
-                pulled = await pull_image(
-                    self._service,
-                    reference,
-                    platforms=(wanted,) if wanted else (),
-                    progress=Telling(tell),
-                    client=client,
-                )
-            familiar = parse_reference(pulled.name).familiar()
-            tell({"status": f"Digest: {pulled.descriptor.digest}"})
-            state = "Downloaded newer image for" if pulled.newer else "Image is up to date for"
-            tell({"status": f"Status: {state} {familiar}"})
-            self._publish("pull", familiar, {"name": parse_reference(pulled.name).familiar_name()})
+                tags = await list_tags(reference, client) if all_tags else ()
+                for name in [f"{reference}:{tag}" for tag in tags] or [reference]:
+                    await self._pull(name, wanted, client, tell)
 
         return await first_of(told(work))
 
-    async def push_image(self, reference: str, platform: str, credentials: Document) -> Documents:
-        """See ``api.ports.Images``."""
-        from pierhead.images.pulling import push_image  # as in open_client
+    async def _pull(self, name: str, platform: Platform | None, client: Client, tell: Tell) -> None:
+        from pierhead.images.pulling import pull_image  # as in open_client
 
+        platforms = (platform,) if platform else ()
+        pulled = await pull_image(
+            self._service, name, platforms=platforms, progress=Telling(tell), client=client
+        )
+        familiar = parse_reference(pulled.name).familiar()
+        tell({"status": f"Digest: {pulled.descriptor.digest}"})
+        state = "Downloaded newer image for" if pulled.newer else "Image is up to date for"
+        tell({"status": f"Status: {state} {familiar}"})
+        self._publish("pull", familiar, {"name": parse_reference(pulled.name).familiar_name()})
+
+    async def push_image(
+        self, reference: str, platform: str, credentials: Document, *, all_tags: bool = False
+    ) -> Documents:
+        """See ``api.ports.Images``."""
         if platform:
             message = "an image is pushed with all the platforms that it has here"
             raise InvalidInput(message, code="push-platform", hint="leave --platform out")
         parsed = parse_reference(reference)
-        if await offload(self._service.library.find_image, str(parsed.canonical())) is None:
+        names = await offload(self._names_to_push, parsed, all_tags)
+        if not names:
             message = f"An image does not exist locally with the tag: {parsed.familiar_name()}"
             hint = f"give an image this name first: docker tag IMAGE {parsed.familiar()}"
             raise NotFound(message, code="image-not-found", hint=hint)
 
         async def work(tell: Tell) -> None:
             async with open_client(self._hosts, credentials) as client:
-                pushed = await push_image(
-                    self._service, reference, progress=Telling(tell, pushing=True), client=client
-                )
-            tag = parsed.canonical().identifier
-            tell({"status": f"{tag}: digest: {pushed.digest} size: {pushed.size}"})
-            tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": pushed.digest, "Size": pushed.size}})
-            self._publish("push", parsed.familiar(), {"name": parsed.familiar_name()})
+                for name in names:
+                    await self._push(name, client, tell)
 
         return await first_of(told(work))
+
+    def _names_to_push(self, wanted: Reference, all_tags: bool) -> list[Reference]:  # noqa: FBT001 - offload's
+        if not all_tags:
+            name = wanted.canonical()
+            return [name] if self._service.library.find_image(str(name)) is not None else []
+        names = [parse_reference(image.name) for image in self._service.library.images()]
+        return [each for each in names if each.name == wanted.name and each.tag]
+
+    async def _push(self, name: Reference, client: Client, tell: Tell) -> None:
+        from pierhead.images.pulling import push_image  # as in open_client
+
+        pushed = await push_image(
+            self._service, str(name), progress=Telling(tell, pushing=True), client=client
+        )
+        tag = name.identifier
+        tell({"status": f"{tag}: digest: {pushed.digest} size: {pushed.size}"})
+        tell({"progressDetail": {}, "aux": {"Tag": tag, "Digest": pushed.digest, "Size": pushed.size}})
+        self._publish("push", name.familiar(), {"name": name.familiar_name()})
 
     async def distribution(self, reference: str, credentials: Document) -> Document:
         """See ``api.ports.Images``."""

@@ -170,11 +170,17 @@ class Planner:
         """What runtime programs cannot do here is not asked of one."""
         hint = "choose the runtime pierhead"
         if self._settings.cgroup_manager == "disabled":
-            message = f"the runtime {host.runtime} needs cgroups, and this engine has none"
-            raise Unsupported(message, code="no-cgroups", hint=hint)
+            raise Unsupported(
+                f"the runtime {host.runtime} needs cgroups, and this engine has none",
+                code="no-cgroups",
+                hint=hint,
+            )
         if self._users is not None and host.userns_mode != "host":
-            message = f"the runtime {host.runtime} cannot map users: programs are not told of layers' owners"
-            raise Unsupported(message, code="no-user-namespace", hint=f"{hint}, or --userns host")
+            raise Unsupported(
+                f"the runtime {host.runtime} cannot map users: programs are not told of layers' owners",
+                code="no-user-namespace",
+                hint=f"{hint}, or --userns host",
+            )
 
     def find_program(self, runtime: str) -> tuple[str, ...]:
         """The command of the runtime program of this name; empty for our library.

@@ -65,6 +65,7 @@ class Supervisor:
         self._retries: dict[str, asyncio.Task[None]] = {}
         self._delays: dict[str, float] = {}
         self._kept: list[str] = []
+        self._starting_again: set[str] = set()
         self._resting = False
         self.companions: list[Companion] = []
         self.checks: list[Callable[[Record], Awaitable[None]]] = []
@@ -318,10 +319,17 @@ class Supervisor:
             record = self._roster.find(container_id)
             if record is None or record.state.status != "restarting":
                 return
+            self._starting_again.add(container_id)
             try:
                 await self.start(container_id, retry=True)
             except PierheadError as error:
                 _log.warning("container %s cannot be started again: %s", container_id, error)
+            finally:
+                self._starting_again.remove(container_id)
+
+    def starts_again(self, container_id: str) -> bool:
+        """Whether its policy starts it at this moment: when its lock is free, it runs or has failed."""
+        return container_id in self._starting_again
 
     def cancel_retry(self, container_id: str) -> None:
         """The container is not started again by its policy."""

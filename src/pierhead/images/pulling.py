@@ -101,15 +101,19 @@ async def check_login(
             raise Forbidden(message, code="login-refused", hint=hint) from error
 
 
-async def list_tags(text: str) -> list[str]:
+async def list_tags(text: str, client: Client | None = None) -> list[str]:
     """Tags that the repository has in its registry.
+
+    Args:
+        text: names the repository.
+        client: of registries; None for one that is made for this.
 
     Raises:
         NotFound: there is no such repository.
         PierheadError: the registry refuses.
     """
-    async with open_client() as client:
-        return [tag async for tag in client.repository(parse_reference(text)).tags()]
+    async with contextlib.nullcontext(client) if client is not None else open_client() as asked:
+        return [tag async for tag in asked.repository(parse_reference(text)).tags()]
 
 
 async def pull_image(

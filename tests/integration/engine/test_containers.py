@@ -70,9 +70,10 @@ def test_a_view_of_this_machine_keeps_its_files(engines: Engines) -> None:
             await engine.start_container(made)
             assert await read_all(attachment) == expected
             assert await outcome(engine, made) == 0
-        place = engine.paths.changes(made)
-        assert os.path.exists(f"{place}/upper/new")
+        places.append(engine.paths.changes(made))
+        assert os.path.exists(f"{places[0]}/upper/new")
         await engine.remove_container(made, force=False, volumes=False)
-        assert not os.path.exists(place)
 
+    places: list[str] = []
     engines.run(work)
+    assert not os.path.exists(places[0])

@@ -118,6 +118,25 @@ def test_pull_is_told_as_docker_tells_it(desk: Desk, server: Registry, tmp_path:
     assert listed[0]["Labels"] == {"a": "b"}
 
 
+def test_all_tags_of_a_repository(desk: Desk, server: Registry, tmp_path: Path) -> None:
+    """A repository without a tag is pushed and pulled with all that it has."""
+    name = f"{server.address}/team/several"
+    for tag in ("1", "2"):
+        asyncio.run(desk.import_rootfs(name, tag))
+    asyncio.run(desk.import_rootfs(f"{name}else", "3"))
+
+    async def there_and_back() -> list[Any]:
+        pushed = await all_of(await desk.images.push_image(name, "", {}, all_tags=True))
+        assert sorted(each["aux"]["Tag"] for each in pushed if "aux" in each) == ["1", "2"]
+        other = Desk(tmp_path / "other")
+        with other.service:
+            await all_of(await other.images.pull_image(name, "", {}, all_tags=True))
+            return await other.images.list_images(intermediate=False, filters={}, manifests=False)
+
+    tags = [tag for each in asyncio.run(there_and_back()) for tag in each["RepoTags"]]
+    assert sorted(tags) == [f"{name}:1", f"{name}:2"]
+
+
 def test_pull_of_nothing_fails_at_once(desk: Desk, server: Registry) -> None:
     """What fails before the first line is an error of the call, so that a client gets a status for it."""
     with pytest.raises(NotFound):

@@ -69,6 +69,9 @@ def test_lines_reach_a_server_and_are_read_again(engines: Engines, tmp_path: Pat
             assert second.startswith(b"<27>1 20")
             _, pieces = await engine.container_logs(made, LogQuery(stdout=True, stderr=True))
             assert sorted([piece async for _, piece in pieces]) == [b"one\n", b"two\n"]
+            await engine.start_container(made)
+            again = await receive(listener, 2)
+            assert sorted(each.rpartition(b" ")[2] for each in again) == [b"one\n", b"two\n"]
 
     engines.run(work)
 

@@ -447,6 +447,9 @@ def test_pull(engine: FakeEngine, api: Client) -> None:
     given = engine.last()[1]
     assert given["reference"] == "team/app:v1"
     assert given["credentials"] == {"username": "me", "password": "ÿ?>"}
+    for name, all_tags in (("a:1", False), ("a@sha256:0", False), ("host:5000/a", True), ("a", True)):
+        api.post(f"/images/create?fromImage={name}")
+        assert engine.last()[1]["all_tags"] == all_tags
     assert api.post("/images/create?fromImage=a", X_Registry_Auth="%%%").status == 400
     assert api.post("/images/create?fromSrc=http://example.com/x.tar").status == 501
     assert api.post("/images/create?fromSrc=-&repo=mine&changes=CMD+a&changes=USER+b", b"tar").status == 200

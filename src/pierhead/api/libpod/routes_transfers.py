@@ -15,7 +15,7 @@ from pierhead.api.libpod.routes_images import raise_failure, split_tag
 from pierhead.api.libpod.versions import TELLS_DIGEST
 from pierhead.api.replies import Stream, encode_json
 from pierhead.api.streams import closing
-from pierhead.errors import InvalidInput, NotFound, PierheadError, Unsupported
+from pierhead.errors import InvalidInput, NotFound, PierheadError
 from pierhead.images.reference import parse_reference
 
 TYPE_CHECKING = False
@@ -63,9 +63,6 @@ async def pull(call: Call) -> Stream:
         raise InvalidInput("no image was named", code="bad-parameter")
     if policy not in _POLICIES:
         raise InvalidInput(f'there is no policy "{policy}" of pulls', code="bad-parameter")
-    if call.boolean("alltags"):
-        message = "all tags of a repository are not pulled at once by this engine"
-        raise Unsupported(message, code="no-all-tags", hint="pull each by its name")
     return Stream(pieces=_pull(call, name, policy), headers=_JSON)
 
 
@@ -86,7 +83,8 @@ async def _pull(call: Call, name: str, policy: str) -> AsyncGenerator[bytes, Non
                 return
         if not call.boolean("quiet"):
             yield encode_json({"stream": f"Trying to pull {full_name(name)}...\n"})
-        documents = await call.backend.pull_image(name, _platform(call), credentials_for(call, name))
+        credentials, every = credentials_for(call, name), call.boolean("alltags")
+        documents = await call.backend.pull_image(name, _platform(call), credentials, all_tags=every)
         async with closing(documents):
             async for document in documents:
                 raise_failure(document)

@@ -18,7 +18,7 @@ from pierhead.errors import PierheadError
 from pierhead.runtime.logs import LogReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Protocol, Self
 
     from pierhead.engine.jobs import Jobs
@@ -90,7 +90,7 @@ class Shippers:
         shipment = self._shipments.get(record.id)
         if shipment is None or shipment.is_done.is_set():
             note = f"{self._paths.container(record.id)}/shipped"
-            shipment = _Shipment(record, self._paths.log(record.id), note, self._sink(record))
+            shipment = _Shipment(record, self._paths.log(record.id), note, lambda: self._sink(record))
             self._shipments[record.id] = shipment
             shipment.task = self._jobs.begin_passing(shipment.ship())
         return shipment
@@ -110,7 +110,7 @@ class Shippers:
     def restore(self, records: Iterable[Record]) -> None:
         """What containers that do not run have written, and nobody has sent, is sent."""
         for record in records:
-            if is_shipped(record.host.log_config) and not is_alive(record):
+            if is_shipped(record.host.log_config) and not is_alive(record) and record.state.started_ns:
                 self._begin(record).news.end()
 
     def forget(self, container_id: str) -> None:
@@ -123,12 +123,13 @@ class Shippers:
 class _Shipment:
     """Of one container's lines, until all that can come are sent."""
 
-    def __init__(self, record: Record, log: str, note: str, sink: Sink) -> None:
+    def __init__(self, record: Record, log: str, note: str, make_sink: Callable[[], Sink]) -> None:
         """Args: note is the file in which stands how far lines were sent."""
         self._record = record
         self._log = log
         self._note = note
-        self._sink = sink
+        self._make_sink = make_sink
+        self._sink: Sink | None = None
         self._delay_s = 0.0
         os.makedirs(os.path.dirname(log), mode=0o710, exist_ok=True)
         self.news = LogNews(os.path.dirname(log))
@@ -158,7 +159,6 @@ class _Shipment:
     async def _ship(self, reader: LogReader, note: _Note) -> None:
         while True:
             try:
-                await self._sink.open()
                 await self._send_all(reader, note)
             except (PierheadError, OSError) as error:
                 if not self._delay_s:
@@ -166,28 +166,41 @@ class _Shipment:
             else:
                 return
             finally:
-                self._sink.close()
+                if self._sink is not None:
+                    self._sink.close()
+                    self._sink = None
             self._delay_s = min(max(_FIRST_DELAY_S, 2 * self._delay_s), _LONGEST_DELAY_S)
             await asyncio.sleep(self._delay_s)
 
     async def _send_all(self, reader: LogReader, note: _Note) -> None:
-        """Raises OSError when the server is gone: the reader is before the line that it has not got."""
+        """Nobody is asked for before there is something to send.
+
+        Raises:
+            OSError, PierheadError: the server is gone: the reader is before the line that it has not got.
+        """
         kept = kept_files(self._record.host.log_config)
         while True:
             ended = self.news.take()
             while entries := await asyncio.to_thread(lambda: list(_next(reader, _BATCH))):
                 for place, entry in entries:
                     try:
-                        await self._sink.send(entry)
-                    except OSError:
+                        await self._send(entry)
+                    except (OSError, PierheadError):
                         self._find_place(reader, note)
                         raise
                     note.write(place)
                     self._delay_s = 0.0
                 reader.drop_read(kept)
-            if ended:
+            if not ended:
+                await self.news.wait()
+            elif self.news.take():  # else it has been started again meanwhile
                 return
-            await self.news.wait()
+
+    async def _send(self, entry: LogEntry) -> None:
+        if self._sink is None:
+            self._sink = self._make_sink()
+            await self._sink.open()
+        await self._sink.send(entry)
 
 
 def _next(reader: LogReader, count: int) -> Iterable[tuple[tuple[int, int], LogEntry]]:

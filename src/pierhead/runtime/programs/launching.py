@@ -92,8 +92,10 @@ class Launch:
             verb = next(word for word in words if word in ("create", "exec"))
             if error.failure.doing == "run":
                 raise self._program.failure(verb, self._read(LOG)) from None
-            message = f"{self._program.name} {verb} left no process to be looked after: {error.message}"
-            raise OperationFailed(message, code="runtime-program") from None
+            raise OperationFailed(
+                f"{self._program.name} {verb} left no process to be looked after: {error.message}",
+                code="runtime-program",
+            ) from None
 
     def _read_pid(self) -> int:
         text = self._read(PID_FILE).strip()
