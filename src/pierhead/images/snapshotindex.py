@@ -81,6 +81,10 @@ class Row(Value):
     usage: Usage | None
 
 
+def _no_such(name: str) -> NotFound:
+    return NotFound(f"there is no snapshot {name}", code="no-such-snapshot")
+
+
 class SnapshotIndex:
     """Snapshots by name, with their directories.  For any number of threads and processes."""
 
@@ -139,7 +143,7 @@ class SnapshotIndex:
         """
         row = self.find(name)
         if row is None:
-            raise NotFound(f"there is no snapshot {name}", code="no-such-snapshot")
+            raise _no_such(name)
         return row
 
     def rows(self) -> list[Row]:
@@ -153,10 +157,16 @@ class SnapshotIndex:
         return found
 
     def layers(self, name: str) -> tuple[str, ...]:
-        """Directories with the files of the snapshot and of those that it lies upon, the topmost first."""
+        """Directories with the files of the snapshot and of those that it lies upon, the topmost first.
+
+        Raises:
+            NotFound: there is none, perhaps no more.
+        """
         with self._lock, _explained(self.root):
-            found = self._database.execute(_CHAIN, (name,))
-            return tuple(f"{self.path(directory)}/fs" for (directory,) in found)
+            found = self._database.execute(_CHAIN, (name,)).fetchall()
+        if not found:
+            raise _no_such(name)
+        return tuple(f"{self.path(directory)}/fs" for (directory,) in found)
 
     def _rows(self, clause: str, *values: str) -> list[Row]:
         columns = "name, kind, coalesce(parent, ''), directory, created_s, size_bytes, inodes"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from pierhead.errors import InvalidInput, Unsupported
+from pierhead.errors import InvalidInput, NotFound, Unsupported
+from pierhead.images.snapshotindex import SnapshotIndex
 from pierhead.images.snapshots import Mount, _overlay_options, check_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OVERLAY = Mount(lower=("/l2", "/l1"), upper="/up", work="/work")
 
@@ -43,3 +49,16 @@ def test_layers_in_one_value() -> None:
     many = read.replace(lower=tuple(f"/proc/self/fd/{number}" for number in range(10, 30)))
     with pytest.raises(Unsupported, match="an overlay of 20 layers needs Linux"):
         _overlay_options(many, one_by_one=False)
+
+
+def test_layers_of_what_has_gone(tmp_path: Path) -> None:
+    """Who asks for the layers of a snapshot that somebody removes at this moment is told that there is none."""
+    index = SnapshotIndex(str(tmp_path))
+    try:
+        index.add("here", "active", "")
+        assert len(index.layers("here")) == 1
+        index.remove("here")
+        with pytest.raises(NotFound, match="there is no snapshot here"):
+            index.layers("here")
+    finally:
+        index.close()
