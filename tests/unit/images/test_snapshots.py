@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pierhead.errors import InvalidInput, NotFound, Unsupported
 from pierhead.images.snapshotindex import SnapshotIndex
 from pierhead.images.snapshots import Mount, _overlay_options, check_name
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OVERLAY = Mount(lower=("/l2", "/l1"), upper="/up", work="/work")
 
@@ -52,10 +49,10 @@ def test_layers_in_one_value() -> None:
 
 
 def test_layers_of_what_has_gone(tmp_path: Path) -> None:
-    """Who asks for the layers of a snapshot that somebody removes at this moment is told that there is none."""
+    """Who asks for the layers of a snapshot that somebody removes just then is told that there is none."""
     index = SnapshotIndex(str(tmp_path))
     try:
-        index.add("here", "active", "")
+        index.add("here", "active", "", lambda directory: Path(directory, "fs").mkdir())
         assert len(index.layers("here")) == 1
         index.remove("here")
         with pytest.raises(NotFound, match="there is no snapshot here"):
