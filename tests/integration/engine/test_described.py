@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.api_schema import description
 from tests.support.daemons import Daemon, daemon
+from tests.support.pierds import add_image
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ pytestmark = requires("root", "python:yaml", "python:jsonschema")
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with a container of the host as an image, and a volume."""
+    """A daemon with an image, a container of the host as an image, and a volume."""
     description()
-    with daemon(tmp_path_factory.mktemp("described"), "--bridge", "none") as it:
+    directory = tmp_path_factory.mktemp("described")
+    add_image(directory)
+    with daemon(directory, "--bridge", "none") as it:
         body = {
             "Image": "pierhead/host",
             "Cmd": ["true"],
