@@ -202,6 +202,16 @@ def test_untag(engine: FakeEngine, api: Client) -> None:
     assert api.post(f"{V}/images/box:1/untag?repo=box&tag=1").status == 501
 
 
+def test_untag_another_image_s_name(engine: FakeEngine, api: Client) -> None:
+    """It is refused, and the other image keeps its name; one of localhost is found by its short name."""
+    answer = api.post(f"{V}/images/box:1/untag?repo=other&tag=1")
+    assert (answer.status, answer.json()["cause"]) == (404, "tag not known")
+    assert not [verb for verb, _ in engine.asked if verb == "remove_image"]
+    engine.documents["inspect_image"] = {**IMAGE, "RepoTags": ["box:1", "localhost/own:latest"]}
+    assert api.post(f"{V}/images/box:1/untag?repo=own").status == 201
+    assert engine.last()[1]["reference"] == "localhost/own:latest"
+
+
 def test_exists(api: Client) -> None:
     """By its status alone."""
     assert api.get(f"{V}/containers/web/exists").status == 204
