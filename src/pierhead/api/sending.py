@@ -78,7 +78,7 @@ class Sender:
         return sent_bytes
 
     async def take_over(self, connection: Connection, head: Head, answer: Hijack | Socket) -> None:
-        """The talk has been had.
+        """The talk has been had, and what it was had with is closed.
 
         Clients that name a protocol are told that it changes, in words of Docker's own; older ones are sent
         an answer without an end.  Web sockets: RFC 6455 section 4.2.2.
@@ -98,6 +98,10 @@ class Sender:
             first, lines = "200 OK", f"Content-Type: {answer.content_type}\r\n"
         if first != "200 OK":
             lines += f"Connection: Upgrade\r\nUpgrade: {head.upgrade}\r\n"
-        await connection.send(f"HTTP/1.1 {first}\r\n{lines}{self._common}\r\n".encode("latin-1"))
-        with connection.while_there():
-            await answer.talk(duplex)
+        try:
+            await connection.send(f"HTTP/1.1 {first}\r\n{lines}{self._common}\r\n".encode("latin-1"))
+            with connection.while_there():
+                await answer.talk(duplex)
+        finally:
+            if answer.attachment is not None:
+                await answer.attachment.close()

@@ -346,6 +346,14 @@ def test_attach_to_nothing(api: Client) -> None:
     assert found.endswith(b"OK")
 
 
+def test_attach_with_a_broken_body(engine: FakeEngine, api: Client) -> None:
+    """It is an ordinary answer, and nothing was attached that would stay so."""
+    head = f"POST /containers/web/attach?stream=1 HTTP/1.1\nHost: d\n{_UPGRADE}".replace("\r\n", "\n")
+    found = api.raw(f"{head}Transfer-Encoding: chunked\n\nno size\n")
+    assert found.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert not engine.asked
+
+
 def test_exec(engine: FakeEngine, api: Client) -> None:
     """Made, started with a document and a stream behind it, looked at."""
     made = api.post("/containers/web/exec", {"Cmd": ["cat"], "AttachStdin": True, "Tty": False})
