@@ -164,7 +164,7 @@ async def _tell(error: PierheadError, duplex: Duplex, *, terminal: bool) -> None
 
 async def resize_exec(call: Call) -> Reply:
     """``POST /exec/{id}/resize``."""
-    rows, columns = (queries.needed_number(call.head.query, name) for name in ("h", "w"))
+    rows, columns = queries.size(call.head.query)
     await call.backend.resize_exec(call.reference, rows=rows, columns=columns)
     return reply_nothing(200)
 
