@@ -193,6 +193,21 @@ def test_remove_images(engine: FakeEngine, api: Client) -> None:
     assert report["Errors"] == ["it is used: image is in use by a container"]
 
 
+def test_health(engine: FakeEngine, api: Client) -> None:
+    """The command has run once more; one that takes too long is the engine's to kill."""
+    healthcheck = {"Test": ["CMD", "look"], "Timeout": 2_000_000_000}
+    engine.documents["inspect_container"] = {"Id": ID, "Config": {"Healthcheck": healthcheck}}
+    found = api.get(f"{V}/containers/web/healthcheck").json()
+    assert (found["Status"], found["Log"][0]["Output"]) == ("healthy", "ran\n")
+    verb, given = engine.last()
+    assert (verb, given["config"].cmd, given["timeout_s"]) == ("run_exec", ("look",), 2)
+    engine.fails["run_exec"] = TimeoutError()
+    found = api.get(f"{V}/containers/web/healthcheck").json()
+    assert (found["Status"], found["Log"][0]["Output"]) == ("unhealthy", "it took longer than 2 s")
+    engine.fails["run_exec"] = Conflict("container web is not running", code="not-running")
+    assert api.get(f"{V}/containers/web/healthcheck").status == 409
+
+
 def test_untag(engine: FakeEngine, api: Client) -> None:
     """One of several names; the last one holds the image, and so all of them do."""
     assert api.post(f"{V}/images/box:1/untag?repo=box&tag=2").status == 201
