@@ -171,6 +171,15 @@ def test_pull(engine: FakeEngine, api: Client) -> None:
     assert failed == {"error": "failed to find image box: image not known"}
 
 
+def test_pull_all_tags(engine: FakeEngine, api: Client) -> None:
+    """The end has the ids of all; none need be called latest."""
+    engine.documents["list_images"] = [{"Id": "sha256:1d"}, {"Id": "sha256:2d"}]
+    engine.fails["inspect_image"] = NotFound("No such image: box:latest", code="image-not-found")
+    answer = api.post(f"{V}/images/pull?reference=docker.io/library/box&alltags=true&quiet=true")
+    assert answer.json() == {"images": ["1d", "2d"], "id": "2d"}
+    assert engine.last()[1]["filters"] == {"reference": ["box"]}
+
+
 def test_push_under_another_name(engine: FakeEngine, api: Client) -> None:
     """A name that is there already stays; the digest is told to those who know it."""
     answer = api.post(f"{V}/images/box/push?destination=127.0.0.1:5000/box:3&username=a&password=b")
