@@ -236,6 +236,25 @@ def test_untag_another_image_s_name(engine: FakeEngine, api: Client) -> None:
     assert engine.last()[1]["reference"] == "localhost/own:latest"
 
 
+def test_create_volume(engine: FakeEngine, api: Client) -> None:
+    """What a client says is checked, and either name of labels is known."""
+    engine.documents["create_volume"] = {
+        "Name": "v",
+        "Driver": "local",
+        "Mountpoint": "/v",
+        "CreatedAt": "2026-11-26T08:00:00Z",
+        "Labels": None,
+        "Options": None,
+        "Scope": "local",
+    }
+    body = {"Name": "v", "Labels": {"a": "b"}, "Label": {"c": "d"}, "Options": None, "IgnoreIfExists": True}
+    assert api.post(f"{V}/volumes/create", body).status == 201
+    wanted = engine.last()[1]["wanted"]
+    assert (wanted.name, wanted.labels, wanted.driver_opts) == ("v", {"a": "b", "c": "d"}, {})
+    assert api.post(f"{V}/volumes/create", {"Labels": ["a"]}).status == 400
+    assert api.post(f"{V}/volumes/create", {"Name": 5}).status == 400
+
+
 def test_exists(api: Client) -> None:
     """By its status alone."""
     assert api.get(f"{V}/containers/web/exists").status == 204
