@@ -93,7 +93,7 @@ async def untag(call: Call) -> Reply:
     meant = [full_name(spelling) for spelling in spellings(wanted)]
     found = [name for each in meant for name in known if full_name(name) == each]
     if not found:
-        raise NotFound(wanted, code="tag-not-found")
+        raise NotFound(f"{wanted}: tag not known", code="tag-not-found")
     if len(known) < 2:
         message = f"an image keeps one name at least in this engine: {full_name(wanted)}"
         raise Unsupported(message, code="last-name", hint="give it another name first, or remove it")
