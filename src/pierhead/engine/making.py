@@ -227,7 +227,7 @@ class Maker:
             if root:
                 remove_tree(root)
             remove_files(self._paths, container_id)
-        except OSError as error:
+        except (PierheadError, OSError) as error:
             _log.warning(_LEFT, container_id, error)
 
     def _need(self, container_id: str) -> Record:
@@ -270,7 +270,7 @@ def remove_files(paths: Paths, container_id: str) -> None:
     """Directories of the container are gone.
 
     Raises:
-        OSError: something in them cannot be removed.
+        OSError, OperationFailed: something in them cannot be removed.
     """
     unmount_all(paths.changes(container_id))
     remove_tree(paths.container(container_id))
@@ -290,5 +290,5 @@ def remove_other_files(paths: Paths, kept: frozenset[str]) -> None:
             if name not in kept and len(name) == 2 * _ID_BYTES:
                 try:
                     remove_files(paths, name)
-                except OSError as error:
+                except (PierheadError, OSError) as error:
                     _log.warning(_LEFT, name, error)
