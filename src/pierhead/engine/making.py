@@ -129,15 +129,27 @@ class Maker:
         """
         try:
             record = await self._places.decide(record)
-            for number, point in enumerate(record.mounts):
-                if point.type == "image":
-                    await self._roots.show(record.id, number, point.name)
+            await self._show_images(record)
         except NotFound as error:
             raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
         return record
 
-    def _take_back(self, record: Record) -> None:
+    async def _show_images(self, record: Record) -> None:
+        """The images that it mounts are there to be read; where one is not, it has no mounts at all."""
+        try:
+            for number, point in enumerate(record.mounts):
+                if point.type == "image":
+                    await self._roots.show(record.id, number, point.name)
+        except BaseException:
+            await self._jobs.thread(self._give_back_mounts, record)
+            raise
+
+    def _give_back_mounts(self, record: Record) -> None:
         self._roots.hide(record.id, len(record.mounts))
+        self._places.release(record, volumes=True)
+
+    def _take_back(self, record: Record) -> None:
+        self._give_back_mounts(record)
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
 
