@@ -43,12 +43,25 @@ class EndedContainer:
     status = "stopped"
     init = EndedInit()
 
+    def kill(self, _: int) -> None:
+        """Nobody is there any more."""
+
     def close(self) -> None:
         """There is nothing to close."""
 
 
 class Launcher:
-    """Knows one container, which has ended."""
+    """Knows one container, which has ended, and launches it when the test lets it."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def launch(self, _: Record, __: object, *, gated: bool) -> EndedContainer:
+        """It ends at once."""
+        assert not gated
+        self.asked.set()
+        self.go.wait()
+        return EndedContainer()
 
     def sweep(self, kept: frozenset[str]) -> None:
         """Nothing is left over."""
@@ -72,6 +85,10 @@ class SlowPlaces:
     def __init__(self) -> None:
         self.asked, self.go = threading.Event(), threading.Event()
 
+    async def take(self, record: Record) -> tuple[Record, None]:
+        """See ``Places``."""
+        return record, None
+
     def leave(self, _: Record) -> None:
         """See ``Places``."""
         self.asked.set()
@@ -83,8 +100,9 @@ class House:
 
     def __init__(self, roster: Roster, jobs: Jobs) -> None:
         self.places = SlowPlaces()
+        self.launcher = Launcher()
         self.roster = roster
-        parts: Any = (Launcher(), self.places)
+        parts: Any = (self.launcher, self.places)
         self.supervisor = Supervisor(roster, jobs, *parts)
         self.ender = Ender(roster, jobs, self.supervisor, SETTINGS)
 
@@ -106,7 +124,9 @@ async def house(path: Path, policy: str) -> AsyncIterator[House]:
             try:
                 yield made
             finally:
+                made.supervisor.rest()
                 made.places.go.set()
+                made.launcher.go.set()
 
 
 def test_a_stop_while_the_end_is_cleaned_up(tmp_path: Path) -> None:
@@ -123,6 +143,24 @@ def test_a_stop_while_the_end_is_cleaned_up(tmp_path: Path) -> None:
 
     state = asyncio.run(run())
     assert (state.status, state.exit_code, state.stopped_by_hand) == ("exited", 3, True)
+
+
+def test_a_stop_while_it_is_started_by_hand(tmp_path: Path) -> None:
+    """Who stops a container that waited for its next start, and is started just then, has stopped it."""
+
+    async def run() -> State:
+        async with house(tmp_path, "always") as made:
+            made.places.go.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(made.supervisor.start_by_hand("it"))
+                await asyncio.to_thread(made.launcher.asked.wait)
+                group.create_task(made.ender.stop("it", timeout_s=None, signal=""))
+                await asyncio.sleep(0)
+                made.launcher.go.set()
+        return made.roster.get("it").state
+
+    state = asyncio.run(run())
+    assert (state.status, state.stopped_by_hand) == ("exited", True)
 
 
 @pytest.mark.parametrize("policy", ["no", "always"])
