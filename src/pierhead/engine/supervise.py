@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 
 from pierhead.engine import lifecycle, restart
 from pierhead.engine.happenings import container_event, network_event
@@ -286,7 +287,8 @@ class Supervisor:
         at the next start.
         """
         for companion in self.companions:
-            await companion.end(self._need(container_id))
+            with _said(container_id):
+                await companion.end(self._need(container_id))
         await self._leave(container_id, container)
 
     async def _leave(self, container_id: str, container: Container | None = None) -> None:
@@ -300,11 +302,10 @@ class Supervisor:
 
     def _give_back(self, record: Record, container: Container | None) -> None:
         if container is not None:
-            try:
+            with _said(record.id):
                 self._launcher.delete(container)
-            except (PierheadError, OSError) as error:
-                _log.warning("container %s: %s", record.id, error)
-        self._places.leave(record)
+        with _said(record.id):
+            self._places.leave(record)
 
     def _tell_network(self, record: Record, action: str) -> None:
         event = network_event(record, action, self._roster.now_ns())
@@ -451,6 +452,15 @@ class Supervisor:
         for container in self._running.values():
             container.close()
         self._running.clear()
+
+
+@contextlib.contextmanager
+def _said(container_id: str) -> Iterator[None]:
+    """What goes wrong is in the log, and what follows from the container's end is done."""
+    try:
+        yield
+    except (PierheadError, OSError, sqlite3.Error) as error:
+        _log.warning("container %s: %s", container_id, error)
 
 
 def in_docker_words(error: PierheadError) -> PierheadError:

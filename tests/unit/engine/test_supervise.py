@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from pierhead.engine.roster import Roster
 from pierhead.engine.settings import Settings
 from pierhead.engine.store import Store
 from pierhead.engine.supervise import Supervisor
+from pierhead.errors import OperationFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -84,6 +87,7 @@ class SlowPlaces:
 
     def __init__(self) -> None:
         self.asked, self.go = threading.Event(), threading.Event()
+        self.failure: Exception | None = None
 
     async def take(self, record: Record) -> tuple[Record, None]:
         """See ``Places``."""
@@ -93,6 +97,19 @@ class SlowPlaces:
         """See ``Places``."""
         self.asked.set()
         self.go.wait()
+        if self.failure is not None:
+            raise self.failure
+
+
+class FailingCompanion:
+    """Has something to do at a container's end that goes wrong."""
+
+    async def begin(self, _: Record, __: object) -> None:
+        """Nothing to do."""
+
+    async def end(self, _: Record) -> None:
+        """See ``Companion``."""
+        raise OSError(errno.EIO, "the disk is broken")
 
 
 class House:
@@ -108,7 +125,7 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(path: Path, policy: str) -> AsyncIterator[House]:
+async def house(path: Path, policy: str, *companions: FailingCompanion) -> AsyncIterator[House]:
     """The container has the policy, and has ended while no engine was there."""
     state = State(status="running", pid=7, started_ns=1_000)
     host = HostConfig(restart_policy=RestartPolicy(name=policy))
@@ -119,6 +136,7 @@ async def house(path: Path, policy: str) -> AsyncIterator[House]:
         store.write(put=record)
         async with Jobs() as jobs:
             made = House(Roster(store, Journal(store, jobs)), jobs)
+            made.supervisor.companions += companions
             await made.supervisor.restore()
             await asyncio.to_thread(made.places.asked.wait)
             try:
@@ -161,6 +179,22 @@ def test_a_stop_while_it_is_started_by_hand(tmp_path: Path) -> None:
 
     state = asyncio.run(run())
     assert (state.status, state.stopped_by_hand) == ("exited", True)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [OperationFailed("it is busy"), OSError(errno.EIO, "broken"), sqlite3.OperationalError("locked")],
+)
+def test_an_end_that_cannot_be_cleaned_up(tmp_path: Path, failure: Exception) -> None:
+    """A container's policy starts it again, whatever of its run cannot be given back."""
+
+    async def run() -> bool:
+        async with house(tmp_path, "always", FailingCompanion()) as made:
+            made.places.failure = failure
+            made.places.go.set()
+            return await asyncio.to_thread(made.launcher.asked.wait)
+
+    assert asyncio.run(run())
 
 
 @pytest.mark.parametrize("policy", ["no", "always"])
