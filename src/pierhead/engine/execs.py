@@ -53,7 +53,7 @@ class Exec:
         self.config = config
         self.started = False
         self.lasts = True
-        """Whether an engine that comes back is to know of it, which runtime programs do not help with."""
+        """Whether an engine that comes back is to know of it."""
         self.size: tuple[int, ...] = config.console_size
         self.process: Process | None = None
         self.pidfd = -1
@@ -147,7 +147,6 @@ class Execs:
         record = self._roster.get(made.container_id)
         lifecycle.check_running(record, "exec")
         container = self._supervisor.get(record)
-        made.lasts = made.lasts and not self._planner.find_program(record.host.runtime)
         made.started = True
         made.size = console_size or made.size
         self._tell(record, made, f"exec_start: {made.words()}")
