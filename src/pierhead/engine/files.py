@@ -19,7 +19,7 @@ from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.times import format_time
 from pierhead.images.treewalk import TreeWalk
 from pierhead.images.unpackworker import start_placing
-from pierhead.linux.files import open_in_root
+from pierhead.linux.files import read_text_in_root
 from pierhead.runtime.users import find_account
 
 TYPE_CHECKING = False
@@ -43,7 +43,6 @@ _GO_MODES = (
     (stat.S_ISSOCK, 1 << 24),
     (stat.S_ISCHR, (1 << 26) | (1 << 21)),
 )
-_ACCOUNTS_BYTES = 1 << 20
 _KERNELS = frozenset((b"proc", b"sys", b"dev"))
 """What is in them is no file of the container's, and has no end."""
 _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
@@ -106,9 +105,9 @@ class ContainerFiles:
         if not record.config.user:
             return True
 
-        def read(path: str) -> str:
+        def read(path: str) -> str | None:
             with self._trees.open(record, path) as found:
-                return _read_text(found.root_fd, found.inner)
+                return read_text_in_root(found.root_fd, found.inner)
 
         user = find_account(read, record.config.user, ()).user
         return user.uid, user.gid
@@ -147,19 +146,6 @@ def _refuse_readonly(record: Record, path: str) -> None:
             return
     if record.host.readonly_rootfs:
         raise Forbidden("container rootfs is marked read-only", code="read-only")
-
-
-def _read_text(root_fd: int, path: str) -> str:
-    """A file's text; empty where there is none."""
-    try:
-        fd = open_in_root(root_fd, path)
-    except OSError:
-        return ""
-    try:
-        with open(f"/proc/self/fd/{fd}", encoding="utf-8", errors="replace") as file:
-            return file.read(_ACCOUNTS_BYTES)
-    finally:
-        os.close(fd)
 
 
 def _place(
