@@ -250,7 +250,7 @@ class Engine:
             publish=lambda action, actor, what: self.publish("image", action, actor, what),
         )
         self._trees = ContainerTrees(self.roots.mount, self._users)
-        self.files = ContainerFiles(self._trees, self.roster.get)
+        self.files = ContainerFiles(self._trees, self.roster.get, self.roster.lock)
         self.logs = ContainerLogs(path=lambda record: self.paths.log(record.id), wait_end=self._wait_end)
         self.stats = ContainerStats(find_record=self.roster.get, read=self._read_stats)
 

@@ -50,7 +50,9 @@ class Box:
             host=HostConfig(),
             root="container-c",
         )
-        self.files = ContainerFiles(ContainerTrees(lambda _: self.mount), lambda _: self.record)
+        self.lock = asyncio.Lock()
+        trees = ContainerTrees(lambda _: self.mount)
+        self.files = ContainerFiles(trees, lambda _: self.record, lambda _: self.lock)
 
     def stat(self, path: str) -> Any:
         """What a client hears of the path."""
@@ -241,6 +243,7 @@ def put(
     """A client sends an archive."""
 
     async def pieces() -> AsyncIterator[bytes]:
+        assert box.lock.locked()  # nobody starts or removes it meanwhile
         yield archive(members)
 
     asyncio.run(
