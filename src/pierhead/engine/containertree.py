@@ -44,6 +44,11 @@ def clean(path: str) -> str:
     return posixpath.normpath(posixpath.join("/", path)).replace("//", "/")
 
 
+def has_processes(record: Record) -> bool:
+    """Whether its files are seen through its first process."""
+    return record.state.status in ACTIVE and record.state.pid > 0
+
+
 def layers_of(mount: Mount) -> Mount:
     """The same files to read only, though somebody else writes: the upper directory is one layer more."""
     lower = mount.lower or (mount.source,)
@@ -95,7 +100,7 @@ class ContainerTrees:
         Raises:
             Conflict: its files cannot be had.
         """
-        if record.state.status in ACTIVE and record.state.pid:
+        if has_processes(record):
             found = Beneath(_open_process_root(record), path, maps_of(record, self._users))
         else:
             found = self._open_standing(record, path, writable=writable)

@@ -116,7 +116,7 @@ class Ender:
         """
         if record.state.status != "restarting":
             return False
-        if self._supervisor.starts_again(record.id):
+        if self._supervisor.is_starting(record.id):
             async with self._roster.lock(record.id):
                 now = self._roster.find(record.id)
             if now is None or now.state.status != "restarting":

@@ -57,7 +57,7 @@ from pierhead.engine.usermapping import read_user_maps
 from pierhead.engine.usernet import port_keeper
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
-from pierhead.errors import Conflict, PierheadError
+from pierhead.errors import Conflict, NotFound, PierheadError
 from pierhead.images.service import ImageService
 from pierhead.linux.files import lock_at_once
 from pierhead.net import NetworkService, NetworkSettings
@@ -250,7 +250,7 @@ class Engine:
             publish=lambda action, actor, what: self.publish("image", action, actor, what),
         )
         self._trees = ContainerTrees(self.roots.mount, self._users)
-        self.files = ContainerFiles(self._trees, self.roster.get)
+        self.files = ContainerFiles(self._trees, self.roster.get, self.roster.lock)
         self.logs = ContainerLogs(path=lambda record: self.paths.log(record.id), wait_end=self._wait_end)
         self.stats = ContainerStats(find_record=self.roster.get, read=self._read_stats)
 
@@ -393,7 +393,8 @@ class Engine:
             identity = await self.jobs.thread(commit, self.images, record, mount, request)
         finally:
             if pauses:
-                await self.ender.unpause(record.id)
+                with contextlib.suppress(Conflict, NotFound):  # it has ended meanwhile, or is gone
+                    await self.ender.unpause(record.id)
         self._tell_of(record, "commit", comment=comment, imageID=identity, imageRef=request.name)
         return {"Id": identity}
 

@@ -52,8 +52,10 @@ class Exec:
         self.container_id = container_id
         self.config = config
         self.started = False
+        self.given_up = False
+        """Whether nobody wants it to run any more."""
         self.lasts = True
-        """Whether an engine that comes back is to know of it, which runtime programs do not help with."""
+        """Whether an engine that comes back is to know of it."""
         self.size: tuple[int, ...] = config.console_size
         self.process: Process | None = None
         self.pidfd = -1
@@ -147,7 +149,6 @@ class Execs:
         record = self._roster.get(made.container_id)
         lifecycle.check_running(record, "exec")
         container = self._supervisor.get(record)
-        made.lasts = made.lasts and not self._planner.find_program(record.host.runtime)
         made.started = True
         made.size = console_size or made.size
         self._tell(record, made, f"exec_start: {made.words()}")
@@ -177,7 +178,9 @@ class Execs:
             )
             made.pid = made.process.pid
             self._note(made)
-            if not detach or config.tty:
+            if made.given_up:  # while it was launched
+                made.process.terminate()
+            elif not detach or config.tty:
                 made.attachment = streams.attachment()
                 made.attachment.on_detach = lambda: self._tell(record, made, "exec_detach")
             if detach and made.attachment is not None:
@@ -221,8 +224,9 @@ class Execs:
         self._tell_end(record, made)
 
     def _tell_end(self, record: Record, made: Exec) -> None:
-        self._tell(self._roster.find(record.id) or record, made, "exec_die", exitCode=str(made.exit_code))
-        if made.lasts:
+        now = self._roster.find(record.id)
+        self._tell(now or record, made, "exec_die", exitCode=str(made.exit_code))
+        if made.lasts and now is not None:  # of one that is gone nothing is left
             note = ExecNote(id=made.id, config=made.config, pid=made.pid, began=0, exit_code=made.exit_code)
             self._notes.write(made.container_id, note)
             self._notes.forget_record(made.container_id, made.id)
@@ -248,8 +252,11 @@ class Execs:
                     await attachment.close()
                 await made.ended.wait()
         finally:
+            made.given_up = True
             if made.process is not None:
                 made.process.terminate()
+            if made.attachment is not None:
+                await made.attachment.close()
         return made.exit_code or 0, output
 
     # While it runs

@@ -7,7 +7,7 @@ import posixpath
 import stat
 
 from pierhead.engine.changes import list_changes
-from pierhead.engine.containertree import clean, find, layers_of
+from pierhead.engine.containertree import clean, find, has_processes, layers_of
 from pierhead.engine.pipes import feed, first_of, read_written
 from pierhead.errors import Forbidden, InvalidInput, NotFound
 from pierhead.images.archive.save import appender
@@ -19,12 +19,13 @@ from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.times import format_time
 from pierhead.images.treewalk import TreeWalk
 from pierhead.images.unpackworker import start_placing
-from pierhead.linux.files import open_in_root
+from pierhead.linux.files import read_text_in_root
 from pierhead.runtime.users import find_account
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
     from typing import Any
 
     from pierhead.engine.containertree import Beneath, ContainerTrees
@@ -43,7 +44,6 @@ _GO_MODES = (
     (stat.S_ISSOCK, 1 << 24),
     (stat.S_ISCHR, (1 << 26) | (1 << 21)),
 )
-_ACCOUNTS_BYTES = 1 << 20
 _KERNELS = frozenset((b"proc", b"sys", b"dev"))
 """What is in them is no file of the container's, and has no end."""
 _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
@@ -52,10 +52,18 @@ _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 <
 class ContainerFiles:
     """The part of an engine that has to do with containers' files; see ``api.ports.Containers``."""
 
-    def __init__(self, trees: ContainerTrees, find_record: Callable[[str], Record]) -> None:
-        """``find_record`` gives the container that a reference means, and raises NotFound."""
+    def __init__(
+        self,
+        trees: ContainerTrees,
+        find_record: Callable[[str], Record],
+        lock: Callable[[str], AbstractAsyncContextManager[object]],
+    ) -> None:
+        """``find_record`` gives the container that a reference means, and raises NotFound; whoever holds the
+        ``lock`` of a container's id keeps others from changing it.
+        """
         self._trees = trees
         self._find_record = find_record
+        self._lock = lock
 
     async def stat_archive(self, reference: str, path: str) -> Document:
         """See ``api.ports.Containers``."""
@@ -82,8 +90,24 @@ class ContainerFiles:
     async def put_archive(
         self, reference: str, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
     ) -> None:
-        """See ``api.ports.Containers``."""
+        """See ``api.ports.Containers``.
+
+        What does not run is not started meanwhile, nor removed: its files are mounted here, and what two
+        mounts of one overlay do is undefined (overlayfs.rst, "Sharing and copying layers").
+        """
         record = self._find_record(reference)
+        place = (path, archive)
+        if not has_processes(record):
+            async with self._lock(record.id):
+                record = self._find_record(record.id)
+                if not has_processes(record):
+                    await self._put(record, *place, no_overwrite=no_overwrite, copy_owners=copy_owners)
+                    return
+        await self._put(record, *place, no_overwrite=no_overwrite, copy_owners=copy_owners)
+
+    async def _put(
+        self, record: Record, path: str, archive: Bytes, *, no_overwrite: bool, copy_owners: bool
+    ) -> None:
         _refuse_readonly(record, clean(path))
 
         def read(fd: int) -> None:
@@ -106,9 +130,9 @@ class ContainerFiles:
         if not record.config.user:
             return True
 
-        def read(path: str) -> str:
+        def read(path: str) -> str | None:
             with self._trees.open(record, path) as found:
-                return _read_text(found.root_fd, found.inner)
+                return read_text_in_root(found.root_fd, found.inner)
 
         user = find_account(read, record.config.user, ()).user
         return user.uid, user.gid
@@ -147,19 +171,6 @@ def _refuse_readonly(record: Record, path: str) -> None:
             return
     if record.host.readonly_rootfs:
         raise Forbidden("container rootfs is marked read-only", code="read-only")
-
-
-def _read_text(root_fd: int, path: str) -> str:
-    """A file's text; empty where there is none."""
-    try:
-        fd = open_in_root(root_fd, path)
-    except OSError:
-        return ""
-    try:
-        with open(f"/proc/self/fd/{fd}", encoding="utf-8", errors="replace") as file:
-            return file.read(_ACCOUNTS_BYTES)
-    finally:
-        os.close(fd)
 
 
 def _place(

@@ -129,15 +129,27 @@ class Maker:
         """
         try:
             record = await self._places.decide(record)
-            for number, point in enumerate(record.mounts):
-                if point.type == "image":
-                    await self._roots.show(record.id, number, point.name)
+            await self._show_images(record)
         except NotFound as error:
             raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
         return record
 
-    def _take_back(self, record: Record) -> None:
+    async def _show_images(self, record: Record) -> None:
+        """The images that it mounts are there to be read; where one is not, it has no mounts at all."""
+        try:
+            for number, point in enumerate(record.mounts):
+                if point.type == "image":
+                    await self._roots.show(record.id, number, point.name)
+        except BaseException:
+            await self._jobs.thread(self._give_back_mounts, record)
+            raise
+
+    def _give_back_mounts(self, record: Record) -> None:
         self._roots.hide(record.id, len(record.mounts))
+        self._places.release(record, volumes=True)
+
+    def _take_back(self, record: Record) -> None:
+        self._give_back_mounts(record)
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
 
@@ -227,7 +239,7 @@ class Maker:
             if root:
                 remove_tree(root)
             remove_files(self._paths, container_id)
-        except OSError as error:
+        except (PierheadError, OSError) as error:
             _log.warning(_LEFT, container_id, error)
 
     def _need(self, container_id: str) -> Record:
@@ -270,7 +282,7 @@ def remove_files(paths: Paths, container_id: str) -> None:
     """Directories of the container are gone.
 
     Raises:
-        OSError: something in them cannot be removed.
+        OSError, OperationFailed: something in them cannot be removed.
     """
     unmount_all(paths.changes(container_id))
     remove_tree(paths.container(container_id))
@@ -290,5 +302,5 @@ def remove_other_files(paths: Paths, kept: frozenset[str]) -> None:
             if name not in kept and len(name) == 2 * _ID_BYTES:
                 try:
                     remove_files(paths, name)
-                except OSError as error:
+                except (PierheadError, OSError) as error:
                     _log.warning(_LEFT, name, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from pierhead.engine.containertree import layers_of
@@ -223,12 +224,13 @@ class Places:
         return _with_endpoint(record, endpoint), place
 
     def leave(self, record: Record) -> None:
-        """What it needed to run is given back.  Blocks."""
-        if self._network is not None:
-            self._network.detach(record.id)
-        if record.host.ipc_mode == "shareable":
-            unmount_all(f"{self._paths.running(record.id)}/shm")
-        self._volumes.unmount(record.id)
+        """What it needed to run is given back; each, should another fail.  Blocks."""
+        with contextlib.ExitStack() as stack:  # from the last to the first
+            stack.callback(self._volumes.unmount, record.id)
+            if record.host.ipc_mode == "shareable":
+                stack.callback(unmount_all, f"{self._paths.running(record.id)}/shm")
+            if self._network is not None:
+                stack.callback(self._network.detach, record.id)
 
     # When an engine comes back
 

@@ -13,6 +13,7 @@ from pierhead.engine.changes import MARK
 from pierhead.engine.imagedocuments import no_such_image
 from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.platforms import parse_platform
+from pierhead.images.removal import remove_or_say
 from pierhead.images.unpacking import unpack_image
 from pierhead.images.walk import chain_ids
 from pierhead.oci.image import Execution
@@ -146,11 +147,10 @@ class Roots:
         return self.service.snapshotter.mounts(key)[-1]
 
     def remove(self, key: str) -> None:
-        """The container's files are gone."""
-        self._described.pop(key, None)
-        if key:
-            with contextlib.suppress(NotFound):
-                self.service.snapshotter.remove(key)
+        """The container's files are nobody's any more, and gone if they can be."""
+        directory = self.detach(key)
+        if directory:
+            remove_or_say(directory)
 
     def detach(self, key: str) -> str:
         """Nobody knows the container's files any more; returns their directory, "" for none."""

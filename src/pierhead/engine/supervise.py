@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 
 from pierhead.engine import lifecycle, restart
 from pierhead.engine.happenings import container_event, network_event
@@ -65,7 +66,7 @@ class Supervisor:
         self._retries: dict[str, asyncio.Task[None]] = {}
         self._delays: dict[str, float] = {}
         self._kept: list[str] = []
-        self._starting_again: set[str] = set()
+        self._starting: set[str] = set()
         self._resting = False
         self.companions: list[Companion] = []
         self.checks: list[Callable[[Record], Awaitable[None]]] = []
@@ -126,24 +127,31 @@ class Supervisor:
         if not retry:
             self.cancel_retry(container_id)
             self._delays.pop(container_id, None)
-        attachments = self._expected.pop(container_id, [])
+        self._starting.add(container_id)
+        try:
+            container = await self._start(record)
+            self._running[container_id] = container
+            count = record.restart_count + 1 if retry else 0
+            self._note_start(container_id, container, restart_count=count, now_ns=self._roster.now_ns())
+        finally:
+            self._starting.remove(container_id)
+        await self._begin_companions(container_id, container)
+
+    async def _start(self, record: Record) -> Container:
+        attachments = self._expected.pop(record.id, [])
         try:
             for check in self.checks:
                 await check(record)
-            container = await self._launch(record, attachments)
+            return await self._launch(record, attachments)
         except PierheadError as error:
             told = in_docker_words(error)
-            self._note_failure(container_id, told, retry=retry)
+            self._note_failure(record.id, told)
             if told is error:
                 raise
             raise told from error.__cause__
         finally:
             for each in attachments:
                 each.give_up()
-        self._running[container_id] = container
-        count = record.restart_count + 1 if retry else 0
-        self._note_start(container_id, container, restart_count=count, now_ns=self._roster.now_ns())
-        await self._begin_companions(container_id, container)
 
     async def _launch(self, record: Record, attachments: list[MonitorAttachment]) -> Container:
         """Where somebody is to see its output from the first byte on, it waits for them to be connected."""
@@ -178,15 +186,18 @@ class Supervisor:
         self._roster.observe(record, container_event(record, "start", now_ns))
         self._watch(container_id, container)
 
-    def _note_failure(self, container_id: str, error: PierheadError, *, retry: bool) -> None:
-        """As Docker notes it: the error, and the code that a shell has for it."""
+    def _note_failure(self, container_id: str, error: PierheadError) -> None:
+        """As Docker notes it: the error, and the code that a shell has for it.  One that waited for its next
+        start has ended.
+        """
         record = self._need(container_id)
         code = exit_code_of_failure(error.message)
         state = record.state.replace(error=error.message, exit_code=code)
-        if retry:
+        waited = state.status == "restarting"
+        if waited:
             state = state.replace(status="exited", finished_ns=self._roster.now_ns())
         record = self._roster.observe(record.replace(state=state))
-        if retry:
+        if waited:
             self.waiting.ended(record)
 
     async def _begin_companions(self, container_id: str, container: Container) -> None:
@@ -276,7 +287,8 @@ class Supervisor:
         at the next start.
         """
         for companion in self.companions:
-            await companion.end(self._need(container_id))
+            with _said(container_id):
+                await companion.end(self._need(container_id))
         await self._leave(container_id, container)
 
     async def _leave(self, container_id: str, container: Container | None = None) -> None:
@@ -290,11 +302,10 @@ class Supervisor:
 
     def _give_back(self, record: Record, container: Container | None) -> None:
         if container is not None:
-            try:
+            with _said(record.id):
                 self._launcher.delete(container)
-            except (PierheadError, OSError) as error:
-                _log.warning("container %s: %s", record.id, error)
-        self._places.leave(record)
+        with _said(record.id):
+            self._places.leave(record)
 
     def _tell_network(self, record: Record, action: str) -> None:
         event = network_event(record, action, self._roster.now_ns())
@@ -319,17 +330,14 @@ class Supervisor:
             record = self._roster.find(container_id)
             if record is None or record.state.status != "restarting":
                 return
-            self._starting_again.add(container_id)
             try:
                 await self.start(container_id, retry=True)
             except PierheadError as error:
                 _log.warning("container %s cannot be started again: %s", container_id, error)
-            finally:
-                self._starting_again.remove(container_id)
 
-    def starts_again(self, container_id: str) -> bool:
-        """Whether its policy starts it at this moment: when its lock is free, it runs or has failed."""
-        return container_id in self._starting_again
+    def is_starting(self, container_id: str) -> bool:
+        """Whether it is being started at this moment: when its lock is free, it runs or has failed."""
+        return container_id in self._starting
 
     def cancel_retry(self, container_id: str) -> None:
         """The container is not started again by its policy."""
@@ -444,6 +452,15 @@ class Supervisor:
         for container in self._running.values():
             container.close()
         self._running.clear()
+
+
+@contextlib.contextmanager
+def _said(container_id: str) -> Iterator[None]:
+    """What goes wrong is in the log, and what follows from the container's end is done."""
+    try:
+        yield
+    except (PierheadError, OSError, sqlite3.Error) as error:
+        _log.warning("container %s: %s", container_id, error)
 
 
 def in_docker_words(error: PierheadError) -> PierheadError:

@@ -24,6 +24,7 @@ One thread at a time mounts, fills or removes one volume; the database is never 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -54,20 +55,21 @@ from pierhead.engine.volumewords import (
     list_filter,
     prune_filter,
 )
-from pierhead.errors import Conflict, InvalidInput, NotFound
+from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed
 from pierhead.images.filetrees import copy_tree, count_tree
-from pierhead.images.removal import remove_tree
+from pierhead.images.removal import remove_or_say, remove_tree
 from pierhead.linux import files
 from pierhead.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import Self
 
     from pierhead.engine.documents import ContainerConfig, HostConfig, Mount
     from pierhead.engine.specgen.mountwords import WantedMount
     from pierhead.images.snapshots import Owners
 
+_log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILLING = "_data.filling"
 _REMOVING = ".removing-"
@@ -138,12 +140,15 @@ class VolumeStore:
         """
         self._table.settle(there, running)
         for name in self._table.being_removed():
-            remove_tree(self._finish_removal(name))
-        known = {volume.name for volume in self._table.all()}
+            with _said(name):
+                remove_or_say(self._finish_removal(name))
+        being_removed = self._table.being_removed()  # what could not be, now
+        known = {volume.name for volume in self._table.all()}.union(being_removed)
         for volume in self._table.all():
-            if not self._table.is_mounted(volume.name):
-                unmount_all(volume.mountpoint)
-            remove_tree(f"{self._directory}/{volume.name}/{_FILLING}")
+            with _said(volume.name):
+                if not self._table.is_mounted(volume.name):
+                    unmount_all(volume.mountpoint)
+            remove_or_say(f"{self._directory}/{volume.name}/{_FILLING}")
         strangers = [
             name
             for name in sorted(os.listdir(self._directory))
@@ -152,10 +157,10 @@ class VolumeStore:
         return tuple(strangers)
 
     def _remove_remains(self, name: str) -> bool:
-        """Whether the directory was a volume that was being made or removed; it is gone then."""
+        """Whether the directory was a volume that was being made or removed, and is gone if it can be."""
         path = f"{self._directory}/{name}"
         if name.startswith(_REMOVING):
-            remove_tree(path)
+            remove_or_say(path)
             return True
         for each in (f"{path}/_data", path):
             try:
@@ -260,7 +265,7 @@ class VolumeStore:
                     return False
                 raise
             remains = self._finish_removal(name)
-        remove_tree(remains)
+        remove_or_say(remains)
         return True
 
     def _finish_removal(self, name: str) -> str:
@@ -452,7 +457,7 @@ class VolumeStore:
         for name in gone:
             with self._lock(name):
                 remains = self._finish_removal(name)
-            remove_tree(remains)
+            remove_or_say(remains)
         return tuple(gone)
 
     def copy_up(self, root_fd: int, point: MountPoint, owners: Owners | None = None) -> bool:
@@ -501,6 +506,15 @@ class VolumeStore:
         _copy(source_fd, filling, owners)
         os.rename(filling, volume.mountpoint)  # onto an empty directory (rename(2))
         return True
+
+
+@contextlib.contextmanager
+def _said(name: str) -> Iterator[None]:
+    """What goes wrong with one volume is in the log, and the others are seen to."""
+    try:
+        yield
+    except (OperationFailed, OSError) as error:
+        _log.warning("volume %s: %s", name, error)
 
 
 def _copy(source_fd: int, target: str, owners: Owners | None) -> None:

@@ -5,10 +5,12 @@ No path is put together from names that are found: each directory is opened bene
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from errno import EEXIST, ENOTEMPTY
 
+_log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_EMPTY = (ENOTEMPTY, EEXIST)
 _DEPTH_MAX = 100
@@ -33,6 +35,17 @@ def remove_tree(path: str | bytes, directory_fd: int | None = None) -> None:
             pass
     finally:
         os.close(top)
+
+
+def remove_or_say(path: str) -> None:
+    """Nothing of a directory that nobody knows any more is left, or the log says why something is.
+
+    A file may be immutable (chattr(1)), a disk broken: that holds up nobody who has other things to do.
+    """
+    try:
+        remove_tree(path)
+    except OSError as error:
+        _log.warning("what is left in %s cannot be removed: %s", path, error)
 
 
 def remove_whatever(directory_fd: int, name: bytes) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import re
 import sqlite3
@@ -28,7 +29,7 @@ import time
 
 from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable, Unsupported
 from pierhead.images.filetrees import copy_directory, count_tree
-from pierhead.images.removal import remove_tree
+from pierhead.images.removal import remove_or_say, remove_tree
 from pierhead.images.sharing import FilePool, count_shared, has_pool, remove_unshared
 from pierhead.images.snapshots import SnapshotInfo, Usage, check_name
 from pierhead.linux import mounts as calls
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pierhead.images.sharing import Sharing
     from pierhead.images.snapshots import Kind, Mount, Owners
 
+_log = logging.getLogger(__name__)
 _VERSION = 1
 _PATIENCE_S = 60.0
 _DIRECTORY = re.compile(r"(?:new-|removed-)?[0-9a-f]{12}")
@@ -352,18 +354,27 @@ class SnapshotIndex:
         return self.path(row.directory) if row.directory else ""
 
     def remove_leftovers(self) -> None:
-        """No directory is there that the index does not name, but those that are being filled."""
+        """No directory is there that the index does not name, but those that are being filled, and those that
+        cannot be removed: the log says why.
+        """
         with self.changing():
             known = {name for (name,) in self._database.execute("SELECT directory FROM snapshots")}
             found = [name for name in os.listdir(self.root) if _DIRECTORY.fullmatch(name)]
             unknown = [name for name in found if name not in known and not self._is_being_filled(name)]
             for name in unknown:
                 if not name.startswith("removed-"):
-                    with contextlib.suppress(FileNotFoundError):  # who made it has just given it up
-                        os.rename(self.path(name), self.path(f"removed-{name.removeprefix('new-')}"))
-        with _explained(self.root):
-            for name in unknown:
-                remove_tree(self.path(f"removed-{name.removeprefix('new-').removeprefix('removed-')}"))
+                    self._note_removal(name)
+        for name in unknown:
+            remove_or_say(self.path(f"removed-{name.removeprefix('new-').removeprefix('removed-')}"))
+
+    def _note_removal(self, name: str) -> None:
+        """Everybody can tell by its name that the directory is being removed."""
+        try:
+            os.rename(self.path(name), self.path(f"removed-{name.removeprefix('new-')}"))
+        except FileNotFoundError:  # who made it has just given it up
+            return
+        except OSError as error:
+            _log.warning("what is left in %s cannot be removed: %s", self.path(name), error)
 
     def _is_being_filled(self, name: str) -> bool:
         if not name.startswith("new-"):

@@ -50,7 +50,9 @@ class Box:
             host=HostConfig(),
             root="container-c",
         )
-        self.files = ContainerFiles(ContainerTrees(lambda _: self.mount), lambda _: self.record)
+        self.lock = asyncio.Lock()
+        trees = ContainerTrees(lambda _: self.mount)
+        self.files = ContainerFiles(trees, lambda _: self.record, lambda _: self.lock)
 
     def stat(self, path: str) -> Any:
         """What a client hears of the path."""
@@ -235,13 +237,18 @@ def test_what_has_no_files_of_its_own(box: Box) -> None:
         commit(box.service, box.record, box.mount, CommitRequest())
 
 
-def put(box: Box, path: str, members: dict[str, bytes], *, no_overwrite: bool = True) -> None:
+def put(
+    box: Box, path: str, members: dict[str, bytes], *, no_overwrite: bool = True, copy_owners: bool = False
+) -> None:
     """A client sends an archive."""
 
     async def pieces() -> AsyncIterator[bytes]:
+        assert box.lock.locked()  # nobody starts or removes it meanwhile
         yield archive(members)
 
-    asyncio.run(box.files.put_archive("web", path, pieces(), no_overwrite=no_overwrite, copy_owners=False))
+    asyncio.run(
+        box.files.put_archive("web", path, pieces(), no_overwrite=no_overwrite, copy_owners=copy_owners)
+    )
 
 
 def test_put(box: Box) -> None:
@@ -255,6 +262,15 @@ def test_put(box: Box) -> None:
         "srv/made/here": b"x",
         "srv/old": b"newer",
     }
+
+
+def test_put_where_accounts_are_no_file(box: Box) -> None:
+    """What a container has at the place of its accounts is read only if it is a file."""
+    (box.upper / "etc").mkdir(exist_ok=True)
+    os.mkfifo(box.upper / "etc/passwd")
+    box.record = box.record.replace(config=ContainerConfig(user="somebody"))
+    with pytest.raises(InvalidInput, match="somebody"):
+        put(box, "/srv", {"x": b"y"}, copy_owners=True)
 
 
 def test_put_through_a_link(box: Box, tmp_path: Path) -> None:

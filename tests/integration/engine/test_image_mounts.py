@@ -77,6 +77,23 @@ def test_what_is_not_there(engines: Engines) -> None:
     engines.run(work)
 
 
+def test_a_creation_that_fails_late(engines: Engines) -> None:
+    """Nothing is left of the volumes and images that a container had by then which never came to be."""
+
+    async def work(engine: Engine) -> None:
+        data = Mount(type="volume", source="data", target="/data")
+        nameless = Mount(type="volume", target="/cache")
+        with pytest.raises(InvalidInput, match="No such image: none"):
+            await create(engine, "true", mounts=(data, nameless, mount("/t"), mount("/x", source="none")))
+        listed = await engine.list_volumes({})
+        assert [each["Name"] for each in listed["Volumes"]] == ["data"]
+        await engine.remove_volume("data", force=False)
+        kinds = {each.kind for each in engine.images.snapshotter.walk()}
+        assert kinds <= {"committed"}
+
+    engines.run(work)
+
+
 def test_an_engine_that_comes_back(engines: Engines) -> None:
     """What a container has mounted is still its when another engine begins."""
 

@@ -203,6 +203,28 @@ await start(engine, 'sleep', '1000', name='again', restart_policy=RestartPolicy(
     programs.run(work)
 
 
+def test_further_process_of_a_killed_engine(programs: Engines) -> None:
+    """One that runs when its engine is killed has its exit code with the next."""
+    script = """from pierhead.engine.documents import ExecConfig
+await start(engine, 'sh', '-c', 'mkfifo /go; exec sleep 1000', name='web')
+wanted = ExecConfig(cmd=('sh', '-c', 'while [ ! -e /go ]; do :; done; read x < /go; exit 4'))
+made = (await engine.create_exec('web', wanted))['Id']
+await engine.start_exec(made, detach=True, console_size=())
+open(engine.settings.data_root + '/exec', 'w').write(made)"""
+    with another_engine(programs, script) as process:
+        process.kill()
+        process.wait()
+    made = Path(programs.settings.data_root, "exec").read_text()
+
+    async def work(engine: Engine) -> None:
+        assert (await engine.inspect_exec(made))["Running"]
+        wanted = ExecConfig(cmd=("sh", "-c", "echo > /go"))
+        assert (await engine.execs.run("web", wanted, timeout_s=20))[0] == 0
+        assert await code_of(engine, made) == 4
+
+    programs.run(work)
+
+
 def test_restarts(programs: Engines) -> None:
     """It is started again by its policy, in the same files."""
 

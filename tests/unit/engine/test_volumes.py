@@ -281,6 +281,26 @@ def test_after_a_crash(tmp_path: Path) -> None:
         assert store.users("kept") == ("there",)
 
 
+def test_what_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What of a volume that is gone cannot be removed is in the log, and holds up nothing."""
+    with open_store(tmp_path) as store:
+        store.create(VolumeCreate(name="kept"))
+        store.create(VolumeCreate(name="gone"))
+    volumes = tmp_path / "volumes"
+    (volumes / ".removing-0123").write_text("no directory")
+    (volumes / "kept/_data.filling").write_text("no directory")
+    (volumes / "gone/_data").rmdir()
+    (volumes / "gone").rmdir()
+    (volumes / "gone").write_text("no directory")
+    with open_store(tmp_path) as store:
+        assert store.reconcile((), ()) == ()
+        assert store.remove("gone")
+        assert names(store) == ["kept"]
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 4
+    assert all("cannot be removed: " in each for each in said)
+
+
 def test_two_stores_of_one_engine(tmp_path: Path) -> None:
     """The tables are shared: what one makes the other sees."""
     with open_store(tmp_path) as one, open_store(tmp_path) as two:

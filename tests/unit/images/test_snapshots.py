@@ -59,3 +59,16 @@ def test_layers_of_what_has_gone(tmp_path: Path) -> None:
             index.layers("here")
     finally:
         index.close()
+
+
+def test_leftovers_that_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be removed of what nobody has a name for is in the log, and the index is opened."""
+    root = tmp_path / "snapshots"
+    root.mkdir()
+    (root / "removed-0123456789ab").write_text("no directory")
+    (root / "0123456789ac").mkdir()
+    SnapshotIndex(root).close()
+    left = root / "removed-0123456789ab"
+    assert [path for path in root.iterdir() if path.name != "index.db"] == [left]
+    said = f"what is left in {left} cannot be removed: [Errno 20] Not a directory: '{left}'"
+    assert [record.getMessage() for record in caplog.records] == [said]

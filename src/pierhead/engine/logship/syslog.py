@@ -145,7 +145,10 @@ def _connect_path(path: str, *, stream: bool) -> socket.socket:
 
 async def _connect_inet(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=kind)
+    try:
+        found = await loop.getaddrinfo(host, port, type=kind)
+    except UnicodeError:  # a part of the name is empty, or too long
+        raise OSError("nobody knows the name") from None
     for place, (family, _, _, _, where) in enumerate(found):
         channel = socket.socket(family, kind)
         channel.setblocking(False)
