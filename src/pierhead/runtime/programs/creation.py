@@ -206,7 +206,7 @@ class _Creation:
         parent = launcher.parent_mount(self._config, root.root[1])
         mounted = plan_program_root(self._config.rootfs_propagation, parent, root)
         with ConsoleSocket(bundle) if terminal else nullcontext() as console:
-            launch.perform(self._handshake, self._config, words, mounted)
+            launch.perform(self._handshake, self._config, words, mounted, root.slots)
             if console is not None:
                 console.hand_on(launch.keeper_fd)
 
