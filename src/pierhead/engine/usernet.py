@@ -290,10 +290,10 @@ class SlirpPorts:
             raise _refusal(port) from error
 
     def withdraw(self, number: int) -> None:
-        """It leads nowhere; nothing happens if it did not."""
+        """It leads nowhere; nothing happens if it did not, or slirp4netns has ended with all its ports."""
         try:
             self._ask("remove_hostfwd", {"id": number})
-        except InvalidInput:
+        except (InvalidInput, Unavailable):
             return
 
     def _ask(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class SlirpPorts:
                 raise Unavailable(
                     f"slirp4netns does not answer at {self._api_path}: {(error.strerror or '').lower()}",
                     code="user-network",
-                    hint="stop pierd and its containers, and start it anew",
+                    hint="start pierd anew: its containers go on",
                 ) from error
         reply = parse(raw.decode(errors="replace"), name="slirp4netns's answer")
         if not isinstance(reply, dict) or "error" in reply:

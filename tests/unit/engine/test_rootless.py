@@ -155,6 +155,19 @@ def test_ports_stay_without_an_engine(slirp: Slirp) -> None:
     assert not slirp.ports
 
 
+def test_ports_end_with_what_leads_them(tmp_path: Path) -> None:
+    """The end of a container whose ports nobody leads any more is an end as any other."""
+    path = str(tmp_path / "slirp.sock")
+    reservations = PortReservations(forwarding=SlirpPorts(path))
+    gone = Slirp(path)
+    try:
+        taken = reservations.take(wish(8080), ["127.0.0.1"], "a")
+    finally:
+        gone.end()
+    reservations.give_back(taken)
+    assert not reservations.is_held(taken[0])
+
+
 def test_what_has_no_ports(tmp_path: Path) -> None:
     """Protocols and networks without ports say so, and so does a program that has gone."""
     with pytest.raises(Unsupported, match="TCP and UDP over IPv4"):
