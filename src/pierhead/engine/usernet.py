@@ -28,7 +28,7 @@ from pierhead.net.ports import PortReservations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any
 
     from pierhead.net import PublishedPort
@@ -252,6 +252,9 @@ class NoPorts:
     def withdraw(self, number: int) -> None:
         """There is nothing to withdraw."""
 
+    def keep(self, numbers: Container[int]) -> None:
+        """The same."""
+
 
 class SlirpPorts:
     """Ports of the machine that slirp4netns leads into the namespace (``net.ports.Forwarding``)."""
@@ -274,7 +277,7 @@ class SlirpPorts:
             raise Unsupported(
                 f"cannot publish {what}: slirp4netns has TCP and UDP over IPv4", code="user-network"
             )
-        for known in self._ask("list_hostfwd", {}).get("entries", ()):
+        for known in self._published():
             if _place(known) == (port.protocol, port.host_ip, port.host_port):
                 return int(known["id"])
         wanted = {
@@ -295,6 +298,19 @@ class SlirpPorts:
             self._ask("remove_hostfwd", {"id": number})
         except (InvalidInput, Unavailable):
             return
+
+    def keep(self, numbers: Container[int]) -> None:
+        """Of those that engines before us have published, no others lead anywhere.
+
+        Raises:
+            Unavailable: slirp4netns does not answer.
+        """
+        for number in [int(known["id"]) for known in self._published()]:
+            if number not in numbers:
+                self._ask("remove_hostfwd", {"id": number})
+
+    def _published(self) -> list[dict[str, Any]]:
+        return list(self._ask("list_hostfwd", {}).get("entries", ()))
 
     def _ask(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
         request = format_compact(

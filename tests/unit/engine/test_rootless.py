@@ -155,6 +155,18 @@ def test_ports_stay_without_an_engine(slirp: Slirp) -> None:
     assert not slirp.ports
 
 
+def test_ports_of_containers_that_ended_without_an_engine(slirp: Slirp) -> None:
+    """The next engine holds what its containers have, and withdraws the others."""
+    before = PortReservations(forwarding=SlirpPorts(slirp.path))
+    kept, *_ = (before.take(wish(number), ["127.0.0.1"], "a") for number in (8080, 8082, 8083))
+    before.close()
+    assert len(slirp.ports) == 3
+    reservations = PortReservations(forwarding=SlirpPorts(slirp.path))
+    reservations.hold(kept, "a")
+    reservations.withdraw_others()
+    assert [each["host_port"] for each in slirp.ports.values()] == [8080]
+
+
 def test_ports_end_with_what_leads_them(tmp_path: Path) -> None:
     """The end of a container whose ports nobody leads any more is an end as any other."""
     path = str(tmp_path / "slirp.sock")
@@ -176,5 +188,6 @@ def test_what_has_no_ports(tmp_path: Path) -> None:
         SlirpPorts(str(tmp_path / "none")).publish(port(8080))
     with pytest.raises(Unsupported, match="network is pasta, which takes no ports"):
         NoPorts("pasta").publish(port(8080))
+    PortReservations(forwarding=NoPorts("pasta")).withdraw_others()
     assert not port_keeper(None)().forwards
     assert port_keeper(UserNetwork(kind="none"))().forwards
