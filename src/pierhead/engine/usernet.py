@@ -42,6 +42,7 @@ _MTU_BYTES = 65520
 _PASTA_PID = "pasta.pid"
 _READY_S = 20.0
 _REPLY_BYTES = 1 << 20
+_REPLY_S = 10.0
 _FIRST_UNPRIVILEGED_PORT = 1024
 _HELD_FD = 3
 """In the keeper, a pipe's end: its other end tells slirp4netns when the keeper is gone."""
@@ -259,9 +260,15 @@ class NoPorts:
 class SlirpPorts:
     """Ports of the machine that slirp4netns leads into the namespace (``net.ports.Forwarding``)."""
 
-    def __init__(self, api_path: str) -> None:
-        """Asks nothing yet."""
+    def __init__(self, api_path: str, *, timeout_s: float = _REPLY_S) -> None:
+        """Asks nothing yet.
+
+        Args:
+            api_path: slirp4netns's socket.
+            timeout_s: how long it may be silent.
+        """
         self._api_path = api_path
+        self._timeout_s = timeout_s
 
     def publish(self, port: PublishedPort) -> int:
         """The machine's port leads to the same port inside; returns slirp4netns's number of that.
@@ -317,6 +324,7 @@ class SlirpPorts:
             {"execute": verb, "arguments": arguments} if arguments else {"execute": verb}
         )
         with socket(AF_UNIX, SOCK_STREAM) as asking:
+            asking.settimeout(self._timeout_s)
             try:
                 asking.connect(self._api_path)
                 asking.sendall(request.encode())
@@ -325,8 +333,9 @@ class SlirpPorts:
                 while len(raw) < _REPLY_BYTES and (part := asking.recv(_REPLY_BYTES)):
                     raw += part
             except OSError as error:
+                reason = (error.strerror or str(error)).lower()
                 raise Unavailable(
-                    f"slirp4netns does not answer at {self._api_path}: {(error.strerror or '').lower()}",
+                    f"slirp4netns does not answer at {self._api_path}: {reason}",
                     code="user-network",
                     hint="start pierd anew: its containers go on",
                 ) from error

@@ -180,6 +180,16 @@ def test_ports_end_with_what_leads_them(tmp_path: Path) -> None:
     assert not reservations.is_held(taken[0])
 
 
+def test_who_leads_ports_is_silent(tmp_path: Path) -> None:
+    """Nobody waits for ever for an answer that does not come."""
+    path = str(tmp_path / "slirp.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+        with pytest.raises(Unavailable, match=r"does not answer at .*: timed out"):
+            SlirpPorts(path, timeout_s=0.05).publish(port(8080))
+
+
 def test_what_has_no_ports(tmp_path: Path) -> None:
     """Protocols and networks without ports say so, and so does a program that has gone."""
     with pytest.raises(Unsupported, match="TCP and UDP over IPv4"):
