@@ -237,10 +237,14 @@ def test_what_cannot_be(user: User) -> None:
         assert "machine's files" in answer.message
         container = create(client, "exec sleep 100", Privileged=True)
         assert "no cgroup" in client.post(f"/containers/{container}/pause").message
-        wanted = {"Image": "box", "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "80"}]}}}
-        made = client.post("/containers/create", wanted).json()
-        answer = client.post(f"/containers/{made['Id']}/start")
-        assert "cannot hold port 0.0.0.0:80: permission denied" in answer.message
+        for place, reason in (
+            ({"HostPort": "80"}, "cannot hold port 0.0.0.0:80: permission denied"),
+            ({"HostIp": "203.0.113.9"}, "this machine has no address 203.0.113.9"),
+        ):
+            wanted = {"Image": "box", "HostConfig": {"PortBindings": {"80/tcp": [place]}}}
+            made = client.post("/containers/create", wanted).json()
+            answer = client.post(f"/containers/{made['Id']}/start")
+            assert reason in answer.message
     tcp = user.run(*user.call("pierhead.cli.daemon", "--host", "tcp://127.0.0.1:2375"))
     assert tcp[0] == 1
     assert "cannot listen at tcp://127.0.0.1:2375" in tcp[1]

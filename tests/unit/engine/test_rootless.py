@@ -15,11 +15,12 @@ from pierhead.engine.usernet import (
     NoPorts,
     SlirpPorts,
     choose_network,
+    is_local,
     pasta_words,
     port_keeper,
     slirp_words,
 )
-from pierhead.errors import Conflict, OperationFailed, Unavailable, Unsupported
+from pierhead.errors import Conflict, InvalidInput, OperationFailed, Unavailable, Unsupported
 from pierhead.net.model import PortWish, PublishedPort
 from pierhead.net.ports import PortReservations
 
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+ROUTES = """Main:
+  +-- 0.0.0.0/0 3 0 4
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 127.0.0.0/31 1 0 0
+        |-- 127.0.0.0
+           /8 host LOCAL
+        |-- 127.0.0.1
+           /32 host LOCAL
+     |-- 198.51.100.0
+        /24 link UNICAST
+     |-- 198.51.100.2
+        /32 host LOCAL
+     |-- 198.51.100.255
+        /32 link BROADCAST
+"""
 SLIRP = UserNetwork(kind="slirp4netns", api_path="/run/slirp.sock")
 
 
@@ -112,6 +129,13 @@ def test_words_of_programs() -> None:
     assert "--no-map-gw" in words
 
 
+def test_addresses_of_the_machine() -> None:
+    """Routes of the kind "local" say what is the machine's; its loopback is a whole network."""
+    machine = ("0.0.0.0", "127.0.0.1", "127.9.9.9", "198.51.100.2")
+    assert all(is_local(address, ROUTES) for address in machine)
+    assert not any(is_local(address, ROUTES) for address in ("198.51.100.3", "198.51.100.255", "203.0.113.9"))
+
+
 def test_choice(tmp_path: Path) -> None:
     """No network needs no program; the names of servers are the program's own."""
     none = choose_network("none", str(tmp_path))
@@ -134,10 +158,15 @@ def test_ports_are_published_once(slirp: Slirp) -> None:
 
 
 def test_ports_that_are_taken(slirp: Slirp) -> None:
-    """It does not say why it refuses: a low port is not the user's, others are taken."""
+    """It does not say why it refuses: a low port is not the user's, others are taken, or nowhere here."""
     reservations = PortReservations(forwarding=SlirpPorts(slirp.path))
+    for host in ("0.0.0.0", "127.0.0.9"):
+        with pytest.raises(Conflict, match="port is already allocated"):
+            reservations.take(wish(8081), [host], "a")
+    with pytest.raises(InvalidInput, match=r"this machine has no address 203\.0\.113\.9"):
+        reservations.take(wish(8081), ["203.0.113.9"], "a")
     with pytest.raises(Conflict, match="port is already allocated"):
-        reservations.take(wish(8081), ["0.0.0.0"], "a")
+        PortReservations(forwarding=SlirpPorts(slirp.path, first_port=80)).take(wish(81), ["0.0.0.0"], "a")
     with pytest.raises(OperationFailed, match=r"cannot hold port 0\.0\.0\.0:81: permission denied"):
         reservations.take(wish(81), ["0.0.0.0"], "a")
 
