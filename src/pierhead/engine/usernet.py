@@ -150,14 +150,17 @@ def _start_pasta(keeper_pid: int, directory: str) -> None:
 
 
 def _pasta_pid(directory: str) -> int:
-    """Of the pasta that runs; 0 for none."""
+    """Of the pasta that runs; 0 for none.
+
+    The number can have come to mean another process, also another's pasta: ours was told this very file.
+    """
+    pid_path = f"{directory}/{_PASTA_PID}"
     try:
-        with open(f"{directory}/{_PASTA_PID}", encoding="ascii") as file:
-            pid = int(file.read())
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return pid if file.read().startswith(("pasta", "passt")) else 0  # passt.avx2 on such machines
-    except (FileNotFoundError, ValueError):
+        pid = int(read_file(pid_path))
+        words = read_file(f"/proc/{pid}/cmdline")
+    except (OSError, ValueError):  # there is none, or it ends at this moment
         return 0
+    return pid if b"\0--pid\0" + os.fsencode(pid_path) + b"\0" in words else 0
 
 
 def _start_slirp(network: UserNetwork, keeper_pid: int, log_path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pierhead.engine.usernet import (
     is_local,
     pasta_words,
     port_keeper,
+    serves,
     slirp_words,
 )
 from pierhead.errors import Conflict, InvalidInput, OperationFailed, Unavailable, Unsupported
@@ -134,6 +136,21 @@ def test_addresses_of_the_machine() -> None:
     machine = ("0.0.0.0", "127.0.0.1", "127.9.9.9", "198.51.100.2")
     assert all(is_local(address, ROUTES) for address in machine)
     assert not any(is_local(address, ROUTES) for address in ("198.51.100.3", "198.51.100.255", "203.0.113.9"))
+
+
+def test_whose_pasta(tmp_path: Path) -> None:
+    """A number in a file is our pasta if the process behind it was told this file, and lives."""
+    program = tmp_path / "pasta"
+    program.write_text("#!/bin/sh\nread line\n")
+    program.chmod(0o700)
+    network, noted = UserNetwork(kind="pasta"), tmp_path / "pasta.pid"
+    assert not serves(network, str(tmp_path))
+    for pid_path, ours in ((noted, True), (tmp_path / "others.pid", False)):
+        words = [*pasta_words(str(program), 7, str(pid_path))]
+        with subprocess.Popen(words, stdin=subprocess.PIPE) as pasta:
+            noted.write_text(f"{pasta.pid}\n")
+            assert serves(network, str(tmp_path)) == ours
+        assert not serves(network, str(tmp_path))
 
 
 def test_choice(tmp_path: Path) -> None:
