@@ -262,6 +262,20 @@ def test_without_ranges(user: User) -> None:
     assert "usermod --add-subuids" in text
 
 
+def test_what_keeps_it_outside(user: User) -> None:
+    """Who cannot enter is told why in a sentence, and leaves no namespaces that nobody is in."""
+    pierd = user.call("pierhead.cli.daemon")
+    in_the_way = user.home / "run/pierhead/rootless/resolv.conf"
+    script = 'set -e; rm -f "$0"; mkdir -p "$0"; code=0; "$@" || code=$?; rmdir "$0"; exit $code'
+    status, text = user.run("sh", "-c", script, str(in_the_way), *pierd)
+    assert status == 1
+    assert f"cannot serve in the user's namespaces: {in_the_way}: is a directory" in text
+    assert await_nobody(user) == []
+    status, text = user.run("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh", *pierd)
+    assert status == 1
+    assert "the current directory is not there any more" in text
+
+
 def _range(user: User) -> str:
     with open("/etc/subuid") as file:
         lines = [line.strip().split(":") for line in file if line.startswith(f"{user.name}:")]
