@@ -64,8 +64,11 @@ def _begin(quarters: Quarters, wanted: str, words: Sequence[str], output: Output
     try:
         directory = os.getcwd()
     except FileNotFoundError:
-        message, hint = "the current directory is not there any more", "change to another one"
-        raise NotFound(message, code="no-current-directory", hint=hint) from None
+        raise NotFound(
+            "the current directory is not there any more",
+            code="no-current-directory",
+            hint="change to another one",
+        ) from None
     with quarters.entering(wanted) as (keeper_pid, network, said):
         if said:
             output.warn(said)
