@@ -84,10 +84,12 @@ class Pierd:
     def __exit__(self, *_: object) -> None:
         if self._process is None:  # killed for the show, and the show ended there
             self.start()
-        with suppress(Unavailable):
-            for container in self.engine.get("/containers/json", all=True):
-                self.engine.delete(f"/containers/{container['Id']}", force=True, v=True)
-        self.end(signal.SIGTERM)
+        try:
+            with suppress(Unavailable):
+                for container in self.engine.get("/containers/json", all=True):
+                    self.engine.delete(f"/containers/{container['Id']}", force=True, v=True)
+        finally:
+            self.end(signal.SIGTERM)
 
     def start(self) -> None:
         """It serves.  In a session of its own, so that Ctrl-C reaches us and not it."""

@@ -12,7 +12,7 @@ __attribute__((used, noreturn)) void start(const long *stack)
 {
 	const char **arguments = (const char **)stack + 1;
 
-	while (*stack == 2) /* the keeper is there, and does nothing */
+	while (*stack == 2 && text_equal(arguments[1], "keep")) /* the keeper is there, and does nothing */
 		sys(ppoll, NULL, 0, NULL, NULL, 8);
 	if (*stack > 2)
 		reaper_main(arguments + 2, arguments + *stack + 1);

@@ -237,6 +237,10 @@ class FakeEngine:
         self._note("start_exec", exec_id=exec_id, detach=detach, console_size=console_size)
         return None if detach else self.attachment
 
+    async def run_exec(self, reference: str, config: ExecConfig, *, timeout_s: float) -> tuple[int, bytes]:
+        self._note("run_exec", reference=reference, config=config, timeout_s=timeout_s)
+        return 0, b"ran\n"
+
     async def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None:
         self._note("resize_exec", exec_id=exec_id, rows=rows, columns=columns)
 

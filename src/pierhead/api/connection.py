@@ -100,11 +100,6 @@ class Connection(asyncio.StreamReaderProtocol):
 
     # What those call who answer
 
-    @property
-    def secure(self) -> bool:
-        """Whether TLS protects it."""
-        return self.writer.get_extra_info("ssl_object") is not None
-
     def certificate(self) -> dict[str, Any]:
         """The client's, as ssl.SSLSocket.getpeercert has it; empty if it showed none."""
         ssl_object = self.writer.get_extra_info("ssl_object")
@@ -157,7 +152,6 @@ class Body:
         self._chunked = length == CHUNKED
         self._in_chunk = 0
         self._waits = waits
-        self.received_bytes = 0
         self.ended = length == 0
 
     @property
@@ -177,9 +171,7 @@ class Body:
         if self._waits:  # RFC 9110 section 10.1.1
             self._waits = False
             await self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        piece = await (self._read_chunked() if self._chunked else self._read_counted())
-        self.received_bytes += len(piece)
-        return piece
+        return await (self._read_chunked() if self._chunked else self._read_counted())
 
     async def _read_counted(self) -> bytes:
         piece = await self._some(self._left)

@@ -165,6 +165,12 @@ class Execs(Protocol):
     ) -> Attachment | None:
         """None where it is detached."""
 
+    async def run_exec(self, reference: str, config: ExecConfig, *, timeout_s: float) -> tuple[int, bytes]:
+        """It has run to its end; its exit code and the beginning of what it wrote.
+
+        Raises TimeoutError where it took longer, and has been killed.
+        """
+
     async def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None: ...
 
     async def inspect_exec(self, exec_id: str) -> Document: ...

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FALSE = ("", "0", "no", "false", "none")
 _NS = 1_000_000_000
 _NS_DIGITS = 9
+_SIDE_MOST = 65535
 
 
 def text(query: Query, name: str, default: str = "") -> str:
@@ -61,6 +62,22 @@ def parse_number(value: str, name: str) -> int:
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
         raise InvalidInput(f'invalid value for "{name}": "{value}" is no whole number', code="bad-parameter")
     return int(value)
+
+
+def size(query: Query) -> tuple[int, int]:
+    """A terminal's rows and columns, each of 16 bits (struct winsize, ioctl_tty(2)).
+
+    Raises:
+        InvalidInput: one is missing, or no such number.
+    """
+    found = []
+    for name in ("h", "w"):
+        wanted = needed_number(query, name)
+        if not 0 <= wanted <= _SIDE_MOST:
+            message = f'invalid value for "{name}": {wanted} is not within 0 and {_SIDE_MOST}'
+            raise InvalidInput(message, code="bad-parameter")
+        found.append(wanted)
+    return found[0], found[1]
 
 
 def moment_ns(query: Query, name: str) -> int:

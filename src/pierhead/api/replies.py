@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pierhead.api.duplex import Duplex
+    from pierhead.api.ports import Attachment
     from pierhead.errors import PierheadError
 
     Answer = "Reply | Stream | Hijack | Socket"
@@ -59,16 +60,19 @@ class Hijack(Value):
     Fields:
         content_type: of what follows.
         talk: reads and writes.
+        attachment: what it is already had with; closed at the end, also where the talk never began.
     """
 
     content_type: str
     talk: Talk
+    attachment: Attachment | None = None
 
 
 class Socket(Value):
     """As ``Hijack``, over a web socket."""
 
     talk: Talk
+    attachment: Attachment | None = None
 
 
 def encode_json(document: object) -> bytes:

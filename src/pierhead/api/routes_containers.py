@@ -142,7 +142,7 @@ async def prune(call: Call) -> Reply:
 
 async def resize(call: Call) -> Reply:
     """``POST /containers/{id}/resize``."""
-    rows, columns = (queries.needed_number(call.head.query, name) for name in ("h", "w"))
+    rows, columns = queries.size(call.head.query)
     await call.backend.resize_container(call.reference, rows=rows, columns=columns)
     return reply_nothing(200)
 

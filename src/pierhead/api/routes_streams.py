@@ -42,12 +42,14 @@ def _attach_query(call: Call) -> AttachQuery:
 
 async def attach(call: Call) -> Hijack:
     """``POST /containers/{id}/attach``."""
+    await call.body.whole()  # what comes behind it is input
     keys = parse_detach_keys(call.text("detachKeys"))
     query = _attach_query(call)
     attachment = await call.backend.attach_container(call.reference, query)
     terminal = attachment.terminal
     speak = partial(talk, attachment, stdin=query.stdin, detach_keys=keys, framed=not terminal)
-    return Hijack(content_type=_content_type(call, terminal=terminal), talk=_after_headers(call, speak))
+    kind, later = _content_type(call, terminal=terminal), _after_headers(call, speak)
+    return Hijack(content_type=kind, talk=later, attachment=attachment)
 
 
 def _after_headers(call: Call, speak: Talk) -> Talk:
@@ -68,6 +70,7 @@ def _after_headers(call: Call, speak: Talk) -> Talk:
 
 async def attach_socket(call: Call) -> Socket:
     """``GET /containers/{id}/attach/ws``: one stream, as browsers' terminals want it."""
+    await call.body.whole()
     keys = parse_detach_keys(call.text("detachKeys"))
     if call.head.upgrade != "websocket" or not call.head.headers.get("sec-websocket-key"):
         raise InvalidInput("this needs a web socket", code="no-web-socket")
@@ -75,7 +78,8 @@ async def attach_socket(call: Call) -> Socket:
     if not (query.stdin or query.stdout or query.stderr):
         query = query.replace(stdin=True, stdout=True, stderr=True)
     attachment = await call.backend.attach_container(call.reference, query)
-    return Socket(talk=partial(talk, attachment, stdin=query.stdin, detach_keys=keys, framed=False))
+    speak = partial(talk, attachment, stdin=query.stdin, detach_keys=keys, framed=False)
+    return Socket(talk=speak, attachment=attachment)
 
 
 async def logs(call: Call) -> Stream:
@@ -160,7 +164,7 @@ async def _tell(error: PierheadError, duplex: Duplex, *, terminal: bool) -> None
 
 async def resize_exec(call: Call) -> Reply:
     """``POST /exec/{id}/resize``."""
-    rows, columns = (queries.needed_number(call.head.query, name) for name in ("h", "w"))
+    rows, columns = queries.size(call.head.query)
     await call.backend.resize_exec(call.reference, rows=rows, columns=columns)
     return reply_nothing(200)
 

@@ -46,39 +46,35 @@ class Sender:
         end = "Connection: close\r\n\r\n" if close else "\r\n"
         return f"{_FIRST_LINES[status]}{self._common}{self._dated[1]}{own}{end}".encode("latin-1", "replace")
 
-    async def reply(self, connection: Connection, head: Head | None, reply: Reply, *, close: bool) -> int:
-        """The whole answer is sent; returns how many bytes the body has."""
+    async def reply(self, connection: Connection, head: Head | None, reply: Reply, *, close: bool) -> None:
+        """The whole answer is sent."""
         headers, body = reply.headers, reply.body
         if reply.status not in _WITHOUT_BODY:
             headers = {**headers, "Content-Length": str(len(body))}
         if head is not None and head.method == "HEAD":
             body = b""
         await connection.send(self._head(reply.status, headers, close=close) + body)
-        return len(body)
 
-    async def stream(self, connection: Connection, head: Head, stream: Stream, *, close: bool) -> int:
-        """The headers are sent, then each piece when it comes; returns how many bytes those have.
+    async def stream(self, connection: Connection, head: Head, stream: Stream, *, close: bool) -> None:
+        """The headers are sent, then each piece when it comes.
 
         Raises:
             ClientGone: the client went; nothing is left open.
         """
         chunked = head.minor == 1
         headers = {**stream.headers, "Transfer-Encoding": "chunked"} if chunked else stream.headers
-        sent_bytes = 0
         with connection.while_there():
             async with closing(stream.pieces):
                 await connection.send(self._head(stream.status, headers, close=close or not chunked))
                 async for piece in stream.pieces:
                     if not piece:
                         continue
-                    sent_bytes += len(piece)
                     await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             if chunked:
                 await connection.send(b"0\r\n\r\n")
-        return sent_bytes
 
     async def take_over(self, connection: Connection, head: Head, answer: Hijack | Socket) -> None:
-        """The talk has been had.
+        """The talk has been had, and what it was had with is closed.
 
         Clients that name a protocol are told that it changes, in words of Docker's own; older ones are sent
         an answer without an end.  Web sockets: RFC 6455 section 4.2.2.
@@ -98,6 +94,10 @@ class Sender:
             first, lines = "200 OK", f"Content-Type: {answer.content_type}\r\n"
         if first != "200 OK":
             lines += f"Connection: Upgrade\r\nUpgrade: {head.upgrade}\r\n"
-        await connection.send(f"HTTP/1.1 {first}\r\n{lines}{self._common}\r\n".encode("latin-1"))
-        with connection.while_there():
-            await answer.talk(duplex)
+        try:
+            await connection.send(f"HTTP/1.1 {first}\r\n{lines}{self._common}\r\n".encode("latin-1"))
+            with connection.while_there():
+                await answer.talk(duplex)
+        finally:
+            if answer.attachment is not None:
+                await answer.attachment.close()

@@ -174,7 +174,6 @@ class Server:
         noted.status = answer.status if isinstance(answer, Reply | Stream) else 101
         if isinstance(answer, Hijack | Socket):
             client.doing = "lasting"
-            await body.whole()
             await self._sender.take_over(connection, head, answer)
             return False
         close = not head.stays or self._stopping or body.awaited

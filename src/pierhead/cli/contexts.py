@@ -164,16 +164,18 @@ def find_context(name: str) -> Context:
 
 
 def write_context(context: Context, material: Mapping[str, bytes]) -> None:
-    """It is in our store, with these certificates."""
+    """It is in our store, with these certificates; where that fails, what was there before still is."""
     from pierhead.jsontext import format_compact
 
     kept = context.replace(root=own_root())
-    remove_context(kept)
     for name, content in material.items():
         os.makedirs(f"{kept.tls_path}/docker", mode=0o700, exist_ok=True)
         _write(f"{kept.tls_path}/docker/{name}", content)
     os.makedirs(kept.metadata_path, mode=0o700, exist_ok=True)
     _write(f"{kept.metadata_path}/meta.json", format_compact(kept.document()).encode())
+    for name in kept.material:
+        if name not in material:
+            os.unlink(f"{kept.tls_path}/docker/{name}")
 
 
 def remove_context(context: Context) -> None:
@@ -194,9 +196,11 @@ def _write(path: str, content: bytes) -> None:
 
 def current_context() -> str:
     """The name of the one in use."""
-    named = os.environ.get(CONTEXT) or os.environ.get(DOCKER_CONTEXT)
-    if named:
-        return named
+    return os.environ.get(CONTEXT) or os.environ.get(DOCKER_CONTEXT) or kept_context()
+
+
+def kept_context() -> str:
+    """The name of the one that ``use_context`` has chosen; variables may name another for a while."""
     try:
         with open(f"{own_root()}/current", encoding="utf-8") as file:
             return file.read().strip() or DEFAULT_CONTEXT
@@ -217,7 +221,7 @@ def context_place(name: str) -> EnginePlace:
         NotFound: there is no such context.
     """
     found = find_context(name)
-    tls = bool(found.material)
+    tls = bool(found.material) or not found.verify  # as docker: who checks nobody still wants TLS
     address = parse_address(found.host, tls=tls)
     certificates = f"{found.tls_path}/docker" if tls and not address.path else ""
     return EnginePlace(address=address, certificates=certificates, verify=found.verify)

@@ -8,7 +8,7 @@ from pierhead.cli.attached import FORCED, Detached, Ends, Forced, Join
 from pierhead.cli.flags import BadUsage
 from pierhead.cli.foreground import SignalPipe
 from pierhead.cli.pier_run import outcome_of, start_status
-from pierhead.errors import PierheadError
+from pierhead.errors import NotModified, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
-    """The container was started and stood in for; the exit code of its process.
+    """The container was started, unless it runs already, and stood in for; the exit code of its process.
 
     Args:
         call: with ``sig-proxy``.
@@ -30,7 +30,11 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
         about: its inspection.
         keys: that detach.
         takes_input: whether our standard input goes there.
+
+    Raises:
+        BadUsage: as of ``attend_running``; nothing was started.
     """
+    _check_terminal(about, takes_input=takes_input)
     path = f"/containers/{about['Id']}"
     removed = about["HostConfig"].get("AutoRemove")
     terminal = bool(about["Config"]["Tty"])
@@ -48,6 +52,8 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     ):
         try:
             engine.post(f"{path}/start")
+        except NotModified:
+            call.output.debug("the container runs already")
         except PierheadError as error:
             call.output.error(error)
             return start_status(error.message)
@@ -57,7 +63,12 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
 
 
 def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
-    """The container, which runs, was stood in for; the exit code of its process."""
+    """The container, which runs, was stood in for; the exit code of its process.
+
+    Raises:
+        BadUsage: its terminal wants ours, and there is none.
+    """
+    _check_terminal(about, takes_input=takes_input)
     path = f"/containers/{about['Id']}"
     terminal = bool(about["Config"]["Tty"])
     query = {
@@ -76,6 +87,11 @@ def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, 
         return outcome_of(waiting) if code is None else code
 
 
+def _check_terminal(about: Document, *, takes_input: bool) -> None:
+    if about["Config"]["Tty"] and takes_input and not os.isatty(0):
+        raise BadUsage("the input device is not a TTY", hint="call it on a terminal, or without its input")
+
+
 def make_join(
     call: Call,
     engine: Engine,
@@ -89,8 +105,6 @@ def make_join(
     """Ours and the container's streams, not yet joined."""
     path = f"/containers/{about['Id']}"
     terminal = bool(about["Config"]["Tty"])
-    if terminal and takes_input and not os.isatty(0):
-        raise BadUsage("the input device is not a TTY", hint="call it on a terminal, or with --no-stdin")
     proxied = not call.options.given("sig-proxy") or call.options.switch("sig-proxy")
     ends = Ends(
         resize=lambda rows, columns: engine.post(f"{path}/resize", h=rows, w=columns),

@@ -51,7 +51,8 @@ def push_image(call: Call, engine: Engine, image: str, *, quiet: bool) -> None:
     """
     name, tag = split_tag(image)
     headers = _credentials(image) or {"X-Registry-Auth": "e30="}  # {}: the header must be there
-    _follow(call, engine.open("POST", f"/images/{name}/push", headers=headers, tag=tag), quiet=quiet)
+    query = {"tag": tag or "latest"}  # none would be all tags
+    _follow(call, engine.open("POST", f"/images/{name}/push", headers=headers, **query), quiet=quiet)
 
 
 def tags_of(engine: Engine, repository: str) -> list[str]:

@@ -180,13 +180,13 @@ def _use(call: Call) -> int:
 def _remove(call: Call) -> int:
     for name in call.arguments:
         found = _ours(name)
-        used = name == contexts.current_context()
-        if used and not call.options.switch("force"):
+        kept = contexts.kept_context()
+        if name in (kept, contexts.current_context()) and not call.options.switch("force"):
             raise Conflict(
                 f"context {name!r} is in use", code="context-used", hint="pier context use default"
             )
         contexts.remove_context(found)
-        if used:
+        if name == kept:
             contexts.use_context(DEFAULT_CONTEXT)
         call.output.print(f"{name}\n")
     return 0

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from pierhead.client.address import Address
+    from pierhead.client.tls import TlsSocket
 
     Document = dict[str, Any]
 
@@ -204,7 +205,7 @@ class Engine:
 class Connection:
     """A socket; its errors are sentences."""
 
-    def __init__(self, made: socket) -> None:
+    def __init__(self, made: socket | TlsSocket) -> None:
         self.socket = made
 
     def send(self, data: bytes) -> None:
@@ -291,7 +292,7 @@ def _encode_body(body: object) -> tuple[bytes, Iterable[bytes] | None]:
     return b"", body  # type: ignore[return-value]
 
 
-def _open_socket(address: Address, tls: ssl.SSLContext | None) -> socket:
+def _open_socket(address: Address, tls: ssl.SSLContext | None) -> socket | TlsSocket:
     if address.path:
         made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         try:
@@ -314,9 +315,9 @@ def _open_socket(address: Address, tls: ssl.SSLContext | None) -> socket:
             continue
         if tls is None:
             return made
-        import socket as sockets
+        from pierhead.client.tls import TlsSocket
 
-        return tls.wrap_socket(sockets.socket(fileno=made.detach()), server_hostname=address.host)
+        return TlsSocket(made, tls, address.host)
     raise failure
 
 

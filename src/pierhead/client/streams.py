@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Self
 
+    from pierhead.client.tls import TlsSocket
     from pierhead.client.wire import Answer
 
 _HEADER_BYTES = 8
@@ -28,7 +29,7 @@ class Streams:
         raw: whether it is one stream of a terminal, and not framed.
     """
 
-    def __init__(self, connected: socket, answer: Answer, *, raw: bool) -> None:
+    def __init__(self, connected: socket | TlsSocket, answer: Answer, *, raw: bool) -> None:
         """Takes the socket over, whose answer has been read up to where the streams begin.
 
         Args:
@@ -60,8 +61,6 @@ class Streams:
         Over TLS it waits: there is no other way to send a record.
         """
         try:
-            if hasattr(self._socket, "cipher"):
-                return self._socket.send(data)
             return self._socket.send(data, MSG_DONTWAIT)
         except BlockingIOError:
             return 0

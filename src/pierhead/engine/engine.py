@@ -407,6 +407,9 @@ class Engine:
     ) -> Attachment | None:
         return await self.execs.start(exec_id, detach=detach, console_size=console_size)
 
+    async def run_exec(self, reference: str, config: ExecConfig, *, timeout_s: float) -> tuple[int, bytes]:
+        return await self.execs.run(reference, config, timeout_s=timeout_s)
+
     async def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None:
         await self.execs.resize(exec_id, rows=rows, columns=columns)
 

@@ -262,7 +262,7 @@ def _command(words: list[Word]) -> Callable[[Any, Scope, tuple[Any, ...]], Any]:
         value = operands[0](dot, scope)
         given = [each(dot, scope) for each in operands[1:]] + list(piped)
         if callable(value):
-            return value(*given)
+            return _apply(first.text, value, given)
         if given:
             raise BadTemplate(f"the template gives an argument to {first.text}")
         return value
@@ -279,12 +279,16 @@ def _function(name: str, operands: list[Expression]) -> Callable[[Any, Scope, tu
         given = [each(dot, scope) for each in operands] + list(piped)
         if name in LAZY:
             return function(*(lambda value=value: value for value in given))
-        try:
-            return function(*given)
-        except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
-            raise BadTemplate(f"the template's {name} fails: {error}") from None
+        return _apply(name, function, given)
 
     return call
+
+
+def _apply(name: str, function: Callable[..., Any], given: list[Any]) -> Any:
+    try:
+        return function(*given)
+    except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+        raise BadTemplate(f"the template's {name} fails: {error}") from None
 
 
 def _operands(words: list[Word]) -> list[Expression]:
@@ -325,7 +329,8 @@ def _operand(word: Word) -> Expression:
     if word.kind == "value":
         return lambda _dot, _scope: word.value
     if word.kind == "name":
-        return lambda _dot, _scope: FUNCTIONS[word.text]() if word.text in FUNCTIONS else NOTHING
+        function = FUNCTIONS.get(word.text, lambda: NOTHING)
+        return lambda _dot, _scope: _apply(word.text, function, [])
     raise BadTemplate(f"the template has a {word.text!r} where a value should be")
 
 

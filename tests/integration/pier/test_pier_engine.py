@@ -263,6 +263,25 @@ def test_start_and_attach(pier: Pier) -> None:
         assert (result.stdout, result.returncode) == ("again\n", 4)
 
 
+def test_start_and_attach_to_what_runs(pier: Pier) -> None:
+    """It is joined as it is, and its status is ours."""
+    start(pier, "sh", "-c", "trap 'echo bye; exit 4' TERM; while :; do echo here; sleep 0.05; done")
+    with pier.start("start", "--attach", "web") as joined:
+        assert joined.stdout is not None
+        assert joined.stdout.readline() == "here\n"
+        pier("kill", "--signal", "TERM", "web")
+        assert "bye" in joined.stdout.read().splitlines()
+        assert joined.wait(30) == 4
+
+
+def test_start_without_a_terminal(pier: Pier) -> None:
+    """A container that wants one is not started before that is said."""
+    pier("create", "-it", "--name", "web", "--network", "none", "box", "sh")
+    refused = pier.result("start", "-ai", "web")
+    assert (refused.returncode, "not a TTY" in refused.stderr) == (1, True)
+    assert pier("ps", "--all", "--format", "{{.State}}") == "created\n"
+
+
 def test_callers_start_one_engine(tmp_path: Path) -> None:
     """Several calls at once are served by one engine; it is not there before, and its log is a file."""
     with Pier(tmp_path / "e") as own:

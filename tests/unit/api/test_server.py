@@ -337,6 +337,16 @@ def test_attach_to_a_terminal_and_keys_that_end_it(engine: FakeEngine, api: Clie
     assert engine.attachment.left_by_keys
 
 
+@pytest.mark.parametrize(
+    "path", ["/containers/web", "/exec/eee", "/libpod/containers/web", "/libpod/exec/eee"]
+)
+@pytest.mark.parametrize("query", ["h=65536&w=80", "h=24&w=-1", "h=24"])
+def test_sizes_that_no_terminal_has(engine: FakeEngine, api: Client, path: str, query: str) -> None:
+    """They are refused before the kernel would be asked."""
+    assert api.post(f"{path}/resize?{query}").status == 400
+    assert not engine.asked
+
+
 def test_attach_to_nothing(api: Client) -> None:
     """It is an ordinary answer, after which the connection goes on."""
     text = f"POST /containers/missing/attach?stream=1 HTTP/1.1\nHost: d\n{_UPGRADE}\n".replace("\r\n", "\n")
@@ -344,6 +354,14 @@ def test_attach_to_nothing(api: Client) -> None:
     assert found.startswith(b"HTTP/1.1 404 Not Found\r\n")
     assert b'{"message":"No such container: missing"' in found
     assert found.endswith(b"OK")
+
+
+def test_attach_with_a_broken_body(engine: FakeEngine, api: Client) -> None:
+    """It is an ordinary answer, and nothing was attached that would stay so."""
+    head = f"POST /containers/web/attach?stream=1 HTTP/1.1\nHost: d\n{_UPGRADE}".replace("\r\n", "\n")
+    found = api.raw(f"{head}Transfer-Encoding: chunked\n\nno size\n")
+    assert found.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert not engine.asked
 
 
 def test_exec(engine: FakeEngine, api: Client) -> None:

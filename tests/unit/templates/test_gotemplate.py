@@ -81,6 +81,9 @@ def test_templates(template: str, wanted: str) -> None:
         ("{{$x}}", "$x is unknown", ""),
         ("{{(.Name}}", "a ( without a )", ""),
         ('{{template "x"}}', "not for templates of one value", ""),
+        ("{{.Label}}", "the template's .Label fails", ""),
+        ("{{json upper}}", "the template's upper fails", ""),
+        ("{{if not}}x{{end}}", "the template's not fails", ""),
     ],
 )
 def test_what_is_no_template(template: str, message: str, hint: str) -> None:

@@ -31,6 +31,7 @@ _CAUSES = {
     "exec-not-found": "no such exec session",
     "image-not-found": "image not known",
     "no-image": "image not known",
+    "tag-not-found": "tag not known",
     "image-in-use": "image is in use by a container",
     "no-such-volume": "no such volume",
     "volume-in-use": "volume is being used",

@@ -10,12 +10,13 @@ from pierhead.api.libpod.image_documents import (
     inspection,
     loaded_name,
     removal,
+    spellings,
     summary,
 )
 from pierhead.api.libpod.images import inspect_image
 from pierhead.api.replies import Reply, Stream, encode_json, reply_json, reply_nothing
 from pierhead.api.streams import closing
-from pierhead.errors import InvalidInput, PierheadError, Unsupported
+from pierhead.errors import InvalidInput, NotFound, PierheadError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ async def untag(call: Call) -> Reply:
     """``POST /libpod/images/{name}/untag``: the name that is said is taken away.
 
     Raises:
+        NotFound: the image is not called so, though another one may be.
         Unsupported: all are meant, or it is the last one: an image without a name would go.
     """
     _, document = await inspect_image(call, call.reference)
@@ -87,10 +89,15 @@ async def untag(call: Call) -> Reply:
         message = f"an image keeps one name at least in this engine: {full_name(call.reference)}"
         raise Unsupported(message, code="last-name", hint="say which name is to go, or remove the image")
     wanted = f"{repository}:{call.text('tag') or 'latest'}"
-    if len(document["RepoTags"] or ()) < 2:
+    known = document["RepoTags"] or ()
+    meant = [full_name(spelling) for spelling in spellings(wanted)]
+    found = [name for each in meant for name in known if full_name(name) == each]
+    if not found:
+        raise NotFound(f"{wanted}: tag not known", code="tag-not-found")
+    if len(known) < 2:
         message = f"an image keeps one name at least in this engine: {full_name(wanted)}"
         raise Unsupported(message, code="last-name", hint="give it another name first, or remove it")
-    await call.backend.remove_image(wanted, force=False, no_prune=True)
+    await call.backend.remove_image(found[0], force=False, no_prune=True)
     return reply_nothing(201)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pierhead.api.libpod.place_documents import DRIVERS_LISTED, network, network_name, volume
 from pierhead.api.libpod.routes_containers import size_once
+from pierhead.api.libpod.spec import VolumeWanted
 from pierhead.api.replies import Reply, reply_json, reply_nothing
 from pierhead.engine.documents import VolumeCreate
 from pierhead.errors import Conflict, Forbidden, Unsupported
@@ -28,15 +29,14 @@ async def create_volume(call: Call) -> Reply:
     Raises:
         Conflict: there is one so called; Docker's clients are told of that one instead.
     """
-    document = await call.document()
-    labels = {**(document.get("Labels") or {}), **(document.get("Label") or {})}
+    asked = await call.decoded(VolumeWanted)
     wanted = VolumeCreate(
-        name=str(document.get("Name") or ""),
-        driver=str(document.get("Driver") or ""),
-        driver_opts={name: str(value) for name, value in (document.get("Options") or {}).items()},
-        labels={name: str(value) for name, value in labels.items()},
+        name=asked.name,
+        driver=asked.driver,
+        driver_opts=asked.options,
+        labels={**asked.labels, **asked.label},
     )
-    if wanted.name and not document.get("IgnoreIfExists"):
+    if wanted.name and not asked.ignore_if_exists:
         found = await call.backend.list_volumes({"name": [wanted.name]})
         if any(each["Name"] == wanted.name for each in found["Volumes"] or ()):
             message = f"volume with name {wanted.name} already exists: volume already exists"

@@ -180,32 +180,20 @@ async def check_health(call: Call) -> Reply:
         message = f"container {document['Id']} has no defined healthcheck"
         raise Conflict(message, code="no-healthcheck", hint="give it one with --health-cmd")
     config = ExecConfig(cmd=check.command, attach_stdout=True, attach_stderr=True)
-    exec_id = (await call.backend.create_exec(document["Id"], config))["Id"]
     began = format_moment(time.time_ns())
     try:
-        async with asyncio.timeout(check.timeout_s):
-            output = await _output_of(call, exec_id)
-        code = (await call.backend.inspect_exec(exec_id))["ExitCode"] or 0
+        code, raw = await call.backend.run_exec(document["Id"], config, timeout_s=check.timeout_s)
+        output = raw[:_OUTPUT_BYTES].decode(errors="replace")
     except TimeoutError:
         code, output = -1, f"it took longer than {check.timeout_s:g} s"
+    except Conflict:  # the container does not run, and nobody knows how it would do
+        raise
     except PierheadError as error:
         code, output = -1, error.message
     result = {"Start": began, "End": format_moment(time.time_ns()), "ExitCode": code, "Output": output}
     streak = 0 if code == 0 else 1
     status = "healthy" if code == 0 else "unhealthy"
     return reply_json({"Status": status, "FailingStreak": streak, "Log": [result]})
-
-
-async def _output_of(call: Call, exec_id: str) -> str:
-    attachment = await call.backend.start_exec(exec_id, detach=False, console_size=())
-    assert attachment is not None
-    found = b""
-    try:
-        async for _, piece in attachment.output():
-            found += piece[: _OUTPUT_BYTES - len(found)]
-    finally:
-        await attachment.close()
-    return found.decode(errors="replace")
 
 
 # Figures

@@ -79,7 +79,7 @@ async def _pull(call: Call, name: str, policy: str) -> AsyncGenerator[bytes, Non
         if policy in ("missing", "never"):
             document = await _find(call, name, needed=policy == "never")
             if document is not None:
-                yield _pulled(document)
+                yield _pulled([document])
                 return
         if not call.boolean("quiet"):
             yield encode_json({"stream": f"Trying to pull {full_name(name)}...\n"})
@@ -91,7 +91,7 @@ async def _pull(call: Call, name: str, policy: str) -> AsyncGenerator[bytes, Non
                 line = progress_line(document)
                 if line and not call.boolean("quiet"):
                     yield encode_json({"stream": line})
-        yield _pulled(await call.backend.inspect_image(name, _platform(call)))
+        yield _pulled(await _come(call, name, every=every))
     except PierheadError as error:
         yield encode_json({"error": sentence(error)})
 
@@ -105,9 +105,17 @@ async def _find(call: Call, name: str, *, needed: bool) -> Document | None:
     return None
 
 
-def _pulled(document: Document) -> bytes:
-    identity = bare_id(document["Id"])
-    return encode_json({"images": [identity], "id": identity})
+async def _come(call: Call, name: str, *, every: bool) -> list[Document]:
+    """The image, or all that its repository has here."""
+    if not every:
+        return [await call.backend.inspect_image(name, _platform(call))]
+    filters = {"reference": [parse_reference(name).familiar_name()]}
+    return await call.backend.list_images(intermediate=False, filters=filters, manifests=False)
+
+
+def _pulled(documents: list[Document]) -> bytes:
+    identities = [bare_id(document["Id"]) for document in documents]
+    return encode_json({"images": identities, "id": identities[-1] if identities else ""})
 
 
 async def push(call: Call) -> Stream:

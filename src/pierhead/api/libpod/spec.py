@@ -251,6 +251,19 @@ class Spec(Snake):
     throttle_write_iops: dict[str, Throttle] = empty()
 
 
+class VolumeWanted(Value):
+    """The body of ``POST /libpod/volumes/create``; ``label`` is what older clients call labels."""
+
+    json_case = "pascal"
+
+    name: str = ""
+    driver: str = ""
+    options: dict[str, str] = empty()
+    label: dict[str, str] = empty()
+    labels: dict[str, str] = empty()
+    ignore_if_exists: bool = False
+
+
 class ExecBegin(Snake):
     """The body of ``POST /libpod/exec/{id}/start``; the terminal's size is 0 where it is not known."""
 

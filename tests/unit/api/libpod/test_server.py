@@ -171,6 +171,15 @@ def test_pull(engine: FakeEngine, api: Client) -> None:
     assert failed == {"error": "failed to find image box: image not known"}
 
 
+def test_pull_all_tags(engine: FakeEngine, api: Client) -> None:
+    """The end has the ids of all; none need be called latest."""
+    engine.documents["list_images"] = [{"Id": "sha256:1d"}, {"Id": "sha256:2d"}]
+    engine.fails["inspect_image"] = NotFound("No such image: box:latest", code="image-not-found")
+    answer = api.post(f"{V}/images/pull?reference=docker.io/library/box&alltags=true&quiet=true")
+    assert answer.json() == {"images": ["1d", "2d"], "id": "2d"}
+    assert engine.last()[1]["filters"] == {"reference": ["box"]}
+
+
 def test_push_under_another_name(engine: FakeEngine, api: Client) -> None:
     """A name that is there already stays; the digest is told to those who know it."""
     answer = api.post(f"{V}/images/box/push?destination=127.0.0.1:5000/box:3&username=a&password=b")
@@ -193,6 +202,21 @@ def test_remove_images(engine: FakeEngine, api: Client) -> None:
     assert report["Errors"] == ["it is used: image is in use by a container"]
 
 
+def test_health(engine: FakeEngine, api: Client) -> None:
+    """The command has run once more; one that takes too long is the engine's to kill."""
+    healthcheck = {"Test": ["CMD", "look"], "Timeout": 2_000_000_000}
+    engine.documents["inspect_container"] = {"Id": ID, "Config": {"Healthcheck": healthcheck}}
+    found = api.get(f"{V}/containers/web/healthcheck").json()
+    assert (found["Status"], found["Log"][0]["Output"]) == ("healthy", "ran\n")
+    verb, given = engine.last()
+    assert (verb, given["config"].cmd, given["timeout_s"]) == ("run_exec", ("look",), 2)
+    engine.fails["run_exec"] = TimeoutError()
+    found = api.get(f"{V}/containers/web/healthcheck").json()
+    assert (found["Status"], found["Log"][0]["Output"]) == ("unhealthy", "it took longer than 2 s")
+    engine.fails["run_exec"] = Conflict("container web is not running", code="not-running")
+    assert api.get(f"{V}/containers/web/healthcheck").status == 409
+
+
 def test_untag(engine: FakeEngine, api: Client) -> None:
     """One of several names; the last one holds the image, and so all of them do."""
     assert api.post(f"{V}/images/box:1/untag?repo=box&tag=2").status == 201
@@ -200,6 +224,35 @@ def test_untag(engine: FakeEngine, api: Client) -> None:
     assert api.post(f"{V}/images/box:1/untag?repo=&tag=").status == 501
     engine.documents["inspect_image"] = {**IMAGE, "RepoTags": ["box:1"]}
     assert api.post(f"{V}/images/box:1/untag?repo=box&tag=1").status == 501
+
+
+def test_untag_another_image_s_name(engine: FakeEngine, api: Client) -> None:
+    """It is refused, and the other image keeps its name; one of localhost is found by its short name."""
+    answer = api.post(f"{V}/images/box:1/untag?repo=other&tag=1")
+    assert (answer.status, answer.json()["cause"]) == (404, "tag not known")
+    assert not [verb for verb, _ in engine.asked if verb == "remove_image"]
+    engine.documents["inspect_image"] = {**IMAGE, "RepoTags": ["box:1", "localhost/own:latest"]}
+    assert api.post(f"{V}/images/box:1/untag?repo=own").status == 201
+    assert engine.last()[1]["reference"] == "localhost/own:latest"
+
+
+def test_create_volume(engine: FakeEngine, api: Client) -> None:
+    """What a client says is checked, and either name of labels is known."""
+    engine.documents["create_volume"] = {
+        "Name": "v",
+        "Driver": "local",
+        "Mountpoint": "/v",
+        "CreatedAt": "2026-11-26T08:00:00Z",
+        "Labels": None,
+        "Options": None,
+        "Scope": "local",
+    }
+    body = {"Name": "v", "Labels": {"a": "b"}, "Label": {"c": "d"}, "Options": None, "IgnoreIfExists": True}
+    assert api.post(f"{V}/volumes/create", body).status == 201
+    wanted = engine.last()[1]["wanted"]
+    assert (wanted.name, wanted.labels, wanted.driver_opts) == ("v", {"a": "b", "c": "d"}, {})
+    assert api.post(f"{V}/volumes/create", {"Labels": ["a"]}).status == 400
+    assert api.post(f"{V}/volumes/create", {"Name": 5}).status == 400
 
 
 def test_exists(api: Client) -> None:
