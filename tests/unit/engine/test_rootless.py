@@ -141,13 +141,15 @@ def test_addresses_of_the_machine() -> None:
 def test_whose_pasta(tmp_path: Path) -> None:
     """A number in a file is our pasta if the process behind it was told this file, and lives."""
     program = tmp_path / "pasta"
-    program.write_text("#!/bin/sh\nread line\n")
+    program.write_text("#!/bin/sh\necho runs\nread line\n")
     program.chmod(0o700)
     network, noted = UserNetwork(kind="pasta"), tmp_path / "pasta.pid"
     assert not serves(network, str(tmp_path))
     for pid_path, ours in ((noted, True), (tmp_path / "others.pid", False)):
         words = [*pasta_words(str(program), 7, str(pid_path))]
-        with subprocess.Popen(words, stdin=subprocess.PIPE) as pasta:
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pasta:
+            assert pasta.stdout is not None
+            assert pasta.stdout.readline() == b"runs\n"  # its words are there once it runs
             noted.write_text(f"{pasta.pid}\n")
             assert serves(network, str(tmp_path)) == ours
         assert not serves(network, str(tmp_path))
