@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pierhead.errors import OperationFailed
-from pierhead.runtime import Config, Container, ProcessSpec, Stdio, load
+from pierhead.runtime import Config, Container, ProcessSpec, RootOverlay, Stdio, load
 from pierhead.runtime.programs.creation import create, run, sweep_bundles
 from pierhead.runtime.programs.program import Program
 from tests.support.requires import requires
@@ -61,9 +61,10 @@ class Runtime:
         self.program.write_text(_SCRIPT.format(calls=self.calls, create=create))
         self.program.chmod(0o755)
 
-    def create(self, *, gate: bool = True) -> Container:
+    def create(self, *, gate: bool = True, overlay: RootOverlay | None = None) -> Container:
         """It has made a container, as far as it can."""
-        config = Config(rootfs=str(self.directory / "rootfs"), process=ProcessSpec(args=("true",)))
+        rootfs, process = str(self.directory / "rootfs"), ProcessSpec(args=("true",))
+        config = Config(rootfs=rootfs, process=process, root_overlay=overlay)
         program = Program(command=(str(self.program),), bundle=str(self.bundle))
         make = create if gate else run
         stdio = Stdio.kept(str(self.directory / "log"))
@@ -90,6 +91,27 @@ def test_what_it_leaves_behind_is_ours(runtime: Runtime) -> None:
     container.close()
     assert runtime.calls.read_text().split("\n") == ["create web", "start web", "delete --force web", ""]
     assert runtime.is_clean()
+
+
+@pytest.mark.parametrize("name", ["a\\b", f"{'x' * 200}/{'y' * 200}"])
+def test_layers_with_odd_names(runtime: Runtime, name: str) -> None:
+    """Layers whose paths overlayfs does not take are mounted for the program, and nowhere else."""
+    layers = runtime.directory / name / "1", runtime.directory / name / "2"
+    for layer in layers:
+        layer.mkdir(parents=True)
+        (layer / f"of-{layer.name}").touch()
+    runtime.write(
+        """root=$(sed 's/.*"path":"\\([^"]*rootfs[^"]*\\)".*/\\1/' config.json)
+        ls $root & echo $! > $pid_file"""
+    )
+    container = runtime.create(gate=False, overlay=RootOverlay(lower=tuple(map(str, layers))))
+    container.wait(10)
+    text = (runtime.directory / "log").read_text()
+    assert "of-1" in text
+    assert "of-2" in text
+    assert not any((runtime.directory / "rootfs").iterdir())
+    container.delete(force=True)
+    container.close()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ import signal
 from pierhead import jsontext
 from pierhead.engine.rootless import Quarters
 from pierhead.engine.rootlesswords import Rootless
+from pierhead.errors import NotFound
 from pierhead.linux import process
+from pierhead.linux.refusals import Refusals
 from pierhead.oci.document import decode, encode
 from pierhead.runtime.keeper import enter
 
@@ -41,33 +43,48 @@ def run_rootless(settings: DaemonSettings, words: Sequence[str], output: Output)
     Raises:
         PierheadError: the namespaces cannot be.
     """
-    quarters = Quarters(settings.engine.exec_root)
-    keeper_pid, network, said = quarters.ensure(settings.rootless_network)
-    if said:
-        output.warn(said)
-    keeper_fd = os.pidfd_open(keeper_pid)
+    with Refusals("serve in the user's namespaces"):
+        quarters = Quarters(settings.engine.exec_root)
+        pid, pidfd = _begin(quarters, settings.rootless_network, words, output)
+        try:
+            for number in _PASSED_ON:
+                signal.signal(number, lambda number, _: process.kill_pidfd(pidfd, number) and None)
+            process.wait_pidfd(pidfd)
+            status = os.waitstatus_to_exitcode(process.reap(pid) or 0)
+            quarters.leave()
+        finally:
+            for number in _PASSED_ON:  # there is nobody any more to pass them on to
+                signal.signal(number, signal.SIG_IGN)
+            os.close(pidfd)
+    return status if status >= 0 else 128 - status
+
+
+def _begin(quarters: Quarters, wanted: str, words: Sequence[str], output: Output) -> tuple[int, int]:
+    """One that serves is inside; returns its pid and a pidfd."""
     try:
+        directory = os.getcwd()
+    except FileNotFoundError:
+        raise NotFound(
+            "the current directory is not there any more",
+            code="no-current-directory",
+            hint="change to another one",
+        ) from None
+    with quarters.entering(wanted) as (keeper_pid, network, said):
+        if said:
+            output.warn(said)
         rootless = Rootless(user_id=os.getuid(), network=network)
         told = jsontext.format_compact(encode(rootless))
-        command = process.python_words(_MODULE, (told, *words))
-        pid, pidfd = enter(
-            keeper_fd,
-            command,
-            environment=os.environ,
-            directory=os.getcwd(),
-            cover=quarters.cover_resolver(keeper_pid, network),
-        )
-    finally:
-        os.close(keeper_fd)
-    try:
-        for number in _PASSED_ON:
-            signal.signal(number, lambda number, _: process.kill_pidfd(pidfd, number) and None)
-        process.wait_pidfd(pidfd)
-        status = os.waitstatus_to_exitcode(process.reap(pid) or 0)
-    finally:
-        os.close(pidfd)
-    quarters.leave()
-    return status if status >= 0 else 128 - status
+        keeper_fd = os.pidfd_open(keeper_pid)
+        try:
+            return enter(
+                keeper_fd,
+                process.python_words(_MODULE, (told, *words)),
+                environment=os.environ,
+                directory=directory,
+                cover=quarters.cover_resolver(keeper_pid, network),
+            )
+        finally:
+            os.close(keeper_fd)
 
 
 def main(words: Sequence[str]) -> None:

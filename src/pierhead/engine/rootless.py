@@ -1,7 +1,7 @@
 """Where an ordinary user's engine works: namespaces with a keeper, which outlive it as containers do.
 
     EXEC_ROOT/rootless/
-      lock            held by whoever makes the namespaces or ends them
+      lock            held by whoever makes the namespaces, enters or ends them
       keeper.json     the keeper's number, when it began, and its network
       resolv.conf     as everybody inside sees the machine's
       slirp.sock      of slirp4netns;  slirp4netns.log  what it says;  pasta.pid
@@ -61,9 +61,13 @@ class Quarters:
         self.directory = f"{exec_root}/rootless"
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
 
-    def ensure(self, wanted: str) -> tuple[int, UserNetwork, str]:
-        """The namespaces are there, with a network; returns the keeper's pid, the network, and a sentence for
-        people or nothing.
+    @contextmanager
+    def entering(self, wanted: str) -> Iterator[tuple[int, UserNetwork, str]]:
+        """The namespaces are there, with a network, and nobody ends them within the block.
+
+        Yields the keeper's pid, the network, and a sentence for people or nothing.
+
+        Where the block fails they end, if nobody is in them.
 
         Args:
             wanted: one of ``rootlesswords.CHOICES``.
@@ -73,35 +77,44 @@ class Quarters:
             OperationFailed: the kernel refuses.
         """
         with self._locked():
-            keeper = self._find()
-            if keeper is not None and wanted not in ("auto", keeper.network) and not occupants(keeper.pid):
-                self._end(keeper)
-                keeper = None
-            if keeper is None:
-                network = choose_network(wanted, self.directory)
-                keeper = self._make(network)
-            else:
-                network = choose_network(keeper.network, self.directory)
-                if not serves(network, self.directory):
-                    start_network(network, keeper.pid, self.directory)
-            said = ""
-            if wanted not in ("auto", keeper.network):
-                said = f"the network stays {keeper.network} while containers run"
-            return keeper.pid, network, said
+            try:
+                yield self._ensure(wanted)
+            except BaseException:
+                self._end_if_empty()
+                raise
 
-    def leave(self) -> bool:
-        """Whether the namespaces have ended, as nobody is in them; what is on its way out gets a moment."""
+    def leave(self) -> None:
+        """The namespaces have ended if nobody is in them; what is on its way out gets a moment."""
         with self._locked():
-            keeper = self._find()
-            if keeper is None:
-                return False
-            deadline_s = time.monotonic() + _LEAVING_S
-            while occupants(keeper.pid):
-                if time.monotonic() > deadline_s:
-                    return False
-                time.sleep(_LOOK_S)
+            self._end_if_empty()
+
+    def _ensure(self, wanted: str) -> tuple[int, UserNetwork, str]:
+        keeper = self._find()
+        if keeper is not None and wanted not in ("auto", keeper.network) and not occupants(keeper.pid):
             self._end(keeper)
-            return True
+            keeper = None
+        if keeper is None:
+            network = choose_network(wanted, self.directory)
+            keeper = self._make(network)
+        else:
+            network = choose_network(keeper.network, self.directory)
+            if not serves(network, self.directory):
+                start_network(network, keeper.pid, self.directory)
+        said = ""
+        if wanted not in ("auto", keeper.network):
+            said = f"the network stays {keeper.network} while containers run"
+        return keeper.pid, network, said
+
+    def _end_if_empty(self) -> None:
+        keeper = self._find()
+        if keeper is None:
+            return
+        deadline_s = time.monotonic() + _LEAVING_S
+        while occupants(keeper.pid):
+            if time.monotonic() > deadline_s:
+                return
+            time.sleep(_LOOK_S)
+        self._end(keeper)
 
     def cover_resolver(self, keeper_pid: int, network: UserNetwork) -> tuple[str, str]:
         """The file that names the network's server, and the machine's own that it has to cover inside, where

@@ -14,12 +14,14 @@ class UserNetwork(Value):
     Fields:
         kind: one of ``CHOICES``, and not ``auto``.
         api_path: slirp4netns's socket; empty for others.
+        first_port: the first of the machine's ports that the user may have.
     """
 
     json_case = "snake"
 
     kind: str
     api_path: str = ""
+    first_port: int = 1024
 
     @property
     def dns(self) -> tuple[str, ...]:

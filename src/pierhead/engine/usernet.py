@@ -17,18 +17,20 @@ import os
 import select
 import shutil
 import time
-from errno import EACCES, EADDRINUSE
-from socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
+from socket import AF_UNIX, SHUT_WR, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
+from struct import calcsize, unpack
 
 from pierhead.engine.rootlesswords import PASTA_DNS, PROGRAMS, UserNetwork
 from pierhead.errors import InvalidInput, OperationFailed, Unavailable, Unsupported
 from pierhead.jsontext import format_compact, parse
+from pierhead.linux.files import read_file
 from pierhead.linux.process import kill_pidfd, open_pidfd, reap_if_ended, spawn_beside, wait_pidfd
 from pierhead.net.ports import PortReservations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any
 
     from pierhead.net import PublishedPort
@@ -42,7 +44,10 @@ _MTU_BYTES = 65520
 _PASTA_PID = "pasta.pid"
 _READY_S = 20.0
 _REPLY_BYTES = 1 << 20
-_FIRST_UNPRIVILEGED_PORT = 1024
+_REPLY_S = 10.0
+_FIRST_PORT_FILE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+_CREDENTIALS = "3i"
+"""Process, user and group: unix(7), SO_PEERCRED."""
 _HELD_FD = 3
 """In the keeper, a pipe's end: its other end tells slirp4netns when the keeper is gone."""
 
@@ -61,7 +66,8 @@ def choose_network(wanted: str, directory: str) -> UserNetwork:
         return UserNetwork(kind="none")
     for name in PROGRAMS if wanted == "auto" else (wanted,):
         if _find(name):
-            return UserNetwork(kind=name, api_path=f"{directory}/slirp.sock" if name == PROGRAMS[0] else "")
+            api_path = f"{directory}/slirp.sock" if name == PROGRAMS[0] else ""
+            return UserNetwork(kind=name, api_path=api_path, first_port=_first_port())
     message = (
         "neither slirp4netns nor pasta is installed" if wanted == "auto" else f"{wanted} is not installed"
     )
@@ -72,6 +78,11 @@ def choose_network(wanted: str, directory: str) -> UserNetwork:
 
 def _find(name: str) -> str:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/bin:/usr/bin:/bin") or ""
+
+
+def _first_port() -> int:
+    """To be asked in the machine's network namespace: another has a number of its own."""
+    return int(read_file(_FIRST_PORT_FILE))
 
 
 # The programs
@@ -139,14 +150,17 @@ def _start_pasta(keeper_pid: int, directory: str) -> None:
 
 
 def _pasta_pid(directory: str) -> int:
-    """Of the pasta that runs; 0 for none."""
+    """Of the pasta that runs; 0 for none.
+
+    The number can have come to mean another process, also another's pasta: ours was told this very file.
+    """
+    pid_path = f"{directory}/{_PASTA_PID}"
     try:
-        with open(f"{directory}/{_PASTA_PID}", encoding="ascii") as file:
-            pid = int(file.read())
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return pid if file.read().startswith(("pasta", "passt")) else 0  # passt.avx2 on such machines
-    except (FileNotFoundError, ValueError):
+        pid = int(read_file(pid_path))
+        words = read_file(f"/proc/{pid}/cmdline")
+    except (OSError, ValueError):  # there is none, or it ends at this moment
         return 0
+    return pid if b"\0--pid\0" + os.fsencode(pid_path) + b"\0" in words else 0
 
 
 def _start_slirp(network: UserNetwork, keeper_pid: int, log_path: str) -> None:
@@ -226,7 +240,7 @@ def port_keeper(network: UserNetwork | None) -> Callable[[], PortReservations]:
     if network is None:
         return PortReservations
     if network.kind == "slirp4netns":
-        forwarding = SlirpPorts(network.api_path)
+        forwarding = SlirpPorts(network.api_path, first_port=network.first_port)
         return lambda: PortReservations(forwarding=forwarding)
     return lambda: PortReservations(forwarding=NoPorts(network.kind))
 
@@ -252,13 +266,25 @@ class NoPorts:
     def withdraw(self, number: int) -> None:
         """There is nothing to withdraw."""
 
+    def keep(self, numbers: Container[int]) -> None:
+        """The same."""
+
 
 class SlirpPorts:
     """Ports of the machine that slirp4netns leads into the namespace (``net.ports.Forwarding``)."""
 
-    def __init__(self, api_path: str) -> None:
-        """Asks nothing yet."""
+    def __init__(self, api_path: str, *, first_port: int = 1024, timeout_s: float = _REPLY_S) -> None:
+        """Asks nothing yet.
+
+        Args:
+            api_path: slirp4netns's socket.
+            first_port: the first that the user may have.
+            timeout_s: how long it may be silent.
+        """
         self._api_path = api_path
+        self._first_port = first_port
+        self._timeout_s = timeout_s
+        self._pid = 0
 
     def publish(self, port: PublishedPort) -> int:
         """The machine's port leads to the same port inside; returns slirp4netns's number of that.
@@ -274,7 +300,7 @@ class SlirpPorts:
             raise Unsupported(
                 f"cannot publish {what}: slirp4netns has TCP and UDP over IPv4", code="user-network"
             )
-        for known in self._ask("list_hostfwd", {}).get("entries", ()):
+        for known in self._published():
             if _place(known) == (port.protocol, port.host_ip, port.host_port):
                 return int(known["id"])
         wanted = {
@@ -287,32 +313,61 @@ class SlirpPorts:
         try:
             return int(self._ask("add_hostfwd", wanted)["id"])
         except InvalidInput as error:  # it does not say why
-            raise _refusal(port) from error
+            raise self._refusal(port) from error
 
     def withdraw(self, number: int) -> None:
-        """It leads nowhere; nothing happens if it did not."""
+        """It leads nowhere; nothing happens if it did not, or slirp4netns has ended with all its ports."""
         try:
             self._ask("remove_hostfwd", {"id": number})
-        except InvalidInput:
+        except (InvalidInput, Unavailable):
             return
+
+    def keep(self, numbers: Container[int]) -> None:
+        """Of those that engines before us have published, no others lead anywhere.
+
+        Raises:
+            Unavailable: slirp4netns does not answer.
+        """
+        for number in [int(known["id"]) for known in self._published()]:
+            if number not in numbers:
+                self._ask("remove_hostfwd", {"id": number})
+
+    def _refusal(self, port: PublishedPort) -> OSError:
+        """What the kernel has told slirp4netns, which does not say it on."""
+        try:
+            routes = read_file(f"/proc/{self._pid}/net/fib_trie").decode()  # of its namespace: the machine's
+        except OSError:
+            routes = ""
+        if routes and not is_local(port.host_ip, routes):
+            return OSError(EADDRNOTAVAIL, "cannot assign requested address")
+        if port.host_port < self._first_port:
+            return PermissionError(EACCES, "permission denied")
+        return OSError(EADDRINUSE, "address already in use")
+
+    def _published(self) -> list[dict[str, Any]]:
+        return list(self._ask("list_hostfwd", {}).get("entries", ()))
 
     def _ask(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
         request = format_compact(
             {"execute": verb, "arguments": arguments} if arguments else {"execute": verb}
         )
         with socket(AF_UNIX, SOCK_STREAM) as asking:
+            asking.settimeout(self._timeout_s)
             try:
                 asking.connect(self._api_path)
+                credentials = asking.getsockopt(SOL_SOCKET, SO_PEERCRED, calcsize(_CREDENTIALS))
+                self._pid = unpack(_CREDENTIALS, credentials)[0]
                 asking.sendall(request.encode())
                 asking.shutdown(SHUT_WR)
                 raw = b""
                 while len(raw) < _REPLY_BYTES and (part := asking.recv(_REPLY_BYTES)):
                     raw += part
             except OSError as error:
+                reason = (error.strerror or str(error)).lower()
                 raise Unavailable(
-                    f"slirp4netns does not answer at {self._api_path}: {(error.strerror or '').lower()}",
+                    f"slirp4netns does not answer at {self._api_path}: {reason}",
                     code="user-network",
-                    hint="stop pierd and its containers, and start it anew",
+                    hint="start pierd anew: its containers go on",
                 ) from error
         reply = parse(raw.decode(errors="replace"), name="slirp4netns's answer")
         if not isinstance(reply, dict) or "error" in reply:
@@ -327,8 +382,23 @@ def _place(known: dict[str, Any]) -> tuple[str, str, int]:
     return str(known.get("proto")), str(known.get("host_addr")), int(known.get("host_port", 0))
 
 
-def _refusal(port: PublishedPort) -> OSError:
-    """What the kernel has told slirp4netns, which does not say it on."""
-    if port.host_port < _FIRST_UNPRIVILEGED_PORT:
-        return PermissionError(EACCES, "permission denied")
-    return OSError(EADDRINUSE, "address already in use")
+def is_local(address: str, routes: str) -> bool:
+    """Whether the IPv4 address is the machine's own, or all of them.  Pure.
+
+    Args:
+        address: as people write it.
+        routes: what /proc/net/fib_trie has: each address, and below it the lengths and kinds of its routes.
+    """
+    from ipaddress import IPv4Address, IPv4Network
+
+    wanted = IPv4Address(address)
+    if wanted.is_unspecified:
+        return True
+    begins = ""
+    for line in routes.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            begins = words[1]
+        elif words[1:] == ["host", "LOCAL"] and wanted in IPv4Network(f"{begins}{words[0]}"):
+            return True
+    return False

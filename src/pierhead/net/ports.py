@@ -31,7 +31,7 @@ from pierhead.errors import Conflict, InvalidInput, OperationFailed
 from pierhead.net.model import EVERYWHERE, PROTOCOLS, PortWish, PublishedPort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
     from typing import Protocol
 
     class Holder(Protocol):
@@ -52,6 +52,13 @@ if TYPE_CHECKING:
 
         def withdraw(self, number: int) -> None:
             """It leads nowhere."""
+
+        def keep(self, numbers: Container[int]) -> None:
+            """Others than these lead nowhere.
+
+            Raises:
+                Unavailable: whoever leads them does not answer.
+            """
 
 
 FIRST_FREE_PORT, LAST_FREE_PORT = 49153, 65535
@@ -149,6 +156,16 @@ class PortReservations:
         """Whether the port is held by us."""
         return port.host_ip in self._held.get(_place(port), ())
 
+    def withdraw_others(self) -> None:
+        """What a daemon before us has published, and is not held now, is free.
+
+        Raises:
+            Unavailable: whoever leads ports here does not answer.
+        """
+        if self._forwarding is not None:
+            holders = [holder for places in self._held.values() for holder, _ in places.values()]
+            self._forwarding.keep({each.number for each in holders if isinstance(each, _Forwarded)})
+
     def close(self) -> None:
         """All are free, but for those that somebody else holds."""
         for at_addresses in self._held.values():
@@ -190,10 +207,10 @@ class _Forwarded:
 
     def __init__(self, forwarding: Forwarding, number: int) -> None:
         self._forwarding = forwarding
-        self._number = number
+        self.number = number
 
     def close(self) -> None:
-        self._forwarding.withdraw(self._number)
+        self._forwarding.withdraw(self.number)
 
 
 def bind_port(protocol: str, host: str, port: int) -> socket | None:

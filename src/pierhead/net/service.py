@@ -119,6 +119,8 @@ class NetworkService:
     def restore(self, alive_ids: Iterable[str]) -> tuple[str, ...]:
         """Endpoints of containers that are gone are released, ports of the others are held again.
 
+        Ports of containers that ended while no service was at work lead nowhere.
+
         Returns:
             Sentences for people: which ports somebody has taken meanwhile.  They lead to their containers
             all the same, but the other program believes to have them.
@@ -139,6 +141,10 @@ class NetworkService:
                     except PierheadError as error:
                         whose = f"of container {endpoint.container_id[:12]}"
                         warnings.append(f"port {port} {whose} could not be taken again: {error}")
+            try:
+                ground.ports.withdraw_others()
+            except Unavailable as error:
+                warnings.append(f"ports of containers that have ended may be published still: {error}")
         return tuple(warnings)
 
     def close(self) -> None:

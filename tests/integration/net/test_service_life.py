@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
@@ -12,14 +13,16 @@ import pytest
 
 from pierhead.errors import Conflict, InvalidInput, Unavailable
 from pierhead.linux.netlink_codec import LinkOptions
-from pierhead.net import EndpointRequest, NetworkSettings, parse_port_wishes
+from pierhead.net import EndpointRequest, NetworkService, NetworkSettings, parse_port_wishes
+from pierhead.net.ports import PortReservations
 from tests.support.networks import Machine, ServiceOn, container, process_in
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
-    from pierhead.net import Endpoint
+    from pierhead.net import Endpoint, PublishedPort
 
 pytestmark = requires("root", "nft")
 
@@ -69,6 +72,53 @@ def test_killed_daemon(host: Machine, outside: Machine, tmp_path: Path) -> None:
         service.attach("new", published("8080"))
     assert "container web" in caught.value.hint
     assert service.attach("new", published("8081")).ports[0].host_port == 8081
+    service.close()
+
+
+class Leading:
+    """Leads ports of the machine into the engine's namespace, and goes on without a service."""
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+        self.answers = True
+
+    def publish(self, port: PublishedPort) -> int:
+        """It is its own number."""
+        self.ports = [*{*self.ports, port.host_port}]
+        return port.host_port
+
+    def withdraw(self, number: int) -> None:
+        """It leads nowhere."""
+        self.ports.remove(number)
+
+    def keep(self, numbers: Container[int]) -> None:
+        """Others lead nowhere."""
+        if not self.answers:
+            raise Unavailable("nobody answers")
+        self.ports = [each for each in self.ports if each in numbers]
+
+
+def test_ports_that_somebody_else_leads(host: Machine, tmp_path: Path) -> None:
+    """Of containers that ended without a service no port is published; if that cannot be, it is told."""
+    leading = Leading()
+
+    def begin() -> NetworkService:
+        new_ports = functools.partial(PortReservations, forwarding=leading)
+        begun = NetworkService(str(tmp_path), NetworkSettings(), new_ports)
+        host.call(begun.ensure)
+        return begun
+
+    before = begin()
+    host.call(before.attach, "web", published("8080"))
+    host.call(before.attach, "gone", published("8081"))
+    before.close()
+    assert sorted(leading.ports) == [8080, 8081]
+    service = begin()
+    assert host.call(service.restore, ["web"]) == ()
+    assert leading.ports == [8080]
+    leading.answers = False
+    [told] = host.call(service.restore, ["web"])
+    assert told.endswith("may be published still: nobody answers")
     service.close()
 
 

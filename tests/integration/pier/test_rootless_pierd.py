@@ -237,10 +237,14 @@ def test_what_cannot_be(user: User) -> None:
         assert "machine's files" in answer.message
         container = create(client, "exec sleep 100", Privileged=True)
         assert "no cgroup" in client.post(f"/containers/{container}/pause").message
-        wanted = {"Image": "box", "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "80"}]}}}
-        made = client.post("/containers/create", wanted).json()
-        answer = client.post(f"/containers/{made['Id']}/start")
-        assert "cannot hold port 0.0.0.0:80: permission denied" in answer.message
+        for place, reason in (
+            ({"HostPort": "80"}, "cannot hold port 0.0.0.0:80: permission denied"),
+            ({"HostIp": "203.0.113.9"}, "this machine has no address 203.0.113.9"),
+        ):
+            wanted = {"Image": "box", "HostConfig": {"PortBindings": {"80/tcp": [place]}}}
+            made = client.post("/containers/create", wanted).json()
+            answer = client.post(f"/containers/{made['Id']}/start")
+            assert reason in answer.message
     tcp = user.run(*user.call("pierhead.cli.daemon", "--host", "tcp://127.0.0.1:2375"))
     assert tcp[0] == 1
     assert "cannot listen at tcp://127.0.0.1:2375" in tcp[1]
@@ -256,6 +260,20 @@ def test_without_ranges(user: User) -> None:
     assert status == 1
     assert f"user {user.name} has no subordinate ids in /etc/subuid" in text
     assert "usermod --add-subuids" in text
+
+
+def test_what_keeps_it_outside(user: User) -> None:
+    """Who cannot enter is told why in a sentence, and leaves no namespaces that nobody is in."""
+    pierd = user.call("pierhead.cli.daemon")
+    in_the_way = user.home / "run/pierhead/rootless/resolv.conf"
+    script = 'set -e; rm -f "$0"; mkdir -p "$0"; code=0; "$@" || code=$?; rmdir "$0"; exit $code'
+    status, text = user.run("sh", "-c", script, str(in_the_way), *pierd)
+    assert status == 1
+    assert f"cannot serve in the user's namespaces: {in_the_way}: is a directory" in text
+    assert await_nobody(user) == []
+    status, text = user.run("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh", *pierd)
+    assert status == 1
+    assert "the current directory is not there any more" in text
 
 
 def _range(user: User) -> str:

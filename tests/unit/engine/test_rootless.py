@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from pierhead.engine.usernet import (
     NoPorts,
     SlirpPorts,
     choose_network,
+    is_local,
     pasta_words,
     port_keeper,
+    serves,
     slirp_words,
 )
-from pierhead.errors import Conflict, OperationFailed, Unavailable, Unsupported
+from pierhead.errors import Conflict, InvalidInput, OperationFailed, Unavailable, Unsupported
 from pierhead.net.model import PortWish, PublishedPort
 from pierhead.net.ports import PortReservations
 
@@ -27,6 +30,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+ROUTES = """Main:
+  +-- 0.0.0.0/0 3 0 4
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 127.0.0.0/31 1 0 0
+        |-- 127.0.0.0
+           /8 host LOCAL
+        |-- 127.0.0.1
+           /32 host LOCAL
+     |-- 198.51.100.0
+        /24 link UNICAST
+     |-- 198.51.100.2
+        /32 host LOCAL
+     |-- 198.51.100.255
+        /32 link BROADCAST
+"""
 SLIRP = UserNetwork(kind="slirp4netns", api_path="/run/slirp.sock")
 
 
@@ -112,6 +131,30 @@ def test_words_of_programs() -> None:
     assert "--no-map-gw" in words
 
 
+def test_addresses_of_the_machine() -> None:
+    """Routes of the kind "local" say what is the machine's; its loopback is a whole network."""
+    machine = ("0.0.0.0", "127.0.0.1", "127.9.9.9", "198.51.100.2")
+    assert all(is_local(address, ROUTES) for address in machine)
+    assert not any(is_local(address, ROUTES) for address in ("198.51.100.3", "198.51.100.255", "203.0.113.9"))
+
+
+def test_whose_pasta(tmp_path: Path) -> None:
+    """A number in a file is our pasta if the process behind it was told this file, and lives."""
+    program = tmp_path / "pasta"
+    program.write_text("#!/bin/sh\necho runs\nread line\n")
+    program.chmod(0o700)
+    network, noted = UserNetwork(kind="pasta"), tmp_path / "pasta.pid"
+    assert not serves(network, str(tmp_path))
+    for pid_path, ours in ((noted, True), (tmp_path / "others.pid", False)):
+        words = [*pasta_words(str(program), 7, str(pid_path))]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pasta:
+            assert pasta.stdout is not None
+            assert pasta.stdout.readline() == b"runs\n"  # its words are there once it runs
+            noted.write_text(f"{pasta.pid}\n")
+            assert serves(network, str(tmp_path)) == ours
+        assert not serves(network, str(tmp_path))
+
+
 def test_choice(tmp_path: Path) -> None:
     """No network needs no program; the names of servers are the program's own."""
     none = choose_network("none", str(tmp_path))
@@ -134,10 +177,15 @@ def test_ports_are_published_once(slirp: Slirp) -> None:
 
 
 def test_ports_that_are_taken(slirp: Slirp) -> None:
-    """It does not say why it refuses: a low port is not the user's, others are taken."""
+    """It does not say why it refuses: a low port is not the user's, others are taken, or nowhere here."""
     reservations = PortReservations(forwarding=SlirpPorts(slirp.path))
+    for host in ("0.0.0.0", "127.0.0.9"):
+        with pytest.raises(Conflict, match="port is already allocated"):
+            reservations.take(wish(8081), [host], "a")
+    with pytest.raises(InvalidInput, match=r"this machine has no address 203\.0\.113\.9"):
+        reservations.take(wish(8081), ["203.0.113.9"], "a")
     with pytest.raises(Conflict, match="port is already allocated"):
-        reservations.take(wish(8081), ["0.0.0.0"], "a")
+        PortReservations(forwarding=SlirpPorts(slirp.path, first_port=80)).take(wish(81), ["0.0.0.0"], "a")
     with pytest.raises(OperationFailed, match=r"cannot hold port 0\.0\.0\.0:81: permission denied"):
         reservations.take(wish(81), ["0.0.0.0"], "a")
 
@@ -155,6 +203,41 @@ def test_ports_stay_without_an_engine(slirp: Slirp) -> None:
     assert not slirp.ports
 
 
+def test_ports_of_containers_that_ended_without_an_engine(slirp: Slirp) -> None:
+    """The next engine holds what its containers have, and withdraws the others."""
+    before = PortReservations(forwarding=SlirpPorts(slirp.path))
+    kept, *_ = (before.take(wish(number), ["127.0.0.1"], "a") for number in (8080, 8082, 8083))
+    before.close()
+    assert len(slirp.ports) == 3
+    reservations = PortReservations(forwarding=SlirpPorts(slirp.path))
+    reservations.hold(kept, "a")
+    reservations.withdraw_others()
+    assert [each["host_port"] for each in slirp.ports.values()] == [8080]
+
+
+def test_ports_end_with_what_leads_them(tmp_path: Path) -> None:
+    """The end of a container whose ports nobody leads any more is an end as any other."""
+    path = str(tmp_path / "slirp.sock")
+    reservations = PortReservations(forwarding=SlirpPorts(path))
+    gone = Slirp(path)
+    try:
+        taken = reservations.take(wish(8080), ["127.0.0.1"], "a")
+    finally:
+        gone.end()
+    reservations.give_back(taken)
+    assert not reservations.is_held(taken[0])
+
+
+def test_who_leads_ports_is_silent(tmp_path: Path) -> None:
+    """Nobody waits for ever for an answer that does not come."""
+    path = str(tmp_path / "slirp.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+        with pytest.raises(Unavailable, match=r"does not answer at .*: timed out"):
+            SlirpPorts(path, timeout_s=0.05).publish(port(8080))
+
+
 def test_what_has_no_ports(tmp_path: Path) -> None:
     """Protocols and networks without ports say so, and so does a program that has gone."""
     with pytest.raises(Unsupported, match="TCP and UDP over IPv4"):
@@ -163,5 +246,6 @@ def test_what_has_no_ports(tmp_path: Path) -> None:
         SlirpPorts(str(tmp_path / "none")).publish(port(8080))
     with pytest.raises(Unsupported, match="network is pasta, which takes no ports"):
         NoPorts("pasta").publish(port(8080))
+    PortReservations(forwarding=NoPorts("pasta")).withdraw_others()
     assert not port_keeper(None)().forwards
     assert port_keeper(UserNetwork(kind="none"))().forwards

@@ -28,6 +28,7 @@ def plan_program(
     environment: tuple[str, ...],
     directory: str,
     root: tuple[Operation, ...] = (),
+    root_slots: tuple[Slot, ...] = (),
 ) -> LaunchPlan:
     """The program runs with the given streams (slots "input", "output", "error").
 
@@ -36,6 +37,7 @@ def plan_program(
         environment: the whole of it.
         directory: absolute path of its working directory.
         root: what mounts the container's root, in a mount namespace of the program's own; empty for none.
+        root_slots: descriptors that these operations name.
     """
     operations = (
         Operation(name="session", why="no terminal or signal of the caller's reaches it"),
@@ -58,7 +60,7 @@ def plan_program(
     return assemble(
         LaunchPlan(
             operations=operations,
-            slots=tuple(Slot(name=name, kind="given") for name in _STREAMS),
+            slots=(*(Slot(name=name, kind="given") for name in _STREAMS), *root_slots),
             clone_flags=NAMESPACES["mount"] if root else 0,
         )
     )

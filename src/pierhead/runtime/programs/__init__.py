@@ -16,6 +16,9 @@ One directory belongs to one container:
     HOME/ID/
       config.json   the bundle
       state/        the program's own (--root)
+      root/         where the container's root is put together, in the program's mount namespace only
       log, pid      of create; exec-…/ the same of a further process, until it runs
+      console       the socket at which the program hands over a terminal, until it has
+      resources.json  of the last update
       program.json  how the program is called, for whoever clears up after a crash
 """

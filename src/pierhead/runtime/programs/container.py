@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pierhead import jsontext
-from pierhead.errors import Conflict, InvalidInput, OperationFailed, Unsupported
+from pierhead.errors import Conflict, InvalidInput, OperationFailed, TimedOut, Unsupported
 from pierhead.oci.document import encode
 from pierhead.runtime import status
 from pierhead.runtime.container import Container
 from pierhead.runtime.process import Process, check_signal
-from pierhead.runtime.programs.program import Program, remove_bundle, write_document
+from pierhead.runtime.programs.program import ASIDE_S, Program, remove_bundle, write_document
 from pierhead.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
@@ -39,12 +39,10 @@ class ProgramContainer(Container):
             if observed != "running":
                 return observed
             try:
-                told = jsontext.parse(self._program.call("state", self.id, log="/dev/null"))
-            except (
-                OperationFailed,
-                InvalidInput,
-            ):  # removed by hand, or updated meanwhile: it runs all the same
-                return observed
+                said = self._program.call("state", self.id, log="/dev/null", timeout_s=ASIDE_S)
+                told = jsontext.parse(said)
+            except (OperationFailed, InvalidInput, TimedOut):
+                return observed  # removed by hand, updated meanwhile, or hanging: it runs all the same
             known: dict[object, Status] = {"created": "created", "paused": "paused"}
             return known.get(told.get("status"), observed)
 

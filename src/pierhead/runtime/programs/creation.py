@@ -24,7 +24,7 @@ from pierhead.runtime.plan.program import plan_network, plan_program_root
 from pierhead.runtime.programs.container import ProgramContainer
 from pierhead.runtime.programs.document import spec_of
 from pierhead.runtime.programs.launching import Launch
-from pierhead.runtime.programs.program import Program, find_program, remove_bundle, write_document
+from pierhead.runtime.programs.program import ASIDE_S, Program, remove_bundle, write_document
 from pierhead.runtime.programs.terminal import ConsoleSocket
 from pierhead.runtime.recipe import process_of, recipe_for
 from pierhead.runtime.state import ContainerState, StateDirectory, claim
@@ -53,7 +53,7 @@ def create(
 
     Raises:
         NotFound: the rootfs does not exist.
-        OperationFailed: the program failed, or is not there; nothing is left behind.
+        OperationFailed: the program failed; nothing is left behind.
         PierheadError: as ``runtime.create``.
     """
     return _make(root, container_id, config, program, stdio, gate=True)
@@ -77,13 +77,12 @@ def sweep_bundles(home: str, kept: frozenset[str]) -> None:
         return
     for name in names:
         if name not in kept:
-            remove_bundle(f"{home}/{name}", name)
+            remove_bundle(f"{home}/{name}", name, timeout_s=ASIDE_S)
 
 
 def _make(
     root: str, container_id: str, config: Config, program: Program, stdio: Stdio, *, gate: bool
 ) -> ProgramContainer:
-    find_program(program.command[0])
     config = config.replace(bundle=program.bundle)
     request = Request(stdio=stdio, terminal=process_of(config).terminal, supervise=True)
     launcher.check_request(request)
@@ -206,7 +205,7 @@ class _Creation:
         parent = launcher.parent_mount(self._config, root.root[1])
         mounted = plan_program_root(self._config.rootfs_propagation, parent, root)
         with ConsoleSocket(bundle) if terminal else nullcontext() as console:
-            launch.perform(self._handshake, self._config, words, mounted)
+            launch.perform(self._handshake, self._config, words, mounted, root.slots)
             if console is not None:
                 console.hand_on(launch.keeper_fd)
 

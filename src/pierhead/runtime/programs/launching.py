@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pierhead.runtime.config import Config
     from pierhead.runtime.handshake import Handshake
     from pierhead.runtime.launcher import Request
+    from pierhead.runtime.plan.launchplan import Slot
     from pierhead.runtime.programs.program import Program
     from pierhead.runtime.wire import Argument, Operation
 
@@ -63,7 +64,12 @@ class Launch:
         return self._program.words(verb, *files_there, *arguments, log=f"{self._directory}/{LOG}")
 
     def perform(
-        self, handshake: Handshake, config: Config, words: tuple[str, ...], root: tuple[Operation, ...] = ()
+        self,
+        handshake: Handshake,
+        config: Config,
+        words: tuple[str, ...],
+        root: tuple[Operation, ...] = (),
+        root_slots: tuple[Slot, ...] = (),
     ) -> None:
         """The program has made the process, which is the handshake's init process now.
 
@@ -72,13 +78,14 @@ class Launch:
             config: the container's.
             words: see ``words``.
             root: what mounts the container's root; empty for none.
+            root_slots: descriptors that these operations name.
 
         Raises:
             OperationFailed: the program failed; the message has its words.
             TimedOut: it took too long.
         """
         own = tuple(f"{name}={value}" for name, value in environment().items())
-        plan = plan_program(words, own, self._directory, root)
+        plan = plan_program(words, own, self._directory, root, root_slots)
         handshake.send(plan, self.header, self.given)
         assert config.process is not None
         handshake.run(launcher.Steps(config, plan, config.process))

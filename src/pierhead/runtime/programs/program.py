@@ -25,6 +25,8 @@ PID_FILE = "pid"
 _PROGRAM_FILE = "program.json"
 VERB_S = 120.0
 """How long a verb of the program may take."""
+ASIDE_S = 10.0
+"""The same of one that an engine's start waits for, and can do without."""
 _SAID_MAX = 65536
 _MISSING = re.compile("executable file `([^`]*)` not found(?: in \\$PATH)?: No such file or directory")
 _NOT_FOR_PROGRAMS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -52,30 +54,31 @@ class Program(Value):
         options = ("--root", f"{self.bundle}/state", "--log", log, "--log-format", "json")
         return (*self.command, *options, verb, *arguments)
 
-    def call(self, verb: str, *arguments: str, log: str = "/dev/stderr") -> str:
+    def call(self, verb: str, *arguments: str, log: str = "/dev/stderr", timeout_s: float = VERB_S) -> str:
         """The verb has been done; returns what the program said.
 
         Args:
             verb: one that ends when it is done.
             arguments: of the verb.
             log: where its messages go; from standard error they come into what is returned.
+            timeout_s: after which it is killed.
 
         Raises:
             OperationFailed: the program failed; the message has its words.
-                TimedOut: it took too long, and was killed.
+            TimedOut: it took too long, and was killed.
         """
         try:
             code, said = process.run_program(
                 self.words(verb, *arguments, log=log),
                 path=self.command[0],
                 environment=environment(),
-                timeout_s=VERB_S,
+                timeout_s=timeout_s,
                 said_bytes_max=_SAID_MAX,
             )
         except FileNotFoundError:
             raise missing(self.command[0]) from None
         except TimeoutError:
-            raise TimedOut(f"{self.name} {verb} did not end within {VERB_S:.0f} s") from None
+            raise TimedOut(f"{self.name} {verb} did not end within {timeout_s:.0f} s") from None
         except OSError as error:
             raise refused(f"run {self.command[0]}", error) from error
         if code != 0:
@@ -123,10 +126,10 @@ def missing(path: str) -> OperationFailed:
     )
 
 
-def remove_bundle(bundle: str, container_id: str) -> None:
+def remove_bundle(bundle: str, container_id: str, *, timeout_s: float = VERB_S) -> None:
     """The program knows the container no more, and nothing of its directory is left.
 
-    A program that fails, or is gone, takes nothing with it: all that it keeps is in the bundle, and the
+    A program that fails, hangs or is gone takes nothing with it: all that it keeps is in the bundle, and the
     container's processes and cgroup are ended and removed by us as well.
     """
     import shutil
@@ -134,7 +137,7 @@ def remove_bundle(bundle: str, container_id: str) -> None:
     try:
         words: Any = jsontext.parse(files.read_file(f"{bundle}/{_PROGRAM_FILE}"))
         Program(command=tuple(str(word) for word in words), bundle=bundle).call(
-            "delete", "--force", container_id
+            "delete", "--force", container_id, timeout_s=timeout_s
         )
     except (PierheadError, OSError):
         pass

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pierhead.oci.numbers import NAMESPACES
+from pierhead.runtime.config import Config, RootOverlay
 from pierhead.runtime.plan import mountoptions
 from pierhead.runtime.plan.mounts import RootPlan
 from pierhead.runtime.plan.program import plan_network, plan_program, plan_program_root
+from pierhead.runtime.plan.rootoverlay import plan_root_overlay
 from pierhead.runtime.wire import Operation
 
 WORDS = ("/usr/sbin/runc", "create", "web")
@@ -25,6 +29,19 @@ def test_create() -> None:
     assert order.index("propagation") < order.index("root_here") < order.index("working_directory")
     assert order[-1] == "execute"
     assert [slot.name for slot in plan.slots] == ["input", "output", "error"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "lower"), [((6, 1), "/layers/1"), ((6, 12), "/layers/a\\b"), ((6, 12), "/" + "x/" * 200)]
+)
+def test_layers_under_short_names(kernel: tuple[int, int], lower: str) -> None:
+    """What opens layers by one operation and binds them by the next has its places among the descriptors."""
+    overlay = RootOverlay(lower=(lower, "/layers/2"), upper="/c/upper", work="/c/work")
+    root = plan_root_overlay(Config(rootfs="/r"), overlay, rootless=False, kernel=kernel)
+    mounted = plan_program_root("", "/", root)
+    plan = plan_program(WORDS, (), "/run/b", mounted, root.slots)
+    assert len(root.slots) == 3
+    assert {slot.name for slot in root.slots} < set(plan.indexes)
 
 
 def test_exec() -> None:

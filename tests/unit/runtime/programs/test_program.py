@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pierhead.errors import OperationFailed
+from pierhead.errors import OperationFailed, TimedOut
 from pierhead.runtime.programs.program import Program, environment, find_program, last_words
 
 RUNC = Program(command=("/usr/sbin/runc", "--debug"), bundle="/run/b")
@@ -64,6 +64,13 @@ def test_a_program_that_is_not_there() -> None:
         find_program("/no/such")
     assert "settings" in caught.value.hint
     assert find_program("sh").endswith("/sh")
+
+
+def test_a_program_that_hangs() -> None:
+    """Who asks says how long it may take."""
+    hanging = Program(command=("/bin/sh", "-c", "exec sleep 100"), bundle="/run/b")
+    with pytest.raises(TimedOut, match="sh state did not end within 0 s"):
+        hanging.call("state", "web", timeout_s=0.05)
 
 
 def test_systemd_speaks_to_us_only() -> None:
