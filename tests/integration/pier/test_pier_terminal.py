@@ -75,8 +75,8 @@ def test_signals_that_are_not_passed_on(pier: Pier) -> None:
 
 
 def test_the_engine_dies(pier: Pier) -> None:
-    """Pier gives the terminal back. The shell's own terminal was the engine's, so it has hung up, which the next
-    engine knows; the container is there for the next call.
+    """Pier gives the terminal back. The shell's own terminal was the engine's, so it has hung up, which the
+    next engine knows; the container is there for the next call.
     """
     with shell(pier, "exec", "-it", "web", "sh") as screen:
         os.kill(pier.engine_pid(), signal.SIGKILL)
