@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pierhead.engine.record import Record
+    from pierhead.engine.record import MountPoint, Record
     from pierhead.engine.usermapping import UserMaps
     from pierhead.errors import PierheadError
     from pierhead.images.snapshots import Mount
@@ -72,10 +72,22 @@ class Beneath(NamedTuple):
 class ContainerTrees:
     """Opens containers' files."""
 
-    def __init__(self, mount: Callable[[str], Mount], users: UserMaps | None = None) -> None:
-        """``mount`` says how a snapshot comes to be seen, see ``Record.root``; ``users`` are containers'."""
+    def __init__(
+        self,
+        mount: Callable[[str], Mount],
+        users: UserMaps | None = None,
+        *,
+        is_seen: Callable[[Record, MountPoint], bool] = lambda *_: True,
+    ) -> None:
+        """Args:
+        mount: says how a snapshot comes to be seen, see ``Record.root``.
+        users: of containers.
+        is_seen: whether what is mounted in a container that does not run lies at its source, see
+            ``VolumeStore.is_seen``.
+        """
         self._mount = mount
         self._users = users
+        self._is_seen = is_seen
 
     def mount_of(self, record: Record) -> Mount:
         """How the container's own files come to be seen.
@@ -113,8 +125,8 @@ class ContainerTrees:
         for point in sorted(record.mounts, key=lambda each: -len(each.destination)):
             at = point.destination.rstrip("/")
             below = path == at or path.startswith(f"{at}/")
-            if point.type == "image" and below:
-                message = f"the image on {at} of container {record.name} is mounted while that runs"
+            if below and not self._is_seen(record, point):
+                message = f"the {point.type} on {at} of container {record.name} is mounted while that runs"
                 raise Conflict(message, code="not-running", hint=f"pier start {record.name}")
             if point.type != "tmpfs" and point.source and below:
                 root_fd, inner = _open_source(point.source, path[len(at) :] or "/", record.name)

@@ -249,7 +249,12 @@ class Engine:
             records=self.roster.all,
             publish=lambda action, actor, what: self.publish("image", action, actor, what),
         )
-        self._trees = ContainerTrees(self.roots.mount, self._users)
+        volumes = self._store_of_volumes
+        self._trees = ContainerTrees(
+            self.roots.mount,
+            self._users,
+            is_seen=lambda record, point: volumes.is_seen(record.config, record.host, point),
+        )
         self.files = ContainerFiles(self._trees, self.roster.get, self.roster.lock)
         self.logs = ContainerLogs(path=lambda record: self.paths.log(record.id), wait_end=self._wait_end)
         self.stats = ContainerStats(find_record=self.roster.get, read=self._read_stats)
@@ -316,9 +321,10 @@ class Engine:
         return await self.desk.wait(reference, condition)
 
     async def attach_container(self, reference: str, query: AttachQuery) -> Attachment:
+        before_ns = self.roster.now_ns()
         attachment = await self.desk.attach(reference, query)
         if query.logs:
-            attachment.begin_with(self.logs.past(self.roster.get(reference), query))
+            attachment.begin_with(self.logs.past(self.roster.get(reference), query, before_ns))
         return attachment
 
     async def resize_container(self, reference: str, *, rows: int, columns: int) -> None:

@@ -15,6 +15,7 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING
 
+from pierhead.linux.files import read_text_if_there
 from pierhead.values import Value
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def write_etc_files(directory: str, wanted: EtcFiles, owner: tuple[int, int] | N
         OSError: the disk refuses.
     """
     own = read_host_resolver(loopback=wanted.host_network)
-    hosts = _read(HOST_HOSTS) if wanted.host_network else ""
+    hosts = read_text_if_there(HOST_HOSTS) if wanted.host_network else ""
     texts = {
         HOSTS: format_hosts(wanted, host_text=hosts),
         HOSTNAME: f"{wanted.hostname}\n",
@@ -97,11 +98,12 @@ def read_host_resolver(*, loopback: bool) -> Resolver:
     Args:
         loopback: whether servers at loopback addresses can be reached: in the host's network only.
     """
-    found = parse_resolver(_read(HOST_RESOLV_CONF))
+    found = parse_resolver(read_text_if_there(HOST_RESOLV_CONF))
     if loopback:
         return found
     if found.servers == (_STUB,):
-        found = parse_resolver(_read(RESOLVED_RESOLV_CONF)) if _read(RESOLVED_RESOLV_CONF) else found
+        behind = read_text_if_there(RESOLVED_RESOLV_CONF)
+        found = parse_resolver(behind) if behind else found
     return without_loopback(found)
 
 
@@ -180,15 +182,6 @@ def _own_names(wanted: EtcFiles) -> str:
     short = wanted.hostname.partition(".")[0]
     whole = f"{wanted.hostname}.{wanted.domainname}" if wanted.domainname else wanted.hostname
     return whole if whole == short else f"{whole} {short}"
-
-
-def _read(path: str) -> str:
-    """A file's text; empty where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _write(path: str, text: str, owner: tuple[int, int] | None) -> None:

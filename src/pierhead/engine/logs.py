@@ -127,11 +127,11 @@ class ContainerLogs:
             raise Unsupported(message, code="log-not-kept", hint="use --log-driver json-file or local")
         return self._read(record, query)
 
-    def past(self, record: Record, query: AttachQuery) -> AsyncIterator[Piece]:
-        """What was written before this moment, for a client that is connected with the streams from now on;
+    def past(self, record: Record, query: AttachQuery, until_ns: int) -> AsyncIterator[Piece]:
+        """What was written before that moment, for a client that is connected with the streams from then on;
         nothing where its log driver keeps nothing.
         """
-        return self._read(record, LogQuery(stdout=query.stdout, stderr=query.stderr, until_ns=time.time_ns()))
+        return self._read(record, LogQuery(stdout=query.stdout, stderr=query.stderr, until_ns=until_ns))
 
     async def _read(self, record: Record, query: LogQuery) -> AsyncIterator[Piece]:
         path = self._path(record)

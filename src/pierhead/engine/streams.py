@@ -169,8 +169,12 @@ class MonitorAttachment:
         """See ``api.ports.Attachment``."""
         wanted = (*("stdout",) * self._query.stdout, *("stderr",) * self._query.stderr)
         if self._before is not None:
-            async for past in self._before:
-                yield past
+            self._keep_up()
+            try:
+                async for past in self._before:
+                    yield past
+            finally:
+                self._stop_keeping_up()
         await self._settled.wait()
         while (found := self._ahead.popleft() if self._ahead else await self._next()) is not None:
             if found[0] in wanted:
@@ -196,6 +200,8 @@ class MonitorAttachment:
 
     def _take_ahead(self) -> None:
         if self._client is None:
+            if not self._settled.is_set():
+                self._keep_up()
             return
         try:
             self._ahead.append(self._client.read())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pierhead.engine.specgen.usermaps import host_owner, plan_user_maps
 from pierhead.errors import Unsupported
 from pierhead.images.shifting import can_map_owners
+from pierhead.linux.files import read_text_if_there
 from pierhead.oci.runtime import IDMapping
 from pierhead.runtime.idmaps import open_user_namespace
 from pierhead.values import Value
@@ -77,7 +78,7 @@ def read_user_maps(setting: str, directory: str) -> UserMaps | None:
         return None
     user, colon, group = setting.partition(":")
     named = f"{_name_of(user)}{colon}{group}"
-    users, groups = plan_user_maps(named, _read(_SUBUID), _read(_SUBGID))
+    users, groups = plan_user_maps(named, read_text_if_there(_SUBUID), read_text_if_there(_SUBGID))
     maps = UserMaps(users=users, groups=groups)
     namespace_fd = maps.open_namespace()
     try:
@@ -98,14 +99,6 @@ def _name_of(user: str) -> str:
         with contextlib.suppress(KeyError, OverflowError):
             return pwd.getpwuid(int(user)).pw_name
     return user
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def maps_of(record: "Record", maps: UserMaps | None) -> UserMaps | None:

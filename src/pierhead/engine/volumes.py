@@ -406,6 +406,18 @@ class VolumeStore:
             raise
         return sources
 
+    def is_seen(self, config: ContainerConfig, host: HostConfig, point: MountPoint) -> bool:
+        """Whether the point's files lie at its source now, and are all that the container sees of it: images,
+        parts of volumes, and volumes with options of their driver are there only while somebody has them.
+        """
+        if point.type != "volume":
+            return point.type != "image"
+        asked = [each.mount for each in wanted_mounts(config, host) if each.mount.target == point.destination]
+        if asked and _volume_options(asked[0]).subpath:
+            return False
+        volume = self._table.get(point.name)
+        return driver_mount(volume.options) is None or self._table.is_mounted(point.name)
+
     def _places(self, container_id: str) -> str:
         return f"{self._running_root}/{container_id}/sources"
 

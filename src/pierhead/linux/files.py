@@ -88,6 +88,15 @@ def read_file(path: str, *, directory_fd: int | None = None) -> bytes:
         os.close(fd)
 
 
+def read_text_if_there(path: str) -> str:
+    """A file's text; empty where there is none, or none that can be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def read_all(fd: int, limit: int = -1) -> bytes:
     """What is left to read, at most ``limit`` bytes if that is not negative."""
     parts = []

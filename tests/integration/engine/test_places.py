@@ -18,6 +18,7 @@ from pierhead.engine.documents import (
     NetworkingConfig,
     PortBinding,
     VolumeCreate,
+    VolumeOptions,
 )
 from pierhead.errors import Conflict, InvalidInput
 from tests.support.engines import IMAGE, Engines, create, outcome, run, start
@@ -200,5 +201,30 @@ def test_shared_memory(engines: Engines) -> None:
         other = await create(engine, "true", ipc_mode="container:private")
         with pytest.raises(InvalidInput, match="not shareable"):
             await engine.start_container(other)
+
+    engines.run(work)
+
+
+def test_what_is_mounted_at_the_start_only(engines: Engines) -> None:
+    """Of a container that does not run, nobody copies past a part of a volume, nor below what its driver will
+    mount over the volume's directory.
+    """
+    part = Mount(type="volume", source="data", target="/part", volume_options=VolumeOptions(subpath="inner"))
+    memory = Mount(type="volume", source="memory", target="/memory")
+    whole = Mount(type="volume", source="data", target="/whole")
+
+    async def work(engine: Engine) -> None:
+        options = {"type": "tmpfs", "device": "tmpfs"}
+        await engine.create_volume(VolumeCreate(name="memory", driver_opts=options))
+        made = await create(engine, *FOREVER, mounts=(part, memory, whole))
+        assert (await engine.stat_archive(made, "/whole"))["name"] == "whole"
+        for place in ("/part", "/memory"):
+            with pytest.raises(Conflict, match=f"the volume on {place} of container .* while that runs"):
+                await engine.stat_archive(made, f"{place}/x")
+        code, _ = await run(engine, "mkdir", "/whole/inner", mounts=(whole,))
+        assert code == 0
+        await engine.start_container(made)
+        for place in ("/part", "/memory"):
+            assert (await engine.stat_archive(made, f"{place}"))["name"] == place[1:]
 
     engines.run(work)

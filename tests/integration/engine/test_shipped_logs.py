@@ -17,10 +17,12 @@ import pytest
 from pierhead.engine.documents import ContainerConfig, HostConfig, LogConfig
 from pierhead.engine.jobs import Jobs
 from pierhead.engine.logship.shipping import Shippers
+from pierhead.engine.logship.syslog import SyslogSink
 from pierhead.engine.queries import LogQuery
 from pierhead.engine.record import Record, State
 from pierhead.engine.settings import Paths
 from pierhead.errors import PierheadError
+from pierhead.runtime.logs import LogEntry
 from tests.support.certificates import Authority
 from tests.support.engines import Engines, create, outcome, start
 from tests.support.requires import requires
@@ -179,6 +181,28 @@ def test_a_server_that_goes_away_and_comes_back(tmp_path: Path) -> None:
                 found = await receive(listener, 2)
                 await shipping
         assert [each[-4:] for each in found] == [b"one\n", b"two\n"]
+
+    asyncio.run(work())
+
+
+def test_a_server_that_hangs_up_between_two_lines(tmp_path: Path) -> None:
+    """The second is not taken for sent: the kernel would take it into a connection that nobody reads."""
+    writing = Writing(tmp_path, syslog(f"unix://{tmp_path}/log"))
+    line = LogEntry(time="2026-11-26T08:00:00.0Z", stream="stdout", data=b"line\n")
+
+    async def work() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{tmp_path}/log")
+            listener.listen()
+            sender = SyslogSink(writing.record)
+            await sender.open()
+            taken, _ = listener.accept()
+            await sender.send(line)
+            with taken:
+                assert taken.recv(65536).endswith(b": line\n")
+            with pytest.raises(ConnectionResetError, match="hung up"):
+                await sender.send(line)
+            sender.close()
 
     asyncio.run(work())
 

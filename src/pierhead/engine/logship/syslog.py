@@ -93,6 +93,8 @@ class SyslogSink:
             await self._writer.drain()
             return
         assert self._socket is not None
+        if self._socket.type == socket.SOCK_STREAM:
+            _check_there(self._socket)
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_sendall(self._socket, message)
@@ -116,6 +118,17 @@ _REASONS = {
     errno.ENOENT: "there is no such socket",  # docker's clients take "no such file" for a missing program
     errno.ECONNREFUSED: "nobody listens there",
 }
+
+
+def _check_there(channel: socket.socket) -> None:
+    """A server that has hung up takes the next write without a word, and what was in it is lost.
+
+    Raises:
+        OSError: it has.
+    """
+    with contextlib.suppress(BlockingIOError):
+        if not channel.recv(1, socket.MSG_PEEK):
+            raise ConnectionResetError(errno.ECONNRESET, "the server has hung up")
 
 
 def _connect_local() -> socket.socket:
