@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PATIENCE_S = 3.0
+_PARENT = re.compile(r"/pierhead-[0-9a-f]{8}$")
 _OURS = re.compile(r"/pierhead-[a-z]+-([0-9]+)")  # tests and their process
 _OTHER_ENGINES = re.compile(r"/(docker|libpod_parent|machine\.slice)(/|$)")
 _PASSING_FDS = ("anon_inode:[eventpoll]", "/memfd:pier-init", "/dev/urandom")
@@ -111,7 +112,7 @@ def _is_anothers(path: str) -> bool:
     """Whether another program that lives made this cgroup: its number is in the name, or its children are
     inside.
     """
-    if _OTHER_ENGINES.search(path):
+    if _OTHER_ENGINES.search(path) or _has_engine(path):
         return True
     named = _OURS.search(path)
     if named:
@@ -120,6 +121,18 @@ def _is_anothers(path: str) -> bool:
         pids = Path(path, "cgroup.procs").read_text().split()
         return any(not _descends_from_us(int(pid)) for pid in pids)
     return True  # it has just gone
+
+
+def _has_engine(path: str) -> bool:
+    """Whether an engine that lives has its containers below: it takes the cgroup away at its end."""
+    if not _PARENT.search(path):
+        return False
+    told = b"--cgroup-parent\0/%b\0" % path.rpartition("/")[2].encode()
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if told in each.read_bytes():
+                return True
+    return False
 
 
 def _descends_from_us(pid: int) -> bool:
