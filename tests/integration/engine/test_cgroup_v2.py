@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,6 +217,6 @@ def test_pause_freezes(engines: Engines) -> None:
         await engine.kill_container(made, signal="KILL")
         assert await outcome(engine, made) == 137
         while directory.exists():
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
 
     engines.run(work)
