@@ -179,8 +179,9 @@ class _UnifiedEvents(OomEvents):
         try:
             for fd in self._files:
                 os.pread(fd, 4096, 0)
-            self._kills = _counter(self._directory, "memory.events")
+            # In this order: what has killed the last process is counted by the time that it is gone.
             populated = "populated 1" in (read_text(self._directory, "cgroup.events") or "")
+            self._kills = _counter(self._directory, "memory.events")
         except OSError:
             populated = False
         if not populated:
