@@ -135,8 +135,7 @@ def _pushed_names(call: Call, service: ImageService) -> tuple[str, ...]:
         return (text,)
     _refuse_tag(text, "push")
     wanted = parse_reference(text)
-    references = [parse_reference(image.name) for image in service.library.images()]
-    found = tuple(each.familiar() for each in references if each.name == wanted.name and each.tag)
+    found = tuple(each.familiar() for each in service.catalogue.tags_of(wanted.name))
     if not found:
         raise _no_image_of(wanted.familiar_name())
     return found

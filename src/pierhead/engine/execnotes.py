@@ -13,6 +13,7 @@ import time
 
 from pierhead import jsontext
 from pierhead.engine.documents import ExecConfig
+from pierhead.engine.launching import UNKNOWN_EXIT_CODE
 from pierhead.errors import InvalidInput
 from pierhead.linux.process import is_zombie, open_pidfd, start_time
 from pierhead.oci.document import decode, encode
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from pierhead.engine.settings import Paths
 
-UNKNOWN_EXIT_CODE = 255
 _RECORD_WAIT_S, _LOOK_S = 5.0, 0.02
 
 

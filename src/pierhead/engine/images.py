@@ -156,12 +156,11 @@ class EngineImages:
 
         return await first_of(told(work))
 
-    def _names_to_push(self, wanted: Reference, all_tags: bool) -> list[Reference]:  # noqa: FBT001 - offload's
-        if not all_tags:
-            name = wanted.canonical()
-            return [name] if self._service.library.find_image(str(name)) is not None else []
-        names = [parse_reference(image.name) for image in self._service.library.images()]
-        return [each for each in names if each.name == wanted.name and each.tag]
+    def _names_to_push(self, wanted: Reference, all_tags: bool) -> tuple[Reference, ...]:  # noqa: FBT001 - offload's
+        if all_tags:
+            return self._service.catalogue.tags_of(wanted.name)
+        name = wanted.canonical()
+        return (name,) if self._service.library.find_image(str(name)) is not None else ()
 
     async def _push(self, name: Reference, client: Client, tell: Tell) -> None:
         from pierhead.images.pulling import push_image  # as in open_client

@@ -115,41 +115,23 @@ class Maker:
         """Its files are there, then its record."""
         try:
             record = record.replace(root=await self._roots.prepare(record.id, origin))
-            record = await self._decide_mounts(record)
+            with _as_refusal():
+                record = await self._places.decide(record)
+                await self._show_images(record)
             return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
         except BaseException:
             await self._jobs.thread(self._take_back, record)
             raise
 
-    async def _decide_mounts(self, record: Record) -> Record:
-        """What it mounts is there.
-
-        Raises:
-            InvalidInput: something is not.  Clients take a NotFound for an image that is to be pulled.
-        """
-        try:
-            record = await self._places.decide(record)
-            await self._show_images(record)
-        except NotFound as error:
-            raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
-        return record
-
     async def _show_images(self, record: Record) -> None:
-        """The images that it mounts are there to be read; where one is not, it has no mounts at all."""
-        try:
-            for number, point in enumerate(record.mounts):
-                if point.type == "image":
-                    await self._roots.show(record.id, number, point.name)
-        except BaseException:
-            await self._jobs.thread(self._give_back_mounts, record)
-            raise
-
-    def _give_back_mounts(self, record: Record) -> None:
-        self._roots.hide(record.id, len(record.mounts))
-        self._places.release(record, volumes=True)
+        """The images that it mounts are there to be read."""
+        for number, point in enumerate(record.mounts):
+            if point.type == "image":
+                await self._roots.show(record.id, number, point.name)
 
     def _take_back(self, record: Record) -> None:
-        self._give_back_mounts(record)
+        self._roots.hide(record.id, len(record.mounts))
+        self._places.release(record, volumes=True)
         self._roots.remove(record.root)
         remove_files(self._paths, record.id)
 
@@ -267,6 +249,20 @@ class Maker:
             await self._finish_removal(record)
         elif record.host.auto_remove and record.state.status == "exited":
             await self._remove_held(record, volumes=True)
+
+
+@contextlib.contextmanager
+def _as_refusal() -> Iterator[None]:
+    """What mounts need and is not there is a fault of the request: clients take a NotFound for an image that
+    is to be pulled.
+
+    Raises:
+        InvalidInput: in the place of NotFound.
+    """
+    try:
+        yield
+    except NotFound as error:
+        raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
 
 
 def _with_default_named(networking: NetworkingConfig) -> NetworkingConfig:

@@ -400,9 +400,7 @@ class Supervisor:
 
     def _forget_place(self, container_id: str) -> None:
         """The record of what does not run tells of no network; whatever else was noted meanwhile stays."""
-        record = self._need(container_id)
-        if record.endpoint is not None or record.ports:
-            self._roster.revise(container_id, endpoint=None, ports={})
+        self._roster.revise(container_id, endpoint=None, ports={})
 
     def _adopt(self, record: Record, container: Container, status: str) -> None:
         if not lifecycle.is_alive(record):  # its start was not noted any more

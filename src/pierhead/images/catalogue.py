@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from pierhead.images.content import ContentStore
     from pierhead.images.library import Image, Library
+    from pierhead.images.reference import Reference
     from pierhead.images.walk import Presence
 
 _ID_LENGTH_MIN = 4
@@ -181,6 +182,11 @@ class Catalogue:
     def names_of(self, digest: str) -> tuple[str, ...]:
         """All names that stand for this manifest or index."""
         return tuple(image.name for image in self._library.images() if image.descriptor.digest == digest)
+
+    def tags_of(self, repository: str) -> tuple[Reference, ...]:
+        """The tagged names of a repository, which is named as ``Reference.name`` has it."""
+        names = (parse_reference(image.name) for image in self._library.images())
+        return tuple(each for each in names if each.name == repository and each.tag)
 
     # What it is
 

@@ -80,20 +80,20 @@ async def start(call: Call) -> Reply:
 
 async def stop(call: Call) -> Reply:
     """``POST /libpod/containers/{id}/stop``."""
-    timeout_s = call.number("timeout")
-    if timeout_s is None:
-        timeout_s = call.number("t")
-    await call.backend.stop_container(call.reference, timeout_s=timeout_s, signal="")
+    await call.backend.stop_container(call.reference, timeout_s=_patience_s(call), signal="")
     return reply_nothing()
 
 
 async def restart(call: Call) -> Reply:
     """``POST /libpod/containers/{id}/restart``."""
-    timeout_s = call.number("timeout")
-    if timeout_s is None:
-        timeout_s = call.number("t")
-    await call.backend.restart_container(call.reference, timeout_s=timeout_s, signal="")
+    await call.backend.restart_container(call.reference, timeout_s=_patience_s(call), signal="")
     return reply_nothing()
+
+
+def _patience_s(call: Call) -> int | None:
+    """The time before SIGKILL: ``timeout``, or ``t`` as older clients say; None for the container's own."""
+    given = call.number("timeout")
+    return given if given is not None else call.number("t")
 
 
 async def kill(call: Call) -> Reply:
