@@ -15,6 +15,7 @@ import socket
 from pierhead.engine import lifecycle
 from pierhead.engine.execnotes import ExecNote, find_running
 from pierhead.engine.happenings import container_event
+from pierhead.engine.launching import UNKNOWN_EXIT_CODE
 from pierhead.engine.streams import FailedAttachment, OwnAttachment
 from pierhead.engine.supervise import NOT_EXECUTABLE, exit_code_of_failure, in_docker_words
 from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed, PierheadError
@@ -214,7 +215,7 @@ class Execs:
             status = await self._jobs.thread(process.wait, 5.0)
             made.exit_code = status.shell_code
         except PierheadError:
-            made.exit_code = 255
+            made.exit_code = UNKNOWN_EXIT_CODE
         finally:
             made.process = None
             made.ended.set()
