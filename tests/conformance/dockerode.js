@@ -86,7 +86,8 @@ async function events() {
   const since = Date.now() / 1000;
   await run(['true']);
   const filters = { type: ['container'], event: ['create', 'start', 'die', 'destroy'] };
-  const stream = await docker.getEvents({ since, until: Date.now() / 1000, filters });
+  const until = (Date.now() + 1) / 1000; // what the clock gives is rounded down
+  const stream = await docker.getEvents({ since, until, filters });
   return String(await collect(stream)).trim().split('\n').map(line => JSON.parse(line).Action);
 }
 

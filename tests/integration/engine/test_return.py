@@ -160,7 +160,8 @@ def test_an_end_that_was_noted(engines: Engines) -> None:
             record = engine.roster.get(made)
             os.kill(record.state.pid, signal.SIGKILL)
             assert await outcome(engine, made) == 137
-            ended = engine.roster.get(made)
+            async with engine.roster.lock(made):  # free when it has been cleaned up after
+                ended = engine.roster.get(made)
             state = ended.state.replace(finished_ns=ended.state.finished_ns + 10**10)
             host = ended.host.replace(auto_remove=name == "passing")
             engine.roster.put(ended.replace(state=state, host=host, ports={"80/tcp": ()}))
