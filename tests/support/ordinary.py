@@ -201,3 +201,13 @@ def await_nobody(user: User) -> list[str]:
     while (left := user.processes()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     return left
+
+
+@contextmanager
+def machine_address(address: str) -> Iterator[None]:
+    """An address of the machine that is not its loopback's, so that namespaces of users reach it."""
+    subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "address", "delete", f"{address}/32", "dev", "lo"], check=True)

@@ -11,6 +11,8 @@ import errno
 import os
 import stat
 
+from pierhead.errors import OperationFailed
+from pierhead.images.tarlayer.entry import shown
 from pierhead.images.whiteouts import OVERLAY_XATTRS
 
 TYPE_CHECKING = False
@@ -64,7 +66,11 @@ class Attributes:
         uid, gid = self._owner or (entry.uid, entry.gid)
         if self.owners and (self._exact or (uid, gid) != self._ours):
             _check_ids(entry)
-            os.chown(name, uid, gid, dir_fd=directory_fd, follow_symlinks=False)
+            try:
+                os.chown(name, uid, gid, dir_fd=directory_fd, follow_symlinks=False)
+            except OSError as error:
+                _refuse_stranger(entry, uid, gid, error)
+                raise
         mode = entry.mode & self._mode_bits
         if entry.kind != "symlink" and (self._exact or mode & (self._umask | _SPECIAL_BITS)):
             os.chmod(_path(directory_fd, name), mode)  # made by us and no link
@@ -77,7 +83,11 @@ class Attributes:
         uid, gid = self._owner or (entry.uid, entry.gid)
         if self.owners and (self._exact or (uid, gid) != self._ours):
             _check_ids(entry)
-            os.fchown(fd, uid, gid)
+            try:
+                os.fchown(fd, uid, gid)
+            except OSError as error:
+                _refuse_stranger(entry, uid, gid, error)
+                raise
 
     def _set_xattrs(self, file: int | str, entry: Entry) -> None:
         """``file`` is a descriptor, or a path whose last component is not followed."""
@@ -115,6 +125,20 @@ def _is_excused(name: bytes, entry: Entry, error: OSError) -> bool:
 def _check_ids(entry: Entry) -> None:
     if entry.uid > _ID_MAX or entry.gid > _ID_MAX:  # the next number means "leave it" to the kernel
         raise OverflowError("an owner is too large")
+
+
+def _refuse_stranger(entry: Entry, uid: int, gid: int, error: OSError) -> None:
+    """Nothing, unless the owner is nobody of our user namespace, which the kernel calls an invalid argument.
+
+    Source: user_namespaces(7), "User and group ID mappings".
+    """
+    if error.errno == errno.EINVAL:
+        raise OperationFailed(
+            f"cannot unpack {shown(entry.name)}: it belongs to {uid}:{gid}, whom this user namespace lacks",
+            errno=errno.EINVAL,
+            code="no-such-owner",
+            hint="give the user a larger range in /etc/subuid and /etc/subgid, and start pierd anew",
+        ) from error
 
 
 def _path(directory_fd: int, name: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.image_archives import archive
-from tests.support.ordinary import User, await_nobody, begun, ordinary_user, served
+from tests.support.ordinary import User, await_nobody, begun, machine_address, ordinary_user, served
 from tests.support.pier import busybox_layer, write_image
 from tests.support.requires import requires
 
@@ -186,19 +186,14 @@ class _Greeting(BaseHTTPRequestHandler):
 @contextmanager
 def neighbour() -> Iterator[int]:
     """A server at an address of the machine that is not its loopback's; its port."""
-    address = f"{_NEIGHBOUR}/32"
-    subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
-    try:
-        with HTTPServer((_NEIGHBOUR, 0), _Greeting) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield server.server_port
-            finally:
-                server.shutdown()
-                thread.join()
-    finally:
-        subprocess.run(["ip", "address", "delete", address, "dev", "lo"], check=True)
+    with machine_address(_NEIGHBOUR), HTTPServer((_NEIGHBOUR, 0), _Greeting) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("network", ["slirp4netns", "pasta"])
