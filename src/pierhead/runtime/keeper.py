@@ -2,6 +2,7 @@
 
     keep ──▶ the keeper: pier-init in new namespaces (user, mount, network), as root there, which only waits
     enter ─▶ a program in the keeper's namespaces, as root there, and our child
+    accompany ─▶ the same, and it goes on without us
 
 An ordinary user has in them what root has on the machine, as far as the kernel gives it to user namespaces:
 mounts, bridges, a firewall.  They are there until the keeper and everybody else in them have ended.  The root
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from pierhead.oci.runtime import IDMapping
 
-_NULL, _HELD, _KEEPER = "null device", "held", "keeper"
+_NULL, _HELD, _KEEPER, _LOG = "null device", "held", "keeper", "log"
 _KINDS = sum(NAMESPACES[kind] for kind in ("user", "mount", "network"))
 _SIGTERM = 15
 
@@ -68,10 +69,8 @@ def plan_enter(
     words: tuple[str, ...], environment: Mapping[str, str], directory: str, cover: tuple[str, str]
 ) -> LaunchPlan:
     """The plan of a program in a keeper's namespaces, which ends with the launcher.  Pure."""
-    why = "the keeper's namespaces, all at once: mount, network, user"
     operations = (
-        Operation(name="setns", arguments=(_KEEPER, _KINDS), place=JOINER, why=why),
-        Operation(name="become_root", arguments=(0, 0), place=JOINER, why="root of the user namespace"),
+        *_join(),
         Operation(
             name="parent_death_signal", arguments=(_SIGTERM,), why="it ends with the process that launched it"
         ),
@@ -79,6 +78,31 @@ def plan_enter(
         *_program(words, environment, directory),
     )
     return assemble(LaunchPlan(operations=operations, slots=(Slot(name=_KEEPER, kind="given"),), joiner=True))
+
+
+def plan_accompany(words: tuple[str, ...], environment: Mapping[str, str]) -> LaunchPlan:
+    """The plan of a program in a keeper's namespaces that goes on without the launcher.  Pure."""
+    operations = (
+        *_join(),
+        Operation(name="session", why="no terminal or signal of the caller's reaches it"),
+        Operation(name="stdio", arguments=(_NULL, _LOG, _LOG, 0), why="it holds nobody's streams"),
+        *_program(words, environment, "/", kept=(_HELD,)),
+    )
+    slots = (
+        Slot(name=_KEEPER, kind="given"),
+        Slot(name=_NULL, kind="open", path=os.devnull),
+        Slot(name=_LOG, kind="given"),
+        Slot(name=_HELD, kind="given"),
+    )
+    return assemble(LaunchPlan(operations=operations, slots=slots, joiner=True))
+
+
+def _join() -> tuple[Operation, ...]:
+    why = "the keeper's namespaces, all at once: mount, network, user"
+    return (
+        Operation(name="setns", arguments=(_KEEPER, _KINDS), place=JOINER, why=why),
+        Operation(name="become_root", arguments=(0, 0), place=JOINER, why="root of the user namespace"),
+    )
 
 
 def _cover(source: str, target: str) -> tuple[Operation, ...]:
@@ -141,6 +165,31 @@ def enter(
         OperationFailed: the keeper has ended, or the program cannot be run.
     """
     return _launch(plan_enter(words, environment, directory, cover), words, {_KEEPER: keeper_fd})
+
+
+def accompany(
+    keeper_fd: int,
+    words: tuple[str, ...],
+    *,
+    environment: Mapping[str, str],
+    held_fd: int,
+    log_fd: int,
+) -> tuple[int, int]:
+    """The program runs in the keeper's namespaces, in a session of its own, and goes on without us; returns
+    its pid, which is our child's, and a pidfd, the caller's to close.
+
+    Args:
+        keeper_fd: the keeper's pidfd.
+        words: the program's path and arguments.
+        environment: the whole of it.
+        held_fd: its descriptor 3; stays the caller's.
+        log_fd: where what it says goes; the same.
+
+    Raises:
+        OperationFailed: the keeper has ended, or the program cannot be run.
+    """
+    given = {_KEEPER: keeper_fd, _HELD: held_fd, _LOG: log_fd}
+    return _launch(plan_accompany(words, environment), words, given)
 
 
 def _launch(plan: LaunchPlan, words: tuple[str, ...], given: dict[str, int]) -> tuple[int, int]:

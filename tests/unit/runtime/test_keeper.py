@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pierhead.oci.runtime import IDMapping
-from pierhead.runtime.keeper import plan_enter, plan_keep
+from pierhead.runtime.keeper import plan_accompany, plan_enter, plan_keep
 from pierhead.runtime.wire import JOINER, strings
 
 MAPS = (IDMapping(container_id=0, host_id=1000, size=1),)
@@ -33,3 +33,14 @@ def test_entering() -> None:
     assert names.index("root_here") < names.index("bind")
     plan = plan_enter(("/bin/true",), {}, "/", ("", ""))
     assert "bind" not in [each.name for each in plan.operations]
+
+
+def test_accompanying() -> None:
+    """It has nobody's streams or session, does not end with its launcher, and keeps one descriptor: its 3."""
+    plan = plan_accompany(("/bin/true",), {})
+    names = [each.name for each in plan.operations]
+    assert "session" in names
+    assert "parent_death_signal" not in names
+    held = next(each for each in plan.operations if each.name == "own_descriptors")
+    assert held.arguments[:2] == ("held", 1)
+    assert names.index("stdio") < names.index("own_descriptors")
