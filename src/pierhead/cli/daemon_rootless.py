@@ -2,6 +2,7 @@
 
     outside: the user's process ── keeper found or made ── enter ─▶ inside: pierd as root of the namespaces
              signals ─────────────────────────────────────────────▶
+             sockets of the machine ──────────────────────────────▶ for published ports
              its status ◀────────────────────────────────────────── its end
 
 Who kills the one inside leaves its containers and their keeper; who kills the one outside stops the other.
@@ -13,6 +14,7 @@ import os
 import signal
 
 from pierhead import jsontext
+from pierhead.engine.machinesockets import MachineSockets
 from pierhead.engine.rootless import Quarters
 from pierhead.engine.rootlesswords import Rootless
 from pierhead.errors import NotFound
@@ -45,11 +47,12 @@ def run_rootless(settings: DaemonSettings, words: Sequence[str], output: Output)
     """
     with Refusals("serve in the user's namespaces"):
         quarters = Quarters(settings.engine.exec_root)
-        pid, pidfd = _begin(quarters, settings.rootless_network, words, output)
+        sockets, pid, pidfd = _begin(quarters, settings.rootless_network, words, output)
         try:
             for number in _PASSED_ON:
                 signal.signal(number, lambda number, _: process.kill_pidfd(pidfd, number) and None)
-            process.wait_pidfd(pidfd)
+            with sockets:
+                sockets.serve_until(pidfd)
             status = os.waitstatus_to_exitcode(process.reap(pid) or 0)
             quarters.leave()
         finally:
@@ -59,8 +62,10 @@ def run_rootless(settings: DaemonSettings, words: Sequence[str], output: Output)
     return status if status >= 0 else 128 - status
 
 
-def _begin(quarters: Quarters, wanted: str, words: Sequence[str], output: Output) -> tuple[int, int]:
-    """One that serves is inside; returns its pid and a pidfd."""
+def _begin(
+    quarters: Quarters, wanted: str, words: Sequence[str], output: Output
+) -> tuple[MachineSockets, int, int]:
+    """One that serves is inside; returns what opens sockets for it, its pid and a pidfd."""
     try:
         directory = os.getcwd()
     except FileNotFoundError:
@@ -72,19 +77,24 @@ def _begin(quarters: Quarters, wanted: str, words: Sequence[str], output: Output
     with quarters.entering(wanted) as (keeper_pid, network, said):
         if said:
             output.warn(said)
-        rootless = Rootless(user_id=os.getuid(), network=network)
-        told = jsontext.format_compact(encode(rootless))
         keeper_fd = os.pidfd_open(keeper_pid)
+        sockets = MachineSockets(quarters.directory)
         try:
-            return enter(
+            network_inside = network.replace(opener_path=sockets.path)
+            told = jsontext.format_compact(encode(Rootless(user_id=os.getuid(), network=network_inside)))
+            entered = enter(
                 keeper_fd,
                 process.python_words(_MODULE, (told, *words)),
                 environment=os.environ,
                 directory=directory,
                 cover=quarters.cover_resolver(keeper_pid, network),
             )
+        except BaseException:
+            sockets.close()
+            raise
         finally:
             os.close(keeper_fd)
+        return sockets, *entered
 
 
 def main(words: Sequence[str]) -> None:

@@ -54,7 +54,7 @@ from pierhead.engine.stats import ContainerStats
 from pierhead.engine.store import Store
 from pierhead.engine.supervise import Supervisor
 from pierhead.engine.usermapping import read_user_maps
-from pierhead.engine.usernet import port_keeper
+from pierhead.engine.userports import port_keeper
 from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import Conflict, NotFound, PierheadError

@@ -4,7 +4,9 @@
       lock            held by whoever makes the namespaces, enters or ends them
       keeper.json     the keeper's number, when it began, and its network
       resolv.conf     as everybody inside sees the machine's
-      slirp.sock      of slirp4netns;  slirp4netns.log  what it says;  pasta.pid
+      slirp.sock      of slirp4netns;  slirp4netns.log  what it says
+      pasta.pid       of pasta;  pasta.log  what it says;  ports.pid, ports.log  the same of our forwarder
+      ports.sock      of the forwarder;  sockets-PID.sock  of a pierd that opens sockets of the machine for it
 
     find the keeper, or make one and its network ─▶ an engine enters ─▶ … it ends ─▶ the keeper ends, if
     nobody else is in the namespaces
@@ -30,7 +32,7 @@ from pierhead.engine.etcfiles import (
     settle_resolver,
 )
 from pierhead.engine.rootlesswords import Keeper, UserNetwork
-from pierhead.engine.usernet import choose_network, end_network, serves, start_network
+from pierhead.engine.usernet import choose_network, companions, end_network, serves, start_network
 from pierhead.errors import OperationFailed, Unavailable
 from pierhead.linux import process
 from pierhead.linux.files import read_file, replace_file
@@ -41,7 +43,7 @@ from pierhead.runtime.keeper import keep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 _FILE = "keeper.json"
 _MAPPERS = ("newuidmap", "newgidmap")
@@ -90,7 +92,7 @@ class Quarters:
 
     def _ensure(self, wanted: str) -> tuple[int, UserNetwork, str]:
         keeper = self._find()
-        if keeper is not None and wanted not in ("auto", keeper.network) and not occupants(keeper.pid):
+        if keeper is not None and wanted not in ("auto", keeper.network) and not self._occupants(keeper):
             self._end(keeper)
             keeper = None
         if keeper is None:
@@ -110,11 +112,14 @@ class Quarters:
         if keeper is None:
             return
         deadline_s = time.monotonic() + _LEAVING_S
-        while occupants(keeper.pid):
+        while self._occupants(keeper):
             if time.monotonic() > deadline_s:
                 return
             time.sleep(_LOOK_S)
         self._end(keeper)
+
+    def _occupants(self, keeper: Keeper) -> tuple[int, ...]:
+        return occupants(keeper.pid, companions(self.directory))
 
     def cover_resolver(self, keeper_pid: int, network: UserNetwork) -> tuple[str, str]:
         """The file that names the network's server, and the machine's own that it has to cover inside, where
@@ -222,7 +227,7 @@ def map_ids(own: int, ranges: tuple[tuple[int, int], ...]) -> tuple[IDMapping, .
     return tuple(mappings)
 
 
-def occupants(keeper_pid: int) -> tuple[int, ...]:
+def occupants(keeper_pid: int, besides: Container[int] = ()) -> tuple[int, ...]:
     """Who else is in the keeper's user namespace, as far as we may know: our own processes and those inside.
 
     Every container has a monitor there; what runs in user namespaces below has one, too.
@@ -230,7 +235,7 @@ def occupants(keeper_pid: int) -> tuple[int, ...]:
     namespace = os.readlink(f"/proc/{keeper_pid}/ns/user")
     found = []
     for name in os.listdir("/proc"):
-        if not name.isdecimal() or int(name) == keeper_pid:
+        if not name.isdecimal() or int(name) == keeper_pid or int(name) in besides:
             continue
         try:
             if os.readlink(f"/proc/{name}/ns/user") == namespace:

@@ -13,7 +13,8 @@ class UserNetwork(Value):
 
     Fields:
         kind: one of ``CHOICES``, and not ``auto``.
-        api_path: slirp4netns's socket; empty for others.
+        api_path: where ports are asked for: slirp4netns's socket, or our forwarder's beside pasta.
+        opener_path: where the daemon's process outside opens sockets of the machine; empty if it does not.
         first_port: the first of the machine's ports that the user may have.
     """
 
@@ -21,6 +22,7 @@ class UserNetwork(Value):
 
     kind: str
     api_path: str = ""
+    opener_path: str = ""
     first_port: int = 1024
 
     @property

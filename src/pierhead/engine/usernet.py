@@ -3,10 +3,10 @@
     slirp4netns   a whole TCP/IP as a program, and a socket at which ports are published and withdrawn:
                   clients keep their addresses, and ports stay published while no engine runs
     pasta         passes packets on nearly as they are, and is quick; it takes ports at its start only, so
-                  none are published
+                  a process of ours leads them (``portforwarder``)
     none          the loopback only
 
-Either runs as long as the namespaces' keeper, whatever becomes of engines.
+They run as long as the namespaces' keeper, whatever becomes of engines.
 
 Sources: slirp4netns(1), passt(1).
 """
@@ -17,37 +17,32 @@ import os
 import select
 import shutil
 import time
-from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
-from socket import AF_UNIX, SHUT_WR, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
-from struct import calcsize, unpack
+from socket import AF_UNIX, SOCK_STREAM, socket
 
 from pierhead.engine.rootlesswords import PASTA_DNS, PROGRAMS, UserNetwork
-from pierhead.errors import InvalidInput, OperationFailed, Unavailable, Unsupported
-from pierhead.jsontext import format_compact, parse
+from pierhead.errors import OperationFailed, Unavailable
 from pierhead.linux.files import read_file
-from pierhead.linux.process import kill_pidfd, open_pidfd, reap_if_ended, spawn_beside, wait_pidfd
-from pierhead.net.ports import PortReservations
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container
-    from typing import Any
-
-    from pierhead.net import PublishedPort
+from pierhead.linux.process import (
+    kill_pidfd,
+    open_pidfd,
+    python_words,
+    reap_if_ended,
+    reap_later,
+    spawn_beside,
+    wait_pidfd,
+)
+from pierhead.runtime.keeper import accompany
 
 _PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
 _TUN = "/dev/net/tun"
 _LINK = "tap0"
 _LOG = "slirp4netns.log"
-_SLIRP_ADDRESS = "10.0.2.100"
 _MTU_BYTES = 65520
-_PASTA_PID = "pasta.pid"
+_PASTA_PID, _PORTS_PID = "pasta.pid", "ports.pid"
+_FORWARDER = "pierhead.engine.portforwarder"
+_BACKLOG = 16
 _READY_S = 20.0
-_REPLY_BYTES = 1 << 20
-_REPLY_S = 10.0
 _FIRST_PORT_FILE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-_CREDENTIALS = "3i"
-"""Process, user and group: unix(7), SO_PEERCRED."""
 _HELD_FD = 3
 """In the keeper, a pipe's end: its other end tells slirp4netns when the keeper is gone."""
 
@@ -66,7 +61,7 @@ def choose_network(wanted: str, directory: str) -> UserNetwork:
         return UserNetwork(kind="none")
     for name in PROGRAMS if wanted == "auto" else (wanted,):
         if _find(name):
-            api_path = f"{directory}/slirp.sock" if name == PROGRAMS[0] else ""
+            api_path = f"{directory}/{'slirp' if name == PROGRAMS[0] else 'ports'}.sock"
             return UserNetwork(kind=name, api_path=api_path, first_port=_first_port())
     message = (
         "neither slirp4netns nor pasta is installed" if wanted == "auto" else f"{wanted} is not installed"
@@ -127,7 +122,10 @@ def start_network(network: UserNetwork, keeper_pid: int, directory: str) -> None
         hint = f"as root: chmod 666 {_TUN}" if there else "as root: modprobe tun"
         raise Unavailable(message, code="no-tun", hint=hint)
     if network.kind == "pasta":
-        _start_pasta(keeper_pid, directory)
+        if not noted_pid(f"{directory}/{_PASTA_PID}"):
+            _start_pasta(keeper_pid, directory)
+        if not noted_pid(f"{directory}/{_PORTS_PID}"):
+            _start_forwarder(network.api_path, keeper_pid, directory)
     else:
         _start_slirp(network, keeper_pid, f"{directory}/{_LOG}")
 
@@ -149,18 +147,41 @@ def _start_pasta(keeper_pid: int, directory: str) -> None:
         os.close(pidfd)
 
 
-def _pasta_pid(directory: str) -> int:
-    """Of the pasta that runs; 0 for none.
+def _start_forwarder(api_path: str, keeper_pid: int, directory: str) -> None:
+    """It can be asked at once: what it is asked meanwhile waits in its socket."""
+    pid_path = f"{directory}/{_PORTS_PID}"
+    words = python_words(_FORWARDER, (str(keeper_pid), pid_path))
+    if os.path.exists(api_path):
+        os.unlink(api_path)
+    keeper_fd = os.pidfd_open(keeper_pid)
+    log_fd = _open_log(f"{directory}/ports.log")
+    try:
+        with socket(AF_UNIX, SOCK_STREAM) as listener:
+            listener.bind(api_path)
+            listener.listen(_BACKLOG)
+            pid, pidfd = accompany(
+                keeper_fd, words, environment=os.environ, held_fd=listener.fileno(), log_fd=log_fd
+            )
+        os.close(pidfd)
+        reap_later(pid)
+        with open(pid_path, "w", encoding="ascii") as file:
+            file.write(f"{pid}\n")
+    finally:
+        os.close(log_fd)
+        os.close(keeper_fd)
 
-    The number can have come to mean another process, also another's pasta: ours was told this very file.
+
+def noted_pid(pid_path: str) -> int:
+    """Of the program that runs, was told this very file, and is noted in it; 0 for none.
+
+    The number can have come to mean another process, also another's pasta.
     """
-    pid_path = f"{directory}/{_PASTA_PID}"
     try:
         pid = int(read_file(pid_path))
         words = read_file(f"/proc/{pid}/cmdline")
     except (OSError, ValueError):  # there is none, or it ends at this moment
         return 0
-    return pid if b"\0--pid\0" + os.fsencode(pid_path) + b"\0" in words else 0
+    return pid if b"\0" + os.fsencode(pid_path) + b"\0" in words else 0
 
 
 def _start_slirp(network: UserNetwork, keeper_pid: int, log_path: str) -> None:
@@ -212,7 +233,7 @@ def serves(network: UserNetwork, directory: str) -> bool:
     if network.kind == "none":
         return True
     if network.kind == "pasta":
-        return _pasta_pid(directory) > 0
+        return all(noted_pid(f"{directory}/{name}") for name in (_PASTA_PID, _PORTS_PID))
     with socket(AF_UNIX, SOCK_STREAM) as asking:
         try:
             asking.connect(network.api_path)
@@ -222,183 +243,18 @@ def serves(network: UserNetwork, directory: str) -> bool:
         return True
 
 
+def companions(directory: str) -> tuple[int, ...]:
+    """Processes in the namespaces that are there for others only, as the keeper is."""
+    pid = noted_pid(f"{directory}/{_PORTS_PID}")
+    return (pid,) if pid else ()
+
+
 def end_network(network: UserNetwork, directory: str) -> None:
-    """The program of a keeper that has ended does not run; slirp4netns ends by itself."""
+    """The programs of a keeper that has ended do not run; slirp4netns ends by itself."""
     if network.kind == "pasta":
-        pid = _pasta_pid(directory)
-        pidfd = open_pidfd(pid) if pid else None
-        if pidfd is not None:
-            kill_pidfd(pidfd)
-            os.close(pidfd)
-
-
-# Ports at slirp4netns
-
-
-def port_keeper(network: UserNetwork | None) -> Callable[[], PortReservations]:
-    """What holds ports of the machine for an engine with this network; None for one in the machine's."""
-    if network is None:
-        return PortReservations
-    if network.kind == "slirp4netns":
-        forwarding = SlirpPorts(network.api_path, first_port=network.first_port)
-        return lambda: PortReservations(forwarding=forwarding)
-    return lambda: PortReservations(forwarding=NoPorts(network.kind))
-
-
-class NoPorts:
-    """Of a network that leads no port of the machine into the namespace (``net.ports.Forwarding``)."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def publish(self, port: PublishedPort) -> int:
-        """Never.
-
-        Raises:
-            Unsupported: always.
-        """
-        raise Unsupported(
-            f"cannot publish {port}: this engine's network is {self._kind}, which takes no ports",
-            code="no-ports",
-            hint="start pierd with --rootless-network slirp4netns",
-        )
-
-    def withdraw(self, number: int) -> None:
-        """There is nothing to withdraw."""
-
-    def keep(self, numbers: Container[int]) -> None:
-        """The same."""
-
-
-class SlirpPorts:
-    """Ports of the machine that slirp4netns leads into the namespace (``net.ports.Forwarding``)."""
-
-    def __init__(self, api_path: str, *, first_port: int = 1024, timeout_s: float = _REPLY_S) -> None:
-        """Asks nothing yet.
-
-        Args:
-            api_path: slirp4netns's socket.
-            first_port: the first that the user may have.
-            timeout_s: how long it may be silent.
-        """
-        self._api_path = api_path
-        self._first_port = first_port
-        self._timeout_s = timeout_s
-        self._pid = 0
-
-    def publish(self, port: PublishedPort) -> int:
-        """The machine's port leads to the same port inside; returns slirp4netns's number of that.
-
-        One that an engine before us has published is the same.
-
-        Raises:
-            OSError: it is taken, or the user may not have it.
-            InvalidInput, Unsupported: slirp4netns cannot.
-        """
-        if port.protocol not in ("tcp", "udp") or port.is_ipv6:
-            what = f"{port}/{port.protocol}"
-            raise Unsupported(
-                f"cannot publish {what}: slirp4netns has TCP and UDP over IPv4", code="user-network"
-            )
-        for known in self._published():
-            if _place(known) == (port.protocol, port.host_ip, port.host_port):
-                return int(known["id"])
-        wanted = {
-            "proto": port.protocol,
-            "host_addr": port.host_ip,
-            "host_port": port.host_port,
-            "guest_addr": _SLIRP_ADDRESS,
-            "guest_port": port.host_port,
-        }
-        try:
-            return int(self._ask("add_hostfwd", wanted)["id"])
-        except InvalidInput as error:  # it does not say why
-            raise self._refusal(port) from error
-
-    def withdraw(self, number: int) -> None:
-        """It leads nowhere; nothing happens if it did not, or slirp4netns has ended with all its ports."""
-        try:
-            self._ask("remove_hostfwd", {"id": number})
-        except (InvalidInput, Unavailable):
-            return
-
-    def keep(self, numbers: Container[int]) -> None:
-        """Of those that engines before us have published, no others lead anywhere.
-
-        Raises:
-            Unavailable: slirp4netns does not answer.
-        """
-        for number in [int(known["id"]) for known in self._published()]:
-            if number not in numbers:
-                self._ask("remove_hostfwd", {"id": number})
-
-    def _refusal(self, port: PublishedPort) -> OSError:
-        """What the kernel has told slirp4netns, which does not say it on."""
-        try:
-            routes = read_file(f"/proc/{self._pid}/net/fib_trie").decode()  # of its namespace: the machine's
-        except OSError:
-            routes = ""
-        if routes and not is_local(port.host_ip, routes):
-            return OSError(EADDRNOTAVAIL, "cannot assign requested address")
-        if port.host_port < self._first_port:
-            return PermissionError(EACCES, "permission denied")
-        return OSError(EADDRINUSE, "address already in use")
-
-    def _published(self) -> list[dict[str, Any]]:
-        return list(self._ask("list_hostfwd", {}).get("entries", ()))
-
-    def _ask(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        request = format_compact(
-            {"execute": verb, "arguments": arguments} if arguments else {"execute": verb}
-        )
-        with socket(AF_UNIX, SOCK_STREAM) as asking:
-            asking.settimeout(self._timeout_s)
-            try:
-                asking.connect(self._api_path)
-                credentials = asking.getsockopt(SOL_SOCKET, SO_PEERCRED, calcsize(_CREDENTIALS))
-                self._pid = unpack(_CREDENTIALS, credentials)[0]
-                asking.sendall(request.encode())
-                asking.shutdown(SHUT_WR)
-                raw = b""
-                while len(raw) < _REPLY_BYTES and (part := asking.recv(_REPLY_BYTES)):
-                    raw += part
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise Unavailable(
-                    f"slirp4netns does not answer at {self._api_path}: {reason}",
-                    code="user-network",
-                    hint="start pierd anew: its containers go on",
-                ) from error
-        reply = parse(raw.decode(errors="replace"), name="slirp4netns's answer")
-        if not isinstance(reply, dict) or "error" in reply:
-            raise InvalidInput(
-                f"slirp4netns refuses {verb}: {raw.decode(errors='replace')}", code="user-network"
-            )
-        found = reply.get("return", reply)  # a list comes without that word
-        return found if isinstance(found, dict) else {}
-
-
-def _place(known: dict[str, Any]) -> tuple[str, str, int]:
-    return str(known.get("proto")), str(known.get("host_addr")), int(known.get("host_port", 0))
-
-
-def is_local(address: str, routes: str) -> bool:
-    """Whether the IPv4 address is the machine's own, or all of them.  Pure.
-
-    Args:
-        address: as people write it.
-        routes: what /proc/net/fib_trie has: each address, and below it the lengths and kinds of its routes.
-    """
-    from ipaddress import IPv4Address, IPv4Network
-
-    wanted = IPv4Address(address)
-    if wanted.is_unspecified:
-        return True
-    begins = ""
-    for line in routes.splitlines():
-        words = line.split()
-        if words[:1] == ["|--"]:
-            begins = words[1]
-        elif words[1:] == ["host", "LOCAL"] and wanted in IPv4Network(f"{begins}{words[0]}"):
-            return True
-    return False
+        for name in (_PASTA_PID, _PORTS_PID):
+            pid = noted_pid(f"{directory}/{name}")
+            pidfd = open_pidfd(pid) if pid else None
+            if pidfd is not None:
+                kill_pidfd(pidfd)
+                os.close(pidfd)

@@ -12,16 +12,8 @@ import pytest
 
 from pierhead.engine.rootless import map_ids
 from pierhead.engine.rootlesswords import CHOICES, UserNetwork
-from pierhead.engine.usernet import (
-    NoPorts,
-    SlirpPorts,
-    choose_network,
-    is_local,
-    pasta_words,
-    port_keeper,
-    serves,
-    slirp_words,
-)
+from pierhead.engine.usernet import choose_network, noted_pid, pasta_words, slirp_words
+from pierhead.engine.userports import NoPorts, SlirpPorts, is_local, port_keeper
 from pierhead.errors import Conflict, InvalidInput, OperationFailed, Unavailable, Unsupported
 from pierhead.net.model import PortWish, PublishedPort
 from pierhead.net.ports import PortReservations
@@ -143,16 +135,16 @@ def test_whose_pasta(tmp_path: Path) -> None:
     program = tmp_path / "pasta"
     program.write_text("#!/bin/sh\necho runs\nread line\n")
     program.chmod(0o700)
-    network, noted = UserNetwork(kind="pasta"), tmp_path / "pasta.pid"
-    assert not serves(network, str(tmp_path))
+    noted = tmp_path / "pasta.pid"
+    assert not noted_pid(str(noted))
     for pid_path, ours in ((noted, True), (tmp_path / "others.pid", False)):
         words = [*pasta_words(str(program), 7, str(pid_path))]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pasta:
             assert pasta.stdout is not None
             assert pasta.stdout.readline() == b"runs\n"  # its words are there once it runs
             noted.write_text(f"{pasta.pid}\n")
-            assert serves(network, str(tmp_path)) == ours
-        assert not serves(network, str(tmp_path))
+            assert noted_pid(str(noted)) == (pasta.pid if ours else 0)
+        assert not noted_pid(str(noted))
 
 
 def test_choice(tmp_path: Path) -> None:
@@ -244,8 +236,8 @@ def test_what_has_no_ports(tmp_path: Path) -> None:
         SlirpPorts("/nowhere").publish(port(8080, "sctp"))
     with pytest.raises(Unavailable, match="does not answer"):
         SlirpPorts(str(tmp_path / "none")).publish(port(8080))
-    with pytest.raises(Unsupported, match="network is pasta, which takes no ports"):
-        NoPorts("pasta").publish(port(8080))
-    PortReservations(forwarding=NoPorts("pasta")).withdraw_others()
+    with pytest.raises(Unsupported, match="network is none, which takes no ports"):
+        NoPorts("none").publish(port(8080))
+    PortReservations(forwarding=NoPorts("none")).withdraw_others()
     assert not port_keeper(None)().forwards
     assert port_keeper(UserNetwork(kind="none"))().forwards
