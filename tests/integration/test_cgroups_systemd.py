@@ -22,6 +22,7 @@ from pierhead.linux.systemd import Systemd, bus_addresses
 from pierhead.oci.runtime import Cpu, Memory, Pids, Resources
 from pierhead.runtime.cgroups import load_cgroups, new_cgroups, paths_by_controller
 from tests.support.requires import requires
+from tests.support.service_managers import start_bus, systemctl, unit_property, user_manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,38 +224,10 @@ def test_the_managers_own_properties(stand_in: StandIn) -> None:
 # The real one -----------------------------------------------------------------------------------------------
 
 
-def systemctl(*words: str) -> None:
-    """The command succeeds."""
-    subprocess.run(["systemctl", *words], check=True)
-
-
-def inactive(*units: str) -> list[str]:
-    """Those of the units that are not active."""
-    return [unit for unit in units if unit_property(unit, "ActiveState") != "active"]
-
-
 @pytest.fixture(scope="module", autouse=True)
 def services() -> None:
     """What systemd starts when it is first spoken to runs already: no test leaves it behind."""
-    if Path("/run/systemd/system").is_dir() and os.geteuid() == 0:
-        systemctl("start", "dbus.service")
-
-
-@pytest.fixture
-def user_manager() -> Iterator[int]:
-    """The id of a user without rights whose service manager runs; it is gone afterwards, with its slices."""
-    uid = 65534
-    slices = [f"user-runtime-dir@{uid}.service", f"user-{uid}.slice", "systemd-logind.service", "user.slice"]
-    to_stop = inactive(f"user@{uid}.service", *slices)
-    systemctl("start", f"user@{uid}.service")
-    yield uid
-    systemctl("stop", *to_stop)
-
-
-def unit_property(unit: str, name: str) -> str:
-    """What systemctl says."""
-    command = ["systemctl", "show", "--property", name, "--value", unit]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    start_bus()
 
 
 real = requires("root", "systemd", "python:jeepney")
@@ -362,9 +335,9 @@ print(os.path.exists(directory))
 
 
 @requires("root", "systemd", "cgroup-v2", "setpriv", "python:jeepney")
-def test_a_user_without_rights_has_his_own_systemd(user_manager: int) -> None:
+def test_a_user_without_rights_has_his_own_systemd() -> None:
     """The user's manager makes the scope, and brings in processes that the user could not move himself."""
-    uid = user_manager
+    uid = 65534
     source = Path(systemd_module.__file__).parents[2]
     environ = {"XDG_RUNTIME_DIR": f"/run/user/{uid}", "PYTHONPATH": str(source), "PATH": os.environ["PATH"]}
     command = [
@@ -376,5 +349,6 @@ def test_a_user_without_rights_has_his_own_systemd(user_manager: int) -> None:
         "-c",
         ROOTLESS,
     ]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    with user_manager(uid):
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("user.slice 33\nTrue\nFalse\n", "")

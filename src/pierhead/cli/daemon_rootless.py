@@ -17,6 +17,7 @@ from pierhead import jsontext
 from pierhead.engine.machinesockets import MachineSockets
 from pierhead.engine.rootless import Quarters
 from pierhead.engine.rootlesswords import Rootless
+from pierhead.engine.usercgroup import divide_delegated
 from pierhead.errors import NotFound
 from pierhead.linux import process
 from pierhead.linux.refusals import Refusals
@@ -74,6 +75,7 @@ def _begin(
             code="no-current-directory",
             hint="change to another one",
         ) from None
+    cgroup, controllers = divide_delegated()
     with quarters.entering(wanted) as (keeper_pid, network, said):
         if said:
             output.warn(said)
@@ -81,7 +83,10 @@ def _begin(
         sockets = MachineSockets(quarters.directory)
         try:
             network_inside = network.replace(opener_path=sockets.path)
-            told = jsontext.format_compact(encode(Rootless(user_id=os.getuid(), network=network_inside)))
+            rootless = Rootless(
+                user_id=os.getuid(), network=network_inside, cgroup=cgroup, controllers=controllers
+            )
+            told = jsontext.format_compact(encode(rootless))
             entered = enter(
                 keeper_fd,
                 process.python_words(_MODULE, (told, *words)),

@@ -120,7 +120,7 @@ def make_settings(given: Given, roots: Roots, user_id: int = 0) -> DaemonSetting
 
 
 def _check_rootless(engine: Settings, addresses: tuple[Address, ...], metrics: str | None) -> None:
-    """Its network namespace is not the machine's, and cgroups are not the user's."""
+    """Its network namespace is not the machine's, and no systemd is asked for cgroups."""
     elsewhere = [each.text for each in addresses if each.kind != "unix"]
     if elsewhere or metrics:
         raise Unsupported(
@@ -132,15 +132,20 @@ def _check_rootless(engine: Settings, addresses: tuple[Address, ...], metrics: s
         raise Unsupported(
             "pierd of an ordinary user makes no cgroups by systemd",
             code="rootless",
-            hint="leave native.cgroupdriver out: containers run without limits",
+            hint="leave native.cgroupdriver out: a unit with DelegateSubgroup= gives it a cgroup",
         )
 
 
 def settle_rootless(settings: DaemonSettings, rootless: Rootless) -> DaemonSettings:
-    """The settings of a daemon in an ordinary user's namespaces: no cgroups, and names by its network."""
+    """The settings of a daemon in an ordinary user's namespaces: cgroups where it was given one, and names by
+    its network.
+    """
     engine = settings.engine
     engine = engine.replace(
-        rootless=rootless, cgroup_manager="disabled", dns=engine.dns or rootless.network.dns
+        rootless=rootless,
+        cgroup_manager="cgroupfs" if rootless.cgroup else "disabled",
+        cgroup_parent=f"{rootless.cgroup}/{engine.cgroup_parent.strip('/')}",
+        dns=engine.dns or rootless.network.dns,
     )
     return settings.replace(engine=engine)
 

@@ -181,15 +181,17 @@ def observe_machine() -> Machine:
     )
 
 
-def without_cgroups(machine: Machine) -> Machine:
-    """The machine for an engine that makes no cgroups: nothing can be limited."""
+def with_controllers(machine: Machine, names: frozenset[str]) -> Machine:
+    """The machine for an engine whose cgroups have these controllers at most."""
+    kept = machine.controllers & names
+    memory = "memory" in kept
     return machine.replace(
-        controllers=frozenset(),
-        swap_limit=False,
-        swappiness=False,
-        oom_kill_disable=False,
-        realtime=False,
-        block_weight=False,
+        controllers=kept,
+        swap_limit=machine.swap_limit and memory,
+        swappiness=machine.swappiness and memory,
+        oom_kill_disable=machine.oom_kill_disable and memory,
+        realtime=machine.realtime and "cpu" in kept,
+        block_weight=machine.block_weight and "io" in kept,
     )
 
 

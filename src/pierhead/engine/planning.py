@@ -11,7 +11,7 @@ import os
 import shutil
 
 from pierhead.engine.etcfiles import HOSTNAME, HOSTS, RESOLV_CONF, EtcFiles, Resolver, write_etc_files
-from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine, without_cgroups
+from pierhead.engine.hostdevices import block_device_numbers, find_devices, observe_machine, with_controllers
 from pierhead.engine.reaper import install_reaper
 from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen import (
@@ -134,7 +134,9 @@ class Planner:
         self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
         if settings.cgroup_manager == "disabled":
-            self.machine = without_cgroups(self.machine)
+            self.machine = with_controllers(self.machine, frozenset())
+        elif settings.rootless is not None:
+            self.machine = with_controllers(self.machine, frozenset(settings.rootless.controllers))
         self.apparmor_profile = _ensure_apparmor(paths.exec_root) if self.machine.apparmor else ""
         """Of containers that name none; empty for none."""
 
@@ -232,6 +234,9 @@ class Planner:
         if self._settings.cgroup_manager == "systemd":
             slice_name = parent if parent.endswith(".slice") else "system.slice"
             return f"{slice_name}:pierhead:{record.id}"
+        rootless = self._settings.rootless
+        if rootless is not None and record.host.cgroup_parent:
+            parent = f"{rootless.cgroup}/{parent.strip('/')}"
         return f"/{parent.strip('/')}/{record.id}"
 
     def _root(self, record: Record) -> Root:

@@ -37,12 +37,16 @@ class Rootless(Value):
     Fields:
         user_id: the user's on the machine.
         network: how its namespace has the world.
+        cgroup: path of the one that it may divide, and has; empty for none.
+        controllers: of the cgroups below that.
     """
 
     json_case = "snake"
 
     user_id: int
     network: UserNetwork = UserNetwork(kind="none")
+    cgroup: str = ""
+    controllers: tuple[str, ...] = ()
 
 
 class Keeper(Value):

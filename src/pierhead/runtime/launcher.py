@@ -440,7 +440,9 @@ def end_processes(cgroups: CgroupManager) -> None:
 
 def new_manager(config: "Config", container_id: str, hierarchies: cgroupfs.Hierarchies) -> CgroupManager:
     """The manager of the cgroup that the container is to have."""
-    rootless = os.geteuid() != 0
+    # Root of a user namespace may no more attach a program of device rules than another user.
+    inside = config.cgroup_manager == "cgroupfs" and facts.in_user_namespace()
+    rootless = os.geteuid() != 0 or inside
     path = config.cgroup_path
     if not path and config.cgroup_parent:
         parent = config.cgroup_parent
