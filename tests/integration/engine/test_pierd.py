@@ -141,10 +141,8 @@ def test_a_socket_of_systemds(tmp_path: Path) -> None:
 
 def test_figures(tmp_path: Path) -> None:
     """/metrics has its own address: how many requests of which kind, how many containers, how much memory."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with daemon(tmp_path, *NO_BRIDGE, "--metrics-addr", f"127.0.0.1:{port}") as it:
+    with daemon(tmp_path, *NO_BRIDGE, "--metrics-addr", "127.0.0.1:0") as it:
+        port = int(it.log.partition("metrics are at http://127.0.0.1:")[2].partition("/")[0])
         it.client.get("/v1.40/containers/json")
         it.client.get("/nothing")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
