@@ -151,7 +151,10 @@ def test_streams(client: Any) -> None:
     stream = client.api.attach_socket(cat, params={"stdin": 1, "stdout": 1, "stream": 1})
     client.api.start(cat)
     stream._sock.sendall(b"one\n")
-    assert stream.read(12) == b"\x01\x00\x00\x00\x00\x00\x00\x04one\n"
+    frame = b""
+    while len(frame) < 12 and (part := stream.read(12 - len(frame))):  # which may be less
+        frame += part
+    assert frame == b"\x01\x00\x00\x00\x00\x00\x00\x04one\n"
     stream.close()
 
 
