@@ -1,6 +1,6 @@
 """One daemon at a time in a data root; one that comes while the last one ends waits for its end.
 
-    DATA_ROOT/pierd.lock    locked as long as a daemon has the root; ``ends`` stands in it from when it is to stop
+    DATA_ROOT/pierd.lock    locked as long as a daemon has the root; ``ends`` stands in it once it stops
 
 Else whoever calls the engine in that moment would be told that another one works there.
 """
