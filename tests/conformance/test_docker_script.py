@@ -411,7 +411,7 @@ def test_limits_and_rights(docker: Docker) -> None:
         "audio",
     )
     rights = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--ulimit", "nofile=100:200")
-    limits = ("--memory", "64m", "--pids-limit", "50", "--cpus", "1.5", "--shm-size", "8m")
+    limits = ("--memory", "64m", "--pids-limit", "50", "--cpus", "0.5", "--shm-size", "8m")
     script = "hostname; id -un; ulimit -n; cat /proc/self/status /etc/resolv.conf /etc/hosts"
     found = docker.says("run", "--rm", *words, *rights, *limits, IMAGE, "sh", "-c", script)
     assert found.splitlines()[:3] == ["host1", "app", "100"]
