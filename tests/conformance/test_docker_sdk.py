@@ -155,7 +155,9 @@ def test_streams(client: Any) -> None:
     while len(frame) < 12 and (part := stream.read(12 - len(frame))):  # which may be less
         frame += part
     assert frame == b"\x01\x00\x00\x00\x00\x00\x00\x04one\n"
-    stream.close()
+    stream.close()  # the end of its input, and so of it
+    while client.api.containers(all=True, filters={"id": cat}):
+        time.sleep(0.05)
 
 
 def test_images(client: Any) -> None:
