@@ -107,7 +107,7 @@ def daemon(
     log: Path,
     private: Sequence[str] = (),
     ready: Callable[[int], bool],
-    timeout_s: float = 30,
+    timeout_s: float = 60,
 ) -> Iterator[int]:
     """A running daemon, as its process id; ended on exit together with what it started in its namespace.
 
@@ -148,7 +148,7 @@ def inside(pid: int, *words: str | os.PathLike[str]) -> list[str]:
     return ["nsenter", "-m", "-t", str(pid), "--", *(os.fspath(word) for word in words)]
 
 
-def wait_until(condition: Callable[[], object], *, what: str, timeout_s: float = 10) -> None:
+def wait_until(condition: Callable[[], object], *, what: str, timeout_s: float = 60) -> None:
     """Returns once ``condition()`` is true; the test fails after ``timeout_s``."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
