@@ -35,7 +35,9 @@ def test_it_is_in_the_containers_cgroup(containers: Containers) -> None:
 def test_it_sees_the_containers_files_and_processes(containers: Containers) -> None:
     """Root, mounts and processes are the container's."""
     container = containers.start("touch /made; exec sleep 1000", copy_on_write=True)
-    wait_until("the file", lambda: containers.exec(container, "ls /made").status.code == 0)
+    program = Path(f"/proc/{container.init_pid}/comm")
+    wait_until("the program after the file", lambda: program.read_text() == "sleep\n")
+    assert containers.exec(container, "ls /made").status.code == 0
     said = containers.exec(container, "ls /proc | grep -c '^[0-9]'; cat /proc/1/comm")
     assert int(said.words[0]) <= 5
     assert said.words[1] == "sleep"
