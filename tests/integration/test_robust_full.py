@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pierhead.errors import OperationFailed, PierheadError, TimedOut
-from pierhead.linux.cgroupfs import discover
+from pierhead.linux.cgroupfs import discover, remove
 from pierhead.oci.runtime import Pids, Resources
 from pierhead.runtime import ProcessSpec, Stdio, create, list_ids, load, run
 from tests.support.containers import ENV, SLEEP, Containers
@@ -164,10 +164,10 @@ def test_a_full_disk_at_the_end(containers: Containers, disk: Disk) -> None:
     found = load(disk.root, container.id)
     with pytest.raises(TimedOut, match="its monitor has not recorded how"):
         found.wait(0.5)
-    assert time.monotonic() - began < 5
-    assert container.wait(10).signal == 9
+    assert time.monotonic() - began < 30
+    assert container.wait(60).signal == 9
     disk.free()
-    assert found.wait(10).signal == 9
+    assert found.wait(60).signal == 9
     found.close()
     container.delete()
 
@@ -311,7 +311,7 @@ def process_table() -> Iterator[str]:
     directory = f"{tree.directory(tree.own_path or '/').rstrip('/')}/pierhead-test-{os.getpid()}-table"
     os.mkdir(directory)
     yield directory
-    os.rmdir(directory)
+    remove(directory, timeout_s=60.0)  # a monitor may outlive its container by a moment
 
 
 @requires("cgroup-v1", "pids-controller")

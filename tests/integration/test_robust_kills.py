@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root")
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 VICTIMS = [
     *((victim, kind) for victim in ("stage", "init") for kind in LAUNCHES),
     ("joiner", "everything"),  # the others have none

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = requires("root")
 
 
-def read_until(fd: int, text: str, timeout_s: float = 10.0) -> str:
+def read_until(fd: int, text: str, timeout_s: float = 60.0) -> str:
     """What a terminal shows until the text is in it."""
     shown = b""
     deadline = time.monotonic() + timeout_s
@@ -49,7 +49,7 @@ def read_until(fd: int, text: str, timeout_s: float = 10.0) -> str:
 
 def receive_master(ours: socket.socket) -> tuple[int, str]:
     """The terminal's master and its name, as a console socket gets them."""
-    ours.settimeout(10)
+    ours.settimeout(60)
     message, ancillary, _, _ = ours.recvmsg(4096, socket.CMSG_SPACE(4))
     ((level, kind, data),) = ancillary
     assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)

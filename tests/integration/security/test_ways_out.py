@@ -312,7 +312,7 @@ def test_a_cgroup_that_others_use_is_not_taken(containers: Containers, probe_roo
     directory = f"{tree.mountpoint}/pierhead-test-{os.getpid()}-{name}"
     os.mkdir(directory)
     try:
-        with subprocess.Popen(["sleep", "10"]) as other:
+        with subprocess.Popen(["sleep", "1000"]) as other:
             if "cpuset" in tree.controllers:
                 inherit_cpuset(directory)
             with open(f"{directory}/cgroup.procs", "w") as file:
