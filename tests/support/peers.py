@@ -21,6 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+_MOMENT_S = 0.3
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # not /usr/local: another docker may be there
 _IN_NAMESPACE = """
@@ -154,6 +155,22 @@ def wait_until(condition: Callable[[], object], *, what: str, timeout_s: float =
     while not condition():
         assert time.monotonic() < deadline_s, f"{what} did not happen within {timeout_s:g} s"
         time.sleep(0.02)
+
+
+def stays(look: Callable[[], object], *, what: str) -> object:
+    """What ``look`` finds once it finds the same for a moment: what was on its way has come."""
+    found = object()
+
+    def settled() -> bool:
+        nonlocal found
+        before, found = found, look()
+        if found == before:
+            return True
+        time.sleep(_MOMENT_S)
+        return False
+
+    wait_until(settled, what=what)
+    return found
 
 
 def remove_cgroups(name: str) -> list[str]:
