@@ -37,10 +37,11 @@ with SNAPSHOTTERS[kind](root) as snapshotter:
     print("ready", flush=True)
     for number in range(int(rounds)):
         name = f"{who}-{number}"
+        shared = f"unpack-shared-{name}"  # nobody takes away what another one is at work on
         with suppress(PierheadError):
-            commit_layer(snapshotter, f"shared-{number}", "kept", files={"a": name})
+            commit_layer(snapshotter, f"shared-{number}", "kept", files={"a": name}, key=shared)
         with suppress(PierheadError):
-            snapshotter.remove(f"unpack-shared-{number}")
+            snapshotter.remove(shared)
         commit_layer(snapshotter, name, "kept", files={f"dir{each}/file": name for each in range(5)})
         snapshotter.prepare(f"box-{name}", name)
         snapshotter.remove(f"box-{name}")
