@@ -498,6 +498,42 @@ def test_a_lack_of_memory_is_told_and_counted(make: Make) -> None:
         assert events.ended
 
 
+@requires("cgroup-v1", "memory-controller")
+def test_a_lack_of_memory_is_told_when_the_cgroup_is_gone(make: Make) -> None:
+    """Who looks so late that the cgroup has been removed meanwhile learns of it all the same."""
+    manager = make(Resources(memory=Memory(limit=24 * MIB, swap=24 * MIB)))
+    with oom_events(manager.state) as events:
+        with process(sys.executable, "-c", ALLOCATE, str(200 * MIB)) as child:
+            manager.join(child.pid)
+            go(child)
+            assert child.wait(60) == -signal.SIGKILL
+        manager.remove()
+        eventually(lambda: notices_waiting() > 1)  # the kernel tells of a removal some time after it
+        assert events.wait(60) is not None
+        assert events.wait(60) is None
+        assert events.ended
+
+
+def notices_waiting() -> int:
+    """The most that an eventfd of ours has counted and nobody has taken.  Source: proc_pid_fdinfo(5)."""
+    counts = [0]
+    for name in os.listdir("/proc/self/fdinfo"):
+        with contextlib.suppress(FileNotFoundError):
+            lines = Path("/proc/self/fdinfo", name).read_text().splitlines()
+            counts += [int(line.split()[1], 16) for line in lines if line.startswith("eventfd-count:")]
+    return max(counts)
+
+
+@requires("cgroup-v1", "memory-controller")
+def test_the_end_of_a_cgroup_is_no_lack_of_memory(make: Make) -> None:
+    """A subscription ends without an event where there was none."""
+    manager = make()
+    with oom_events(manager.state) as events:
+        manager.remove()
+        assert events.wait(60) is None
+        assert events.ended
+
+
 @requires("memory-controller")
 def test_a_subscription_can_be_closed_while_somebody_waits(make: Make) -> None:
     """The iteration ends; nothing is left open."""

@@ -152,11 +152,11 @@ class _LegacyEvents(OomEvents):
             os.close(control_fd)
 
     def _take(self) -> int | None:
-        os.eventfd_read(self._event_fd)
+        notices = os.eventfd_read(self._event_fd)
         if read_text(self._directory, "memory.oom_control") is None:
-            # The removal of the cgroup is the last event.
+            # The removal of the cgroup is the last notice; any other one was of a lack of memory.
             self._ended = True
-            return None
+            return 0 if notices > 1 else None
         before, self._kills = self._kills, _counter(self._directory, "memory.oom_control")
         return self._kills - before
 
