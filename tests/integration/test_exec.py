@@ -12,7 +12,7 @@ import pytest
 from pierhead.errors import Conflict, InvalidInput, PierheadError, TimedOut
 from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import Memory, Resources, User
-from pierhead.runtime import ProcessSpec, Stdio
+from pierhead.runtime import ProcessSpec, Stdio, handshake, joining, load
 from tests.support.containers import ENV, SLEEP, Containers, namespaces, status_of, wait_until
 from tests.support.requires import requires
 
@@ -148,6 +148,23 @@ def test_in_a_stopped_container(containers: Containers) -> None:
     container.wait(20)
     with pytest.raises(Conflict, match="container not running"):
         container.exec(ProcessSpec(args=("/bin/true",)))
+
+
+def test_in_a_container_that_ends_meanwhile(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who joins a container that is deleted at that moment is told so, and not what failed of it."""
+    container = containers.running()
+    with load(containers.root, container.id) as other:
+
+        class Late(handshake.Handshake):
+            def send(self, *arguments: Any) -> None:
+                other.delete(force=True)
+                super().send(*arguments)
+
+        monkeypatch.setattr(joining, "Handshake", Late)
+        with pytest.raises(Conflict, match="container not running"):
+            container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.null())
 
 
 def test_in_a_created_container(containers: Containers) -> None:

@@ -73,8 +73,15 @@ def cgroups_of(name: str) -> list[str]:
 
 
 def use(container: Container) -> None:
-    """A further process has run in the container to its end."""
-    assert container.exec(TRUE, stdio=Stdio.null()).wait(PATIENCE_S).code == 0
+    """A further process has run in the container to its end.
+
+    Raises:
+        Conflict: the container has ended meanwhile, and the process with it.
+    """
+    ended = container.exec(TRUE, stdio=Stdio.null()).wait(PATIENCE_S)
+    if ended.signal == 9 and container.status == "stopped":
+        raise Conflict("it has ended")
+    assert ended.code == 0
 
 
 def found_at(root: str, name: str) -> str:
