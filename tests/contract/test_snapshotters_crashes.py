@@ -104,7 +104,7 @@ def test_several_processes_at_once(snapshotter: Snapshotter) -> None:
     """Nobody gets in another's way; of those who commit the same one, one does."""
     commit_layer(snapshotter, "kept", files={"etc/kept": "kept"})
     processes = [busy(snapshotter, f"p{number}", 10) for number in range(4)]
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(250) for process in processes] == [0] * 4
     for process in processes:
         process.communicate()
     names = {info.name for info in snapshotter.walk()}

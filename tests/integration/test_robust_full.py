@@ -274,7 +274,7 @@ def outcomes_in(table: str, containers: Containers) -> dict[str, list[tuple[str,
         [sys.executable, "-c", IN_A_FULL_TABLE, containers.root, containers.rootfs, table, containers.id()],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )

@@ -81,7 +81,7 @@ def test_two_hundred_containers_of_several_programs(containers: Containers) -> N
             )
             for prefix in prefixes
         ]
-        assert [program.wait(60) for program in programs] == [0, 0, 0, 0]
+        assert [program.wait(250) for program in programs] == [0, 0, 0, 0]
         assert len(list_ids(containers.root)) == left
 
 
