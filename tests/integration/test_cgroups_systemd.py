@@ -120,7 +120,7 @@ class StandIn:
             other.send(
                 jeepney.new_method_call(jeepney.DBusAddress("/", bus_name="org.freedesktop.systemd1"), "Quit")
             )
-            self._thread.join(10)
+            self._thread.join(60)
         self._connection.close()
 
 
@@ -290,7 +290,7 @@ def test_a_scope_is_made_limited_and_removed() -> None:
             manager.thaw()
         finally:
             manager.kill()
-            child.wait(10)
+            child.wait(60)
             manager.remove()
             systemctl("stop", "pierhead-tests.slice", "pierhead.slice")
     assert unit_property(unit, "LoadState") == "not-found"
@@ -333,7 +333,7 @@ def test_annotations_become_properties() -> None:
             assert unit_property(f"pierhead-{name}.scope", "MemoryHigh") == "99999744"
         finally:
             manager.kill()
-            child.wait(10)
+            child.wait(60)
             manager.remove()
 
 

@@ -112,7 +112,7 @@ def test_signals_reach_an_exec(runtime: Runtime) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 9
+        assert process.wait(60) == 9
 
 
 def test_a_command_is_needed(runtime: Runtime) -> None:

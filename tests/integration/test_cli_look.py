@@ -128,7 +128,7 @@ def test_kill(runtime: Runtime) -> None:
         assert process.stdout.readline() == "ready\n"
         assert runtime.result("kill", name, "NOPE").returncode == 1
         runtime("kill", name, "SIGUSR1")
-        assert process.wait(20) == 3
+        assert process.wait(60) == 3
     result = runtime.result("kill", name, "9")
     assert result.returncode == 1
     assert "container not running" in result.stderr

@@ -98,7 +98,7 @@ def test_a_container_with_visitors(nsinit: Command, identity: str, shared_rootfs
         assert json.loads(nsinit("state", "--id", identity))["status"] == "paused"
         nsinit("unpause", "--id", identity)
         process.stdin.close()
-        assert process.wait(20) == 3
+        assert process.wait(60) == 3
     assert nsinit.result("state", "--id", identity).returncode == 1
 
 

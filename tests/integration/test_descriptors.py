@@ -120,13 +120,13 @@ def test_low_descriptors_of_the_caller(containers: Containers) -> None:
         "out = os.open(result, os.O_WRONLY | os.O_CREAT, 0o600)\n"
         "stdio = Stdio(input=None, output=out, error=None)\n"
         "box = run(root, 'low', Config(rootfs=rootfs, process=spec), stdio=stdio)\n"
-        "code = box.wait(20).code\n"
+        "code = box.wait(60).code\n"
         "box.delete()\n"
         "os._exit(code)\n"
     )
     result = containers.directory() / "result"
     command = [sys.executable, "-c", script, containers.root, containers.rootfs, str(result)]
-    assert subprocess.run(command, check=False, timeout=30).returncode == 0
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
     assert result.read_text().split() == ["0", "1", "2", "3"]
 
 
@@ -174,7 +174,7 @@ def test_no_pipe_is_held_by_others(containers: Containers) -> None:
     second = containers.running(options={"supervise": True})
     os.close(writer)
     first.kill(9)
-    first.wait(20)
+    first.wait(60)
     assert read_to_end(reader) == ""
     assert second.init_pid
 
@@ -196,7 +196,7 @@ def test_the_monitor_holds_nothing_of_ours(containers: Containers, inheritable: 
     wait_until("it has its own alone, and nothing of the launch", lambda: files() <= own)
     process = container.exec(ProcessSpec(args=SLEEP), stdio=Stdio.null())
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 # Streams under their names
@@ -243,6 +243,6 @@ def test_a_file_to_read_stays_its_owners(containers: Containers, tmp_path: Path)
             process={"user": "app"},
             options={"stdio": Stdio(input=source.fileno(), output=target.fileno(), error=None)},
         )
-        assert container.wait(20).code == 0
+        assert container.wait(60).code == 0
     assert (given.stat().st_uid, log.stat().st_uid) == (0, 1000)
     assert log.read_text() == "text\nmore\n"

@@ -109,7 +109,7 @@ def test_each_kind_at_its_moment(containers: Containers, journal: Journal) -> No
     assert journal.kinds() == ["prestart", "create_runtime", "create_container"]
     container.start()
     assert journal.kinds() == [*BEFORE_START, "start_container", "poststart"]
-    container.wait(20)
+    container.wait(60)
     container.delete()
     assert journal.kinds() == list(KINDS)
 
@@ -118,7 +118,7 @@ def test_run_has_the_same_order(containers: Containers, journal: Journal) -> Non
     """Created and started in one go, every hook runs all the same."""
     config = config_of(containers, journal, "sleep 0.2", hooks=journal.hooks())
     container = run(containers.root, containers.id(), config, stdio=Stdio.null())
-    container.wait(20)
+    container.wait(60)
     container.delete()
     assert journal.kinds() == list(KINDS)
 
@@ -143,7 +143,7 @@ def test_the_state_on_standard_input(
     container = launch(containers, config)
     pid = container.init_pid
     container.start()
-    container.wait(20)
+    container.wait(60)
     container.delete()
     state = journal.state(kind)
     if kind == "poststop":
@@ -180,7 +180,7 @@ def test_roots_of_the_hooks_in_the_container(containers: Containers, journal: Jo
     config = config_of(containers, journal, hooks=journal.hooks(script), rootfs=str(rootfs))
     container = launch(containers, config)
     container.start()
-    container.wait(20)
+    container.wait(60)
     assert journal.entry("create_container")[2] == "outside"
     assert journal.entry("start_container")[2] == "inside"
 
@@ -226,7 +226,7 @@ def test_arguments_and_environment(containers: Containers, journal: Journal, kin
     hook = Hook(path="/bin/busybox", args=("sh", "-c", script, "zero", "one", ""), env=(PATH, "K=v w"))
     container = launch(containers, config_of(containers, journal, hooks=Hooks(**{kind: (hook,)})))
     container.start()
-    container.wait(20)
+    container.wait(60)
     container.delete()
     lines = Path(at).read_text().splitlines()
     assert lines[0] == "zero|one|"
@@ -246,7 +246,7 @@ def test_a_hook_that_does_not_read_its_state(containers: Containers, journal: Jo
     hooks = Hooks(**{kind: (Hook(path="/bin/true"),) for kind in KINDS})
     container = launch(containers, config_of(containers, journal, hooks=hooks, annotations=many))
     container.start()
-    container.wait(20)
+    container.wait(60)
     container.delete()
 
 
@@ -256,7 +256,7 @@ def test_a_large_state_arrives_whole(containers: Containers, journal: Journal) -
     config = config_of(containers, journal, hooks=journal.hooks(), annotations=many)
     container = launch(containers, config)
     container.start()
-    container.wait(20)
+    container.wait(60)
     container.delete()
     for kind in KINDS:
         assert journal.state(kind)["annotations"] == many
@@ -299,7 +299,7 @@ def test_a_start_container_hook_that_fails(containers: Containers, journal: Jour
     container = launch(containers, config)
     with pytest.raises(PierheadError, match="trouble"):
         container.start()
-    container.wait(20)
+    container.wait(60)
     assert status_of(container) == "stopped"
     assert not os.path.exists(marker)
     assert "poststart" not in journal.kinds()
@@ -315,7 +315,7 @@ def test_a_poststart_hook_that_fails(containers: Containers, journal: Journal) -
     )
     with pytest.raises(PierheadError, match=r"poststart hook #0 .*/bin/false"):
         container.start()
-    assert container.wait(20).signal == 9
+    assert container.wait(60).signal == 9
     assert status_of(container) == "stopped"
     container.delete()
 
@@ -374,10 +374,10 @@ def test_a_timeout_is_told_as_one(containers: Containers, journal: Journal) -> N
 
 def test_a_hook_in_time_is_not_killed(containers: Containers, journal: Journal) -> None:
     """A timeout that is not reached does nothing."""
-    hooks = Hooks(**{kind: (journal.hook(kind, "sleep 0.1", timeout=10),) for kind in KINDS})
+    hooks = Hooks(**{kind: (journal.hook(kind, "sleep 0.1", timeout=60),) for kind in KINDS})
     container = launch(containers, config_of(containers, journal, hooks=hooks))
     container.start()
-    container.wait(20)
+    container.wait(60)
     container.delete()
     assert journal.kinds() == list(KINDS)
 
@@ -392,7 +392,7 @@ def test_a_hook_may_leave_a_process_behind(containers: Containers, journal: Jour
     try:
         container = launch(containers, config_of(containers, journal, hooks=Hooks(**{kind: (hook,)})))
         container.start()
-        container.wait(20)
+        container.wait(60)
         container.delete()
     finally:
         os.close(writer)
@@ -408,7 +408,7 @@ def test_hooks_have_no_descriptor_of_ours(containers: Containers, journal: Journ
     try:
         container = launch(containers, config_of(containers, journal, hooks=Hooks(**{kind: (hook,)})))
         container.start()
-        container.wait(20)
+        container.wait(60)
         container.delete()
     finally:
         os.close(inheritable)
@@ -421,7 +421,7 @@ def test_a_hook_alone_reads_its_state(containers: Containers, journal: Journal, 
     config = config_of(containers, journal, hooks=Hooks(**{kind: (journal.hook(kind),)}))
     container = launch(containers, config)
     container.start()
-    container.wait(20)
+    container.wait(60)
     container.delete()
     assert journal.state(kind)["id"] == container.id
 
@@ -432,7 +432,7 @@ def test_a_hook_that_says_much(containers: Containers, journal: Journal, kind: s
     hook = Hook(path="/bin/busybox", args=("sh", "-c", "yes | head -c 1000000"), env=(PATH,))
     container = launch(containers, config_of(containers, journal, hooks=Hooks(**{kind: (hook,)})))
     container.start()
-    container.wait(20)
+    container.wait(60)
     container.delete()
 
 

@@ -96,7 +96,7 @@ def test_signals_never_reach_a_number_that_was_reused(containers: Containers) ->
         results, threads = in_threads(2, signals)
         further.close()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert results == ["closed", "closed"]
         os.kill(pid, signal.SIGKILL)
         container.delete(force=True)
@@ -106,7 +106,7 @@ def test_a_child_of_the_program_is_never_reaped(containers: Containers) -> None:
     """A process that is no child of ours any more is not waited for by its number."""
     container = containers.running()
     container.kill(signal.SIGKILL)
-    assert container.wait(20).signal == signal.SIGKILL
+    assert container.wait(60).signal == signal.SIGKILL
     child = os.posix_spawn("/bin/true", ("true",), {})
     container.init.pid = child  # as if the number had come round
     wait_until("the child has ended", lambda: b"Z" in _stat(child))
@@ -124,7 +124,7 @@ def test_a_loaded_container_is_waited_for_by_its_parent(containers: Containers) 
     container = containers.running()
     loaded = load(containers.root, container.id)
     container.kill(signal.SIGKILL)
-    assert loaded.wait(20).signal == signal.SIGKILL
+    assert loaded.wait(60).signal == signal.SIGKILL
     assert container.wait(0).signal == signal.SIGKILL
     loaded.close()
 
@@ -142,7 +142,7 @@ def test_killed_before_the_program_ran(containers: Containers, *, supervise: boo
     results, threads = in_threads(1, container.start)
     wait_until("the hook runs", lambda: len(container.processes()) > 1)
     os.kill(container.init.pid, signal.SIGKILL)
-    threads[0].join(20)
+    threads[0].join(60)
     assert isinstance(results[0], OperationFailed)
     assert "killed before it ran the program" in str(results[0])
 
@@ -152,14 +152,14 @@ def test_a_quick_program_has_been_started(containers: Containers) -> None:
     for supervise in (False, True):
         container = containers.create("exit 3", options={"supervise": supervise})
         container.start()
-        assert container.wait(20).code == 3
+        assert container.wait(60).code == 3
 
 
 def test_killed_between_look_and_start(containers: Containers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first process dies after we saw it wait: a conflict, and not the socket's own error."""
     container = containers.create("true")
     container.kill(signal.SIGKILL)
-    container.wait(20)
+    container.wait(60)
     monkeypatch.setattr(status, "observe_status", lambda *_: "created")
     with pytest.raises(Conflict, match="it has stopped"):
         container.start()

@@ -215,20 +215,20 @@ def make(verb, **options):
 VERBS = {
     "create": lambda: make(create),
     "run": lambda: make(run, supervise=True),
-    "exec": lambda: standing.exec(true, stdio=Stdio.null()).wait(10),
-    "exec supervised": lambda: standing.exec(true, stdio=Stdio.null(), exec_id=f"x{number}").wait(10),
+    "exec": lambda: standing.exec(true, stdio=Stdio.null()).wait(60),
+    "exec supervised": lambda: standing.exec(true, stdio=Stdio.null(), exec_id=f"x{number}").wait(60),
     "start": lambda: waiting.start(),
     "update": lambda: standing.update(Resources(pids=Pids(limit=100 + number))),
     "pause": lambda: (standing.pause(), standing.resume()),
     "load": lambda: load(root, standing.id).status,
     "stats": lambda: standing.stats(),
     "list": lambda: standing.processes(),
-    "wait": lambda: load(root, ended.id).wait(5),
+    "wait": lambda: load(root, ended.id).wait(60),
     "delete": lambda: waiting.delete(),
 }
 ended = run(root, f"{prefix}-ended", config, stdio=Stdio.null(), supervise=True)
 ended.kill(9)
-ended.wait(10)
+ended.wait(60)
 if table == "descriptors":
     HARD = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 else:

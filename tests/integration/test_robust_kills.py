@@ -57,7 +57,7 @@ def agent(tmp_path: Path) -> Iterator[str]:
         yield path
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as last:
             last.connect(path)
-        thread.join(10)
+        thread.join(60)
 
 
 @pytest.fixture

@@ -134,10 +134,10 @@ def daemon(
         namespace = _mount_namespace(process.pid)
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(60)
         _end_inhabitants(namespace)
         for directory in made:
             with suppress(OSError):
