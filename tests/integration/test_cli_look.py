@@ -90,9 +90,8 @@ def test_events_of_a_container_that_runs_out_of_memory(runtime: Runtime) -> None
         while types.count("stats") < 3:
             types.append(json.loads(process.stdout.readline())["type"])
         runtime("exec", name, "touch", "/dev/shm/end")
-        output, error = process.communicate(timeout=60)
-        assert process.returncode == 0, error
-    types += [json.loads(line)["type"] for line in output.splitlines()]
+        types += [json.loads(line)["type"] for line in process.stdout]
+        assert process.wait(60) == 0
     assert types[0] == "stats"
     assert set(types) == {"stats", "oom"}
 
