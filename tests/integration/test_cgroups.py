@@ -539,13 +539,14 @@ def test_a_subscription_can_be_closed_while_somebody_waits(make: Make) -> None:
     """The iteration ends; nothing is left open."""
     before = set(os.listdir("/proc/self/fd"))
     manager = make()
-    events = oom_events(manager.state)
-    waiter = threading.Thread(target=lambda: list(events))
-    waiter.start()
-    eventually(lambda: events._waiting)
-    events.close()
-    waiter.join(60)
-    assert not waiter.is_alive()
+    for moment in range(100):  # some before the other one waits, and some when it does
+        events = oom_events(manager.state)
+        waiter = threading.Thread(target=lambda events=events: list(events))
+        waiter.start()
+        eventually(lambda events=events, moment=moment: events._waiting or moment % 2)
+        events.close()
+        waiter.join(60)
+        assert not waiter.is_alive()
     assert len(set(os.listdir("/proc/self/fd")) - before) == 0
 
 
