@@ -477,8 +477,8 @@ def test_it_outlives_its_maker(containers: Containers) -> None:
     """A supervised container goes on when its maker has ended, and its exit is recorded."""
     script = (
         "import sys; from pierhead.runtime import *\n"
-        "run(sys.argv[1], 'orphan', Config(rootfs=sys.argv[2], process=ProcessSpec(args=('/bin/sleep', '1000')"
-        ")), stdio=Stdio.null(), supervise=True)\n"
+        "config = Config(rootfs=sys.argv[2], process=ProcessSpec(args=('/bin/sleep', '1000')))\n"
+        "run(sys.argv[1], 'orphan', config, stdio=Stdio.null(), supervise=True)"
     )
     command = [sys.executable, "-c", script, containers.root, containers.rootfs]
     subprocess.run(command, check=True, timeout=60)
