@@ -541,9 +541,10 @@ def test_a_subscription_can_be_closed_while_somebody_waits(make: Make) -> None:
     manager = make()
     for moment in range(100):  # some before the other one waits, and some when it does
         events = oom_events(manager.state)
-        waiter = threading.Thread(target=lambda events=events: list(events))
+        waiter = threading.Thread(target=list, args=(events,))
         waiter.start()
-        eventually(lambda events=events, moment=moment: events._waiting or moment % 2)
+        if moment % 2:
+            eventually(lambda: events._waiting)  # noqa: B023 - it is called here and now
         events.close()
         waiter.join(60)
         assert not waiter.is_alive()
