@@ -244,7 +244,8 @@ def finish(root: Path) -> dict[str, int]:
         inventory = library.collect()
         left = library.plan_collection()
         assert not left.removed
-        assert os.listdir(library.content.root + "/ingest") == []
+        parts = os.listdir(library.content.root + "/ingest")
+        assert not parts, f"{parts} is left of downloads"
         assert {each.name for each in snapshots.walk()} == {layer.chain_id for layer in library.layers()}
         library.set_image("last", make_image(lambda data, kind: _write(library, data, kind), LAYERS))
     return {"removed_at_last": len(inventory.removed), "kept": len(left.kept)}
