@@ -5,8 +5,8 @@
 Each round forks two workers on the same library, kills both in the middle of something, and looks whether
 what they left is whole.  How long they live is counted in what they have done, so that a slow machine, or one
 that is busy with something else, kills them at the same places.  A keeper, which lives through all rounds,
-holds a lease on contents that no image has.  Prints one line of JSON; ends with an exception when something is
-not whole.
+holds a lease on contents that no image has.  Prints one line of JSON; ends with an exception when something
+is not whole.
 
 A database must not be open across a fork (https://www.sqlite.org/howtocorrupt.html, section 2.6), so this
 process opens the library only between rounds.
