@@ -83,13 +83,23 @@ class Engine:
     def ask(self, method: str, path: str, body: object = None, /, **query: Any) -> Any:
         """The document that is the answer; None where there is none.
 
+        A GET during which the engine dies is asked once more: the next engine answers it.
+
         Raises:
             PierheadError: as the engine raised it.
             Unavailable: nobody answers.
         """
-        with self.open(method, path, body, **query) as reply:
-            raw = b"".join(reply.body())
+        try:
+            raw = self._read(method, path, body, query)
+        except Unavailable as error:
+            if method != "GET" or error.code != "engine-hung-up":
+                raise
+            raw = self._read(method, path, body, query)
         return jsontext.parse(raw, name="the engine's answer") if raw.strip() else None
+
+    def _read(self, method: str, path: str, body: object, query: Document) -> bytes:
+        with self.open(method, path, body, **query) as reply:
+            return b"".join(reply.body())
 
     def documents(self, method: str, path: str, body: object = None, /, **query: Any) -> Iterator[Document]:
         """The documents of which the answer is a stream, as they come.

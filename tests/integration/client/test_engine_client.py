@@ -143,6 +143,28 @@ def test_an_older_engine(tmp_path: Path) -> None:
     assert asked == [b"/v1.51/images/json", b"/v1.41/images/json", b"/v1.41/volumes"]
 
 
+@pytest.mark.parametrize("half", [b"", b"HTTP/1.1 200 OK\r\n", reply(b'{"a": 1}')[:-3]])
+def test_an_engine_that_dies_over_a_question(tmp_path: Path, half: bytes) -> None:
+    """A GET is asked again, of whoever answers now."""
+    server = Server(tmp_path / "s", half)
+    server.answer = reply(b'{"a": 1}')
+    assert Engine(server.address).get("/x") == {"a": 1}
+    server.close()
+    assert server.asked.count(b"GET /v1.51/x") == 2
+
+
+def test_an_order_is_given_once(tmp_path: Path) -> None:
+    """Whether it was carried out nobody knows, so it is not given again."""
+    server = Server(tmp_path / "s", b"HTTP/1.1 20")
+    server.answer = reply(b"{}")
+    engine = Engine(server.address)
+    with pytest.raises(Unavailable, match="hung up"):
+        engine.post("/x", {})
+    assert engine.get("/y") == {}
+    server.close()
+    assert server.asked.count(b"POST ") == 1
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     """The error names the place."""
     with pytest.raises(Unavailable, match=f"unix://{tmp_path}/none"):
