@@ -79,7 +79,7 @@ class Registry:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
         """One request over a connection of its own; a body that can be iterated is sent without a length."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         if path.startswith("http"):
             parts = urlsplit(path)
             path = parts.path + (f"?{parts.query}" if parts.query else "")
