@@ -29,7 +29,7 @@ from tests.support.bundles import make_bundle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 _numbers = count()
 _ENTRIES = {
     "nsinit": "pierhead.cli.nsinit",
@@ -131,7 +131,7 @@ class Runtime(Command):
 
     def wait_for(self, name: str, status: str) -> None:
         """The container has come to this status."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + _PATIENCE_S
         while self.state(name)["status"] != status:
             assert time.monotonic() < deadline, f"{name} is {self.state(name)['status']}, not {status}"
             time.sleep(0.02)
@@ -148,7 +148,7 @@ class Screen:
         self.resize(rows, columns)
         self.before = termios.tcgetattr(slave)
         env = {**os.environ, "TERM": "xterm"}
-        command = ["setsid", "--ctty", "--wait", *words]
+        command = ["env", "--default-signal", "setsid", "--ctty", "--wait", *words]  # as from a login
         self._slave = slave
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env, cwd=cwd)
         self.text = ""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 ENV = (PATH,)
 SLEEP = ("/bin/sleep", "1000")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 _numbers = count()
 
 
@@ -84,7 +84,7 @@ def namespaces(*kinds: str, **joined: str) -> tuple[Namespace, ...]:
     return (*new, *(Namespace(type=kind, path=path) for kind, path in joined.items()))
 
 
-def wait_until(what: str, condition: Any, timeout_s: float = 10.0) -> None:
+def wait_until(what: str, condition: Any, timeout_s: float = 60.0) -> None:
     """The condition holds, or the test fails with what it waited for."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -23,7 +23,7 @@ from pierhead.linux.cgroupfs import discover
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_PATIENCE_S = 3.0
+_PATIENCE_S = 20.0
 _PARENT = re.compile(r"/pierhead-[0-9a-f]{8}$")
 _OURS = re.compile(r"/pierhead-[a-z]+-([0-9]+)")  # tests and their process
 _OTHER_ENGINES = re.compile(r"/(docker|libpod_parent|machine\.slice)(/|$)")
