@@ -8,12 +8,14 @@
  *   make=PATH=TEXT     create and write                  chmod=PATH=OCTAL   chown=PATH=UID
  *   stat=PATH          kind, device, mode, file system   list=DIRECTORY     names in it
  *   try=CALL           one harmless call of that name, see `attempts`
- *   hunt=SECONDS       look into every process that is not ours and say what could be opened
+ *   hunt               look into every process that is not ours until standard input ends, and say what could be opened;
+ *                      "met" for each of the first sixteen
  *   trace=WORD         trace every other process that has an argument beginning so, and neglect it for ever
  *   leave=MARK         chroot out by an open descriptor and "..", then say whether MARK of the host is in sight
  *   nest=DIRECTORY=N   N directories, each in the one before; says how many could be made
  *   exchange=A=B       rename A and B into each other's place, for ever
  *   sleep=SECONDS      0: until killed
+ *   sleep=input        until standard input ends
  *
  * A line is {"what":WORD, ...}; a failure carries "errno".  Knows nothing of Pierhead. */
 #define _GNU_SOURCE
@@ -24,6 +26,7 @@
 #include <linux/if_alg.h>
 #include <linux/keyctl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -600,6 +603,8 @@ static bool attempt(const char *name)
 
 /* ---- hunting: what of the runtime can be got hold of from inside ---- */
 
+enum { MET_MAX = 16 };
+
 static struct {
 	long seen, exe, exe_write, chmod, fd, directory, outside, mem, attach, environ;
 	char targets[1024];
@@ -697,13 +702,10 @@ static bool became_ours(int pid)
 	return is_ours(strrchr(target, '/') + 1);
 }
 
-static void hunt_one(int pid, const char *comm)
+static void look_into(int pid)
 {
 	long fds = hunted.fd, directories = hunted.directory;
 
-	if (is_ours(comm))
-		return;
-	hunted.seen++;
 	hunt_program(pid);
 	hunt_descriptors(pid);
 	if (became_ours(pid)) {
@@ -718,6 +720,17 @@ static void hunt_one(int pid, const char *comm)
 		ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
 		waitpid(pid, NULL, __WALL);
 		ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	}
+}
+
+static void hunt_one(int pid, const char *comm)
+{
+	if (is_ours(comm))
+		return;
+	look_into(pid);
+	if (hunted.seen++ < MET_MAX) {
+		puts("{\"what\":\"met\"}");
+		fflush(stdout);
 	}
 }
 
@@ -737,21 +750,16 @@ static void trace_one(int pid, const char *comm)
 		traced += ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
 }
 
-static double clock_s(void)
+static bool input_ended(int wait_ms)
 {
-	struct timespec now;
+	struct pollfd input = { 0, POLLIN, 0 };
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	return poll(&input, 1, wait_ms) > 0;
 }
 
-static void hunt(const char *seconds)
+static void hunt(void)
 {
-	double deadline = clock_s() + atof(seconds);
-
-	puts("{\"what\":\"hunting\"}");
-	fflush(stdout);
-	while (clock_s() < deadline)
+	while (!input_ended(0))
 		each_process(hunt_one);
 	begin("hunt");
 	number("seen", hunted.seen);
@@ -889,10 +897,14 @@ _Noreturn static void trace_and_neglect(const char *word, const char *name)
 
 static void doze(const char *seconds)
 {
-	if (atoi(seconds) == 0)
+	if (!strcmp(seconds, "input"))
+		while (!input_ended(-1))
+			;
+	else if (atoi(seconds) == 0)
 		for (;;)
 			pause();
-	sleep((unsigned int)atoi(seconds));
+	else
+		sleep((unsigned int)atoi(seconds));
 }
 
 static bool act(const char *name, char *first_argument)
@@ -936,6 +948,10 @@ static bool perform(char *word)
 	char *argument = strchr(word, '=');
 	char name[256];
 
+	if (!strcmp(word, "hunt")) {
+		hunt();
+		return true;
+	}
 	if (!argument)
 		return report(word);
 	snprintf(name, sizeof name, "%s", word);
@@ -946,10 +962,6 @@ static bool perform(char *word)
 	}
 	if (!strcmp(word, "trace"))
 		trace_and_neglect(argument, name);
-	if (!strcmp(word, "hunt")) {
-		hunt(argument);
-		return true;
-	}
 	begin(name);
 	if (!act(word, argument))
 		return false;

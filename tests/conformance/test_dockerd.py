@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shlex
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from tests.support.peers import (
     inside,
     remove_cgroups,
     runtime_under_test,
+    stays,
     wait_until,
 )
 from tests.support.requires import requires
@@ -282,9 +282,7 @@ def test_pause_freezes_and_unpause_thaws(docker: Docker) -> None:
     container = docker.background("sh", "-c", "while :; do echo tick; sleep 0.02; done")
     docker("pause", container)
     assert docker.state(container, "State", "Status") == "paused"
-    before = docker("logs", container)
-    time.sleep(0.3)
-    assert docker("logs", container) == before
+    before = stays(lambda: docker("logs", container), what="the end of its progress")
     assert docker.result("exec", container, "true").returncode != 0
     docker("unpause", container)
     wait_until(lambda: docker("logs", container) != before, what="progress after unpause")

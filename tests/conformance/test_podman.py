@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from tests.support.peers import (
     find_program,
     remove_cgroups,
     runtime_under_test,
+    stays,
     wait_until,
 )
 from tests.support.requires import requires
@@ -248,9 +248,7 @@ def test_pause_freezes_and_unpause_thaws(podman: Podman) -> None:
     container = podman.background("sh", "-c", "while :; do echo tick; sleep 0.02; done")
     podman("pause", container)
     assert podman.state(container, "State", "Status") == "paused"
-    before = podman("logs", container)
-    time.sleep(0.3)
-    assert podman("logs", container) == before
+    before = stays(lambda: podman("logs", container), what="the end of its progress")
     assert podman.result("exec", container, "true").returncode != 0
     podman("unpause", container)
     wait_until(lambda: podman("logs", container) != before, what="progress after unpause")

@@ -265,7 +265,7 @@ def test_programs_that_fail_at_start(containers: Containers, probe_rootfs: Path)
     container = containers.create(args=("/garbage",), rootfs=str(probe_rootfs))
     with pytest.raises(OperationFailed, match='exec: "/garbage": exec format error'):
         container.start()
-    container.wait(10)
+    container.wait(60)
     assert container.status == "stopped"
 
 
@@ -298,7 +298,7 @@ def test_too_little_memory(containers: Containers, probe_rootfs: Path) -> None:
     except OperationFailed as error:
         assert "4096 bytes" in error.hint  # noqa: PT017 - it may be enough for a launch
     else:
-        container.wait(10)
+        container.wait(60)
 
 
 def test_console_sockets(containers: Containers, probe_rootfs: Path) -> None:
@@ -361,7 +361,7 @@ def test_verbs_at_the_wrong_time(containers: Containers, probe_rootfs: Path) -> 
     with pytest.raises(InvalidInput, match="memory"):
         container.update(Resources(memory=Memory(limit=-7)))
     container.kill(9)
-    container.wait(10)
+    container.wait(60)
     for act in (
         container.start,
         container.pause,

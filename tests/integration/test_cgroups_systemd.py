@@ -120,7 +120,7 @@ class StandIn:
             other.send(
                 jeepney.new_method_call(jeepney.DBusAddress("/", bus_name="org.freedesktop.systemd1"), "Quit")
             )
-            self._thread.join(10)
+            self._thread.join(60)
         self._connection.close()
 
 
@@ -270,7 +270,7 @@ def test_a_scope_is_made_limited_and_removed() -> None:
     )
     manager = new_cgroups("systemd", f"pierhead-tests.slice:pierhead:{name}", name, discover())
     assert manager.needs_pid
-    with subprocess.Popen(["sleep", "60"]) as child:
+    with subprocess.Popen(["sleep", "1000"]) as child:
         try:
             manager.create(resources, pid=child.pid)
             manager.apply(resources)
@@ -290,7 +290,7 @@ def test_a_scope_is_made_limited_and_removed() -> None:
             manager.thaw()
         finally:
             manager.kill()
-            child.wait(10)
+            child.wait(60)
             manager.remove()
             systemctl("stop", "pierhead-tests.slice", "pierhead.slice")
     assert unit_property(unit, "LoadState") == "not-found"
@@ -301,7 +301,7 @@ def test_a_scope_is_made_limited_and_removed() -> None:
 def test_a_unit_that_exists_is_a_conflict() -> None:
     """Two containers cannot have the same unit; the first one is not disturbed."""
     name = f"test-twice-{os.getpid()}"
-    with subprocess.Popen(["sleep", "60"]) as one, subprocess.Popen(["sleep", "60"]) as two:
+    with subprocess.Popen(["sleep", "1000"]) as one, subprocess.Popen(["sleep", "1000"]) as two:
         first = new_cgroups("systemd", f"system.slice:pierhead:{name}", name, discover())
         second = new_cgroups("systemd", f"system.slice:pierhead:{name}", name, discover())
         try:
@@ -326,14 +326,14 @@ def test_annotations_become_properties() -> None:
     manager = new_cgroups(
         "systemd", f"system.slice:pierhead:{name}", name, discover(), annotations=annotations
     )
-    with subprocess.Popen(["sleep", "60"]) as child:
+    with subprocess.Popen(["sleep", "1000"]) as child:
         try:
             manager.create(pid=child.pid)
             assert unit_property(f"pierhead-{name}.scope", "TimeoutStopUSec") == "7s"
             assert unit_property(f"pierhead-{name}.scope", "MemoryHigh") == "99999744"
         finally:
             manager.kill()
-            child.wait(10)
+            child.wait(60)
             manager.remove()
 
 
@@ -344,7 +344,7 @@ from pierhead.oci.runtime import Pids, Resources
 from pierhead.runtime.cgroups import new_cgroups, paths_by_controller
 
 manager = new_cgroups("systemd", "", f"rootless-{os.getpid()}", discover(), rootless=True)
-first, second = subprocess.Popen(["sleep", "60"]), subprocess.Popen(["sleep", "60"])
+first, second = subprocess.Popen(["sleep", "1000"]), subprocess.Popen(["sleep", "1000"])
 try:
     manager.create(Resources(pids=Pids(limit=33)), pid=first.pid)
     manager.apply(Resources(pids=Pids(limit=33)))

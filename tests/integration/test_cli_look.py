@@ -14,6 +14,7 @@ from pierhead.linux.cgroupfs import discover
 from pierhead.runtime import load
 from tests.support.bundles import standard_spec
 from tests.support.commands import Command, Runtime
+from tests.support.containers import wait_until
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -40,11 +41,19 @@ def test_list(runtime: Runtime) -> None:
     assert runtime("list", "-q") == f"{name}\n"
 
 
+def _commands(table: str) -> set[str]:
+    return {line.split(maxsplit=1)[1] for line in table.splitlines()}
+
+
 def test_ps(runtime: Runtime) -> None:
     """The container's processes and no others, as numbers or as ps prints them."""
-    name = runtime.running("sh", "-c", "sleep 1000 & sleep 2000")
+    name = runtime.running("sh", "-c", "sleep 1000 & sleep 2000 & wait")
+    wait_until(
+        "its shell has started both",
+        lambda: {"sleep 1000", "sleep 2000"} <= _commands(runtime("ps", name, "-o", "pid,args")),
+    )
     pids = json.loads(runtime("ps", "--format", "json", name))
-    assert len(pids) >= 2
+    assert len(pids) == 3
     assert runtime.state(name)["pid"] in pids
     table = runtime("ps", name).splitlines()
     assert "PID" in table[0].split()
@@ -68,14 +77,27 @@ def test_stats(runtime: Runtime) -> None:
 def test_events_of_a_container_that_runs_out_of_memory(runtime: Runtime) -> None:
     """Until the container's end: statistics at intervals, and a line for each lack of memory."""
     linux = {"resources": {"memory": {"limit": 8 << 20}}}
-    name = runtime.running("sh", "-c", "sleep 0.5; tail /dev/zero; sleep 0.5; exit 0", linux=linux)
+    script = f"{_until('/dev/shm/go')}; tail /dev/zero; {_until('/dev/shm/end')}; exit 0"
+    name = runtime.running("sh", "-c", script, linux=linux)
+    types: list[str] = []
     with runtime.start("events", "--interval=100ms", name) as process:
-        output, error = process.communicate(timeout=30)
-        assert process.returncode == 0, error
-    types = [json.loads(line)["type"] for line in output.splitlines()]
-    assert types.count("stats") >= 3
-    assert "oom" in types
+        assert process.stdout is not None
+        while types.count("stats") < 2:
+            types.append(json.loads(process.stdout.readline())["type"])
+        runtime("exec", name, "touch", "/dev/shm/go")
+        while "oom" not in types:
+            types.append(json.loads(process.stdout.readline())["type"])
+        while types.count("stats") < 3:
+            types.append(json.loads(process.stdout.readline())["type"])
+        runtime("exec", name, "touch", "/dev/shm/end")
+        types += [json.loads(line)["type"] for line in process.stdout]
+        assert process.wait(60) == 0
     assert types[0] == "stats"
+    assert set(types) == {"stats", "oom"}
+
+
+def _until(path: str) -> str:
+    return f"until test -e {path}; do sleep 0.05; done"
 
 
 def test_events_of_a_stopped_container(runtime: Runtime) -> None:
@@ -105,7 +127,7 @@ def test_kill(runtime: Runtime) -> None:
         assert process.stdout.readline() == "ready\n"
         assert runtime.result("kill", name, "NOPE").returncode == 1
         runtime("kill", name, "SIGUSR1")
-        assert process.wait(20) == 3
+        assert process.wait(60) == 3
     result = runtime.result("kill", name, "9")
     assert result.returncode == 1
     assert "container not running" in result.stderr

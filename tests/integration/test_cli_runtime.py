@@ -65,7 +65,7 @@ def test_signals_are_passed_on(runtime: Runtime) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 3
+        assert process.wait(60) == 3
     assert runtime("list", "-q") == ""
 
 
@@ -232,7 +232,7 @@ def _listen(path: str) -> socket.socket:
     listener.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
     os.close(directory)
     listener.listen(1)
-    listener.settimeout(20)
+    listener.settimeout(60)
     return listener
 
 
@@ -292,7 +292,7 @@ def test_pidfd_socket(runtime: Runtime) -> None:
         pidfd = _receive(listener)
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode == 137
 
 

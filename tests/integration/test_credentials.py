@@ -373,7 +373,7 @@ def test_parent_death_signal(containers: Containers) -> None:
         "run(sys.argv[1], 'lives', config.replace(parent_death_signal=0), stdio=Stdio.null())\n"
     )
     command = [sys.executable, "-c", script, containers.root, containers.rootfs]
-    subprocess.run(command, check=True, timeout=30)
+    subprocess.run(command, check=True, timeout=60)
     dies, lives = load(containers.root, "dies"), load(containers.root, "lives")
     wait_until("the container ends", lambda: status_of(dies) == "stopped")
     assert status_of(lives) == "running"

@@ -164,7 +164,7 @@ def guarded(cgroup: Path, tmp_path: Path) -> Iterator[Guarded]:
         yield Guarded(process, cgroup, tmp_path)
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 def test_container_rules(guarded: Guarded) -> None:

@@ -103,7 +103,7 @@ def agent(tmp_path: Path) -> Iterator[str]:
         thread = threading.Thread(target=take)
         thread.start()
         yield path
-        thread.join(10)
+        thread.join(60)
 
 
 def assert_as_drawn(packets: list[Packet]) -> None:
@@ -149,14 +149,14 @@ def test_create(containers: Containers, packets: list[Packet]) -> None:
     ]
     assert_as_drawn(packets)
     container.start()
-    container.wait(10)
+    container.wait(60)
     container.delete()
 
 
 def test_monitor(containers: Containers, packets: list[Packet]) -> None:
     """A monitor tells of the exit over the stage's conversation."""
     container = containers.start("true", options={"supervise": True})
-    container.wait(10)
+    container.wait(60)
     assert str(packets[-1]) == "◀ exited"
     assert_as_drawn(packets)
     container.delete()
@@ -190,7 +190,7 @@ def test_everything_at_once(containers: Containers, packets: list[Packet], agent
     )
     container = factory.create(containers.root, containers.id(), config, stdio=Stdio.null(), supervise=True)
     container.start()
-    assert container.wait(10).code == 0
+    assert container.wait(60).code == 0
     assert_as_drawn(packets)
     drawn = drawings()[0]
     begin, end = (
@@ -224,7 +224,7 @@ def test_times(containers: Containers, packets: list[Packet]) -> None:
     container = containers.start("true", options={"trace": True})
     assert "◀ trace" in map(str, packets)
     assert_as_drawn(packets)
-    container.wait(10)
+    container.wait(60)
     container.delete()
 
 

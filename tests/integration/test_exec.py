@@ -12,7 +12,7 @@ import pytest
 from pierhead.errors import Conflict, InvalidInput, PierheadError, TimedOut
 from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import Memory, Resources, User
-from pierhead.runtime import ProcessSpec, Stdio
+from pierhead.runtime import ProcessSpec, Stdio, handshake, joining, load
 from tests.support.containers import ENV, SLEEP, Containers, namespaces, status_of, wait_until
 from tests.support.requires import requires
 
@@ -29,13 +29,15 @@ def test_it_is_in_the_containers_cgroup(containers: Containers) -> None:
     )
     assert process.pid in container.processes()
     process.terminate()
-    assert process.wait(20).signal == signal.SIGKILL
+    assert process.wait(60).signal == signal.SIGKILL
 
 
 def test_it_sees_the_containers_files_and_processes(containers: Containers) -> None:
     """Root, mounts and processes are the container's."""
     container = containers.start("touch /made; exec sleep 1000", copy_on_write=True)
-    wait_until("the file", lambda: containers.exec(container, "ls /made").status.code == 0)
+    program = Path(f"/proc/{container.init_pid}/comm")
+    wait_until("the program after the file", lambda: program.read_text() == "sleep\n")
+    assert containers.exec(container, "ls /made").status.code == 0
     said = containers.exec(container, "ls /proc | grep -c '^[0-9]'; cat /proc/1/comm")
     assert int(said.words[0]) <= 5
     assert said.words[1] == "sleep"
@@ -73,7 +75,7 @@ def test_its_exit(containers: Containers, code: int | None, number: int | None) 
     process = container.exec(spec, stdio=Stdio.null())
     if number:
         process.signal(number)
-    status = process.wait(20)
+    status = process.wait(60)
     assert (status.code, status.signal) == (code, number)
     assert status_of(container) == "running"
 
@@ -143,9 +145,24 @@ def test_in_a_paused_container(containers: Containers) -> None:
 def test_in_a_stopped_container(containers: Containers) -> None:
     """It says so in the words that callers look for."""
     container = containers.start("true")
-    container.wait(20)
+    container.wait(60)
     with pytest.raises(Conflict, match="container not running"):
         container.exec(ProcessSpec(args=("/bin/true",)))
+
+
+def test_in_a_container_that_ends_meanwhile(containers: Containers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who joins a container that is deleted at that moment is told so, and not what failed of it."""
+    container = containers.running()
+    with load(containers.root, container.id) as other:
+
+        class Late(handshake.Handshake):
+            def send(self, *arguments: Any) -> None:
+                other.delete(force=True)
+                super().send(*arguments)
+
+        monkeypatch.setattr(joining, "Handshake", Late)
+        with pytest.raises(Conflict, match="container not running"):
+            container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.null())
 
 
 def test_in_a_created_container(containers: Containers) -> None:
@@ -205,7 +222,7 @@ def test_a_monitor_of_its_own(containers: Containers) -> None:
     log = containers.directory() / "log"
     spec = ProcessSpec(args=("/bin/sh", "-c", "echo said; exit 5"), env=ENV)
     process = container.exec(spec, stdio=Stdio.kept(str(log)), exec_id="job-1")
-    assert process.wait(20).code == 5
+    assert process.wait(60).code == 5
     assert "said" in log.read_text()
     assert Path(containers.root, container.id, "exec-job-1.json").exists()
     assert not Path(containers.root, container.id, "exit.json").exists()
@@ -218,9 +235,9 @@ def test_an_exec_id_twice(containers: Containers) -> None:
     with pytest.raises(Conflict, match="job"):
         container.exec(ProcessSpec(args=SLEEP), stdio=Stdio.kept(), exec_id="job")
     first.terminate()
-    assert first.wait(20).signal == 9
+    assert first.wait(60).signal == 9
     second = container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.kept(), exec_id="job")
-    assert second.wait(20).code == 0
+    assert second.wait(60).code == 0
 
 
 def test_an_exec_id_after_a_failure(containers: Containers) -> None:
@@ -231,7 +248,7 @@ def test_an_exec_id_after_a_failure(containers: Containers) -> None:
     names = os.listdir(f"{containers.root}/{container.id}")
     assert not [name for name in names if "job" in name]
     process = container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.kept(), exec_id="job")
-    assert process.wait(20).code == 0
+    assert process.wait(60).code == 0
 
 
 @pytest.mark.parametrize("exec_id", ["a/b", "..", "a b", "x" * 1025])
@@ -247,7 +264,7 @@ def test_the_end_of_the_container_ends_it(containers: Containers) -> None:
     container = containers.running()
     process = container.exec(ProcessSpec(args=SLEEP), stdio=Stdio.null())
     container.delete(force=True)
-    assert process.wait(20).signal == signal.SIGKILL
+    assert process.wait(60).signal == signal.SIGKILL
 
 
 def test_many_at_once(containers: Containers) -> None:

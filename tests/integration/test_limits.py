@@ -127,7 +127,7 @@ def test_the_exit_tells_of_a_lack_of_memory(containers: Containers) -> None:
     """``oom`` is True where the monitor saw the kernel kill for memory."""
     limits = Resources(memory=Memory(limit=16 * MIB, swap=16 * MIB))
     container = containers.start(GREEDY, resources=limits, options={"supervise": True})
-    status = container.wait(20)
+    status = container.wait(60)
     assert status.oom
     assert status.signal == 9 or status.code
 
@@ -198,7 +198,7 @@ def test_stats_count(containers: Containers) -> None:
 def test_stats_of_what_has_stopped(containers: Containers) -> None:
     """There is nothing to count any more."""
     container = containers.start("true")
-    container.wait(20)
+    container.wait(60)
     with pytest.raises(PierheadError, match="container not running"):
         container.stats()
 

@@ -121,7 +121,7 @@ def test_a_container_in_a_joined_pid_namespace_is_managed_like_any_other(contain
     assert status_of(container) == "running"
     assert containers.exec(container, "echo here").output == "here\n"
     container.kill(9)
-    assert container.wait(20).signal == 9
+    assert container.wait(60).signal == 9
     container.delete()
     assert status_of(other) == "running"
 
@@ -289,7 +289,7 @@ def test_no_descriptor_of_a_namespace_stays(containers: Containers) -> None:
     joined = {kind: path_of(other, kind) for kind in ("user", "network")}
     container = containers.create("true", namespaces=namespaces("mount", "pid", "ipc", **joined))
     process = container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.null())
-    assert process.wait(20).code == 0
+    assert process.wait(60).code == 0
     process.close()
     container.delete(force=True)
     assert set(os.listdir("/proc/self/fd")) == before

@@ -130,7 +130,7 @@ def test_traffic(host: Namespace, guest: Namespace) -> None:
         "import socket\n"
         "for family, address in ((socket.AF_INET, '10.0.0.1'), (socket.AF_INET6, 'fd00::1')):\n"
         "    with socket.socket(family, socket.SOCK_STREAM) as tcp:\n"
-        "        tcp.settimeout(10)\n"
+        "        tcp.settimeout(60)\n"
         "        print(tcp.connect_ex((address, 9)))\n"
     )
     assert guest.python(answered).split() == ["111", "111"]  # ECONNREFUSED: it was the host that answered

@@ -122,6 +122,6 @@ def test_a_deleted_container_has_no_link_on_the_host(containers: Containers) -> 
             container = containers.running(networks=(veth(),))
             assert host.find_link(OUTER) is not None
             container.kill(9)
-            container.wait(20)
+            container.wait(60)
             container.delete()
             assert host.find_link(OUTER) is None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pierhead.errors import OperationFailed, PierheadError, TimedOut
-from pierhead.linux.cgroupfs import discover
+from pierhead.linux.cgroupfs import discover, remove
 from pierhead.oci.runtime import Pids, Resources
 from pierhead.runtime import ProcessSpec, Stdio, create, list_ids, load, run
 from tests.support.containers import ENV, SLEEP, Containers
@@ -164,10 +164,10 @@ def test_a_full_disk_at_the_end(containers: Containers, disk: Disk) -> None:
     found = load(disk.root, container.id)
     with pytest.raises(TimedOut, match="its monitor has not recorded how"):
         found.wait(0.5)
-    assert time.monotonic() - began < 5
-    assert container.wait(10).signal == 9
+    assert time.monotonic() - began < 30
+    assert container.wait(60).signal == 9
     disk.free()
-    assert found.wait(10).signal == 9
+    assert found.wait(60).signal == 9
     found.close()
     container.delete()
 
@@ -215,20 +215,20 @@ def make(verb, **options):
 VERBS = {
     "create": lambda: make(create),
     "run": lambda: make(run, supervise=True),
-    "exec": lambda: standing.exec(true, stdio=Stdio.null()).wait(10),
-    "exec supervised": lambda: standing.exec(true, stdio=Stdio.null(), exec_id=f"x{number}").wait(10),
+    "exec": lambda: standing.exec(true, stdio=Stdio.null()).wait(60),
+    "exec supervised": lambda: standing.exec(true, stdio=Stdio.null(), exec_id=f"x{number}").wait(60),
     "start": lambda: waiting.start(),
     "update": lambda: standing.update(Resources(pids=Pids(limit=100 + number))),
     "pause": lambda: (standing.pause(), standing.resume()),
     "load": lambda: load(root, standing.id).status,
     "stats": lambda: standing.stats(),
     "list": lambda: standing.processes(),
-    "wait": lambda: load(root, ended.id).wait(5),
+    "wait": lambda: load(root, ended.id).wait(60),
     "delete": lambda: waiting.delete(),
 }
 ended = run(root, f"{prefix}-ended", config, stdio=Stdio.null(), supervise=True)
 ended.kill(9)
-ended.wait(10)
+ended.wait(60)
 if table == "descriptors":
     HARD = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 else:
@@ -274,7 +274,7 @@ def outcomes_in(table: str, containers: Containers) -> dict[str, list[tuple[str,
         [sys.executable, "-c", IN_A_FULL_TABLE, containers.root, containers.rootfs, table, containers.id()],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -311,7 +311,7 @@ def process_table() -> Iterator[str]:
     directory = f"{tree.directory(tree.own_path or '/').rstrip('/')}/pierhead-test-{os.getpid()}-table"
     os.mkdir(directory)
     yield directory
-    os.rmdir(directory)
+    remove(directory, timeout_s=60.0)  # a monitor may outlive its container by a moment
 
 
 @requires("cgroup-v1", "pids-controller")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root")
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 VICTIMS = [
     *((victim, kind) for victim in ("stage", "init") for kind in LAUNCHES),
     ("joiner", "everything"),  # the others have none
@@ -57,7 +57,7 @@ def agent(tmp_path: Path) -> Iterator[str]:
         yield path
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as last:
             last.connect(path)
-        thread.join(10)
+        thread.join(60)
 
 
 @pytest.fixture
@@ -73,8 +73,15 @@ def cgroups_of(name: str) -> list[str]:
 
 
 def use(container: Container) -> None:
-    """A further process has run in the container to its end."""
-    assert container.exec(TRUE, stdio=Stdio.null()).wait(PATIENCE_S).code == 0
+    """A further process has run in the container to its end.
+
+    Raises:
+        Conflict: the container has ended meanwhile, and the process with it.
+    """
+    ended = container.exec(TRUE, stdio=Stdio.null()).wait(PATIENCE_S)
+    if ended.signal == 9 and container.status == "stopped":
+        raise Conflict("it has ended")
+    assert ended.code == 0
 
 
 def found_at(root: str, name: str) -> str:

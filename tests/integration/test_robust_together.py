@@ -81,7 +81,7 @@ def test_two_hundred_containers_of_several_programs(containers: Containers) -> N
             )
             for prefix in prefixes
         ]
-        assert [program.wait(60) for program in programs] == [0, 0, 0, 0]
+        assert [program.wait(250) for program in programs] == [0, 0, 0, 0]
         assert len(list_ids(containers.root)) == left
 
 
@@ -129,7 +129,7 @@ def test_kill_and_delete(containers: Containers, workers: Workers) -> None:
         killed, deleted = workers.at_once(containers.root, container.id, "kill", "delete")
         assert killed == "ok"
         assert deleted in ("ok", "Conflict not-stopped")
-        container.wait(10)
+        container.wait(60)
         if deleted != "ok":
             container.delete()
         assert list_ids(containers.root) == []

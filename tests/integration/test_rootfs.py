@@ -289,7 +289,7 @@ def run_on_host_root(containers: Containers, script: str, **changes: object) -> 
     )
     os.close(writer)
     output = read_to_end(reader)
-    status = container.wait(20)
+    status = container.wait(60)
     container.delete()
     return Finished(output, status)
 
@@ -348,7 +348,7 @@ def test_the_host_root_for_an_ordinary_user(containers: Containers) -> None:
     )
     os.close(writer)
     said = read_to_end(reader).splitlines()
-    container.wait(20)
+    container.wait(60)
     assert said[:2] == ["1234", "fine"]
     assert "denied" in said[2]
 

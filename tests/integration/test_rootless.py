@@ -88,7 +88,7 @@ def test_default_configuration(home: Path) -> None:
         home,
         """
 with run(ROOT, "a", CONFIG) as container:
-    assert container.wait(10).code == 0
+    assert container.wait(60).code == 0
     container.delete()
 """,
     )
@@ -103,9 +103,9 @@ def test_exec_and_monitor(home: Path) -> None:
 config = CONFIG.replace(process=process("echo first; sleep 100"))
 container = create(ROOT, "a", config, supervise=True, stdio=Stdio.kept(os.path.abspath("log")))
 container.start()
-print(container.exec(process("id -u; hostname | wc -l")).wait(10).code)
+print(container.exec(process("id -u; hostname | wc -l")).wait(60).code)
 container.kill(9)
-print(container.wait(10).signal, "first" in open("log").read())
+print(container.wait(60).signal, "first" in open("log").read())
 container.delete()
 """,
     )

@@ -85,7 +85,7 @@ def test_what_it_leaves_behind_is_ours(runtime: Runtime) -> None:
     """Its orphan is the container's first process: output, exit code and end come by our monitor."""
     runtime.write("(echo from within; sleep 0.3; exit 7) & echo $! > $pid_file")
     container = runtime.create(gate=False)
-    assert container.wait(10).code == 7
+    assert container.wait(60).code == 7
     assert '"from within\\n"' in (runtime.directory / "log").read_text()
     load(runtime.directory / "state", "web").delete(force=True)
     container.close()
@@ -105,7 +105,7 @@ def test_layers_with_odd_names(runtime: Runtime, name: str) -> None:
         ls $root & echo $! > $pid_file"""
     )
     container = runtime.create(gate=False, overlay=RootOverlay(lower=tuple(map(str, layers))))
-    container.wait(10)
+    container.wait(60)
     text = (runtime.directory / "log").read_text()
     assert "of-1" in text
     assert "of-2" in text

@@ -244,6 +244,6 @@ def test_listener(flags: tuple[str, ...]) -> None:
         text=True,
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=60,
     )
     assert json.loads(done.stdout) == {"notified": NUMBERS["getppid"], "result": 4711}

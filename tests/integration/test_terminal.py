@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = requires("root")
 
 
-def read_until(fd: int, text: str, timeout_s: float = 10.0) -> str:
+def read_until(fd: int, text: str, timeout_s: float = 60.0) -> str:
     """What a terminal shows until the text is in it."""
     shown = b""
     deadline = time.monotonic() + timeout_s
@@ -49,7 +49,7 @@ def read_until(fd: int, text: str, timeout_s: float = 10.0) -> str:
 
 def receive_master(ours: socket.socket) -> tuple[int, str]:
     """The terminal's master and its name, as a console socket gets them."""
-    ours.settimeout(10)
+    ours.settimeout(60)
     message, ancillary, _, _ = ours.recvmsg(4096, socket.CMSG_SPACE(4))
     ((level, kind, data),) = ancillary
     assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
@@ -84,7 +84,7 @@ def test_the_console_socket_gets_the_master(containers: Containers) -> None:
     assert os.isatty(master)
     container.start()
     assert read_until(master, "\n") == "/dev/pts/0\r\n"
-    container.wait(20)
+    container.wait(60)
     os.close(master)
 
 
@@ -107,7 +107,7 @@ def test_what_is_typed_arrives(containers: Containers) -> None:
         read_until(master, "got hello")
         os.write(master, b"\x03")
         read_until(master, "int\r\n")
-        assert box.wait(20).code == 5
+        assert box.wait(60).code == 5
     with on_terminal(containers, "cat; echo over") as (_, master):
         os.write(master, b"\x04")
         read_until(master, "over")
@@ -169,7 +169,7 @@ def test_the_end_of_the_terminal_ends_the_session(containers: Containers) -> Non
     os.close(master)
     # the first process of a pid namespace ignores what it has no handler for: SIGHUP ends others
     container.kill(signal.SIGKILL)
-    assert container.wait(20).signal == signal.SIGKILL
+    assert container.wait(60).signal == signal.SIGKILL
 
 
 def test_a_console_socket_that_nobody_reads(containers: Containers) -> None:
@@ -211,7 +211,7 @@ def test_exec_on_a_terminal(containers: Containers) -> None:
     assert name == "/dev/pts/0"
     shown = read_until(master, "5 7")
     assert "/dev/pts/0" in shown
-    assert process.wait(20).code == 0
+    assert process.wait(60).code == 0
     os.close(master)
 
 
@@ -256,7 +256,7 @@ def test_the_monitor_keeps_the_terminal(containers: Containers) -> None:
             pass
         assert client.ending is not None
         assert client.ending.code == 3
-    assert container.wait(20).code == 3
+    assert container.wait(60).code == 3
 
 
 def test_resize_through_the_monitor(containers: Containers) -> None:
@@ -270,7 +270,7 @@ def test_resize_through_the_monitor(containers: Containers) -> None:
     )
     wait_until("it is ready", lambda: log.exists() and "ready" in log.read_text())
     container.init.resize(44, 55)
-    assert container.wait(20).code == 0
+    assert container.wait(60).code == 0
     assert "44 55" in log.read_text()
 
 
@@ -289,7 +289,7 @@ def test_exec_with_a_kept_terminal(containers: Containers) -> None:
     with AttachClient(f"{containers.root}/{container.id}/exec-one.attach") as client:
         client.write(b"x\n")
         assert b"got x" in b"".join(data for _, data in client)
-    assert process.wait(20).code == 6
+    assert process.wait(60).code == 6
 
 
 def test_a_terminal_has_to_go_somewhere(containers: Containers) -> None:

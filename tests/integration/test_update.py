@@ -137,7 +137,7 @@ def test_whatever_its_status(containers: Containers, state: str) -> None:
 def test_a_stopped_container(containers: Containers) -> None:
     """There is nothing to limit."""
     container = containers.start("true")
-    container.wait(20)
+    container.wait(60)
     with pytest.raises(Conflict, match="container not running"):
         container.update(Resources(pids=Pids(limit=50)))
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 ENV = (PATH,)
 SLEEP = ("/bin/sleep", "1000")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 _numbers = count()
 
 

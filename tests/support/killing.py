@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 LAUNCHES = ("create", "create supervised", "run", "run supervised", "everything")
 EXECS = ("exec", "exec supervised")
 NEVER = 1000
-_DEATH_S = 5.0
+_DEATH_S = 30.0
 _ORPHANS_S = 0.01
 _PR_SET_CHILD_SUBREAPER = 36
 _ALL = ("mount", "uts", "ipc", "pid", "network", "cgroup", "user", "time")
@@ -203,7 +203,7 @@ class Launchers:
         with self._server:
             assert self._server.stdin is not None
             self._server.stdin.close()
-            self._server.wait(10)
+            self._server.wait(60)
 
     def killed_at(self, step: int, name: str, kind: str) -> bool:
         """Whether the launcher came as far as the step, and was killed there; else its launch went well."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 INIT = Path(__file__).parents[2] / "init"
 _FORMATS = {"": wire_table.LOG_NONE, "json": wire_table.LOG_JSON, "cri": wire_table.LOG_CRI}
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @cache

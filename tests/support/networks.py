@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import socket
 import threading
 import time
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CLONE_NEWNET = 0x40000000
-_PATIENCE_S = 10.0  # for what must arrive
+_PATIENCE_S = 60.0  # for what must arrive
 _SILENCE_S = 1.3  # for what must not: a first packet that was lost is sent again after a second
 
 
@@ -75,10 +76,19 @@ class Machine:
             yield listener
 
     def reaches(self, host: str, port: int, listener: socket.socket) -> str:
-        """The source address that the listener sees of a connection (or datagram) from here; "" for none.
+        """The source address that the listener sees of a connection (or datagram) from here.
 
         An answer is sent back, and must arrive.
         """
+        udp = listener.type == socket.SOCK_DGRAM
+        with self.open_socket(udp=udp, ipv6=":" in host) as client:
+            client.connect((host, port))
+            client.send(b"question")
+            listener.settimeout(_PATIENCE_S)
+            return _answered_udp(client, listener) if udp else _answered_tcp(client, listener)
+
+    def misses(self, host: str, port: int, listener: socket.socket) -> bool:
+        """Whether nothing of a connection (or datagram) from here comes to the listener."""
         udp = listener.type == socket.SOCK_DGRAM
         with self.open_socket(udp=udp, ipv6=":" in host) as client:
             client.settimeout(_SILENCE_S)
@@ -86,17 +96,12 @@ class Machine:
                 client.connect((host, port))
                 client.send(b"question")
             except OSError:
-                return ""
-            client.settimeout(_PATIENCE_S)
-            return _answered_udp(client, listener) if udp else _answered_tcp(client, listener)
+                return True
+            return not select.select([listener], [], [], _SILENCE_S)[0]
 
 
 def _answered_tcp(client: socket.socket, listener: socket.socket) -> str:
-    listener.settimeout(_SILENCE_S)
-    try:
-        served, source = listener.accept()
-    except TimeoutError:
-        return ""
+    served, source = listener.accept()
     with served:
         served.sendall(b"answer")
         assert client.recv(100) == b"answer"
@@ -104,11 +109,7 @@ def _answered_tcp(client: socket.socket, listener: socket.socket) -> str:
 
 
 def _answered_udp(client: socket.socket, listener: socket.socket) -> str:
-    listener.settimeout(_SILENCE_S)
-    try:
-        _, source = listener.recvfrom(100)
-    except TimeoutError:
-        return ""
+    _, source = listener.recvfrom(100)
     listener.sendto(b"answer", source)
     assert client.recv(100) == b"answer"
     return str(source[0])

@@ -21,6 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+_MOMENT_S = 0.3
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # not /usr/local: another docker may be there
 _IN_NAMESPACE = """
@@ -107,7 +108,7 @@ def daemon(
     log: Path,
     private: Sequence[str] = (),
     ready: Callable[[int], bool],
-    timeout_s: float = 30,
+    timeout_s: float = 60,
 ) -> Iterator[int]:
     """A running daemon, as its process id; ended on exit together with what it started in its namespace.
 
@@ -133,10 +134,10 @@ def daemon(
         namespace = _mount_namespace(process.pid)
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(60)
         _end_inhabitants(namespace)
         for directory in made:
             with suppress(OSError):
@@ -154,6 +155,22 @@ def wait_until(condition: Callable[[], object], *, what: str, timeout_s: float =
     while not condition():
         assert time.monotonic() < deadline_s, f"{what} did not happen within {timeout_s:g} s"
         time.sleep(0.02)
+
+
+def stays(look: Callable[[], object], *, what: str) -> object:
+    """What ``look`` finds once it finds the same for a moment: what was on its way has come."""
+    found = object()
+
+    def settled() -> bool:
+        nonlocal found
+        before, found = found, look()
+        if found == before:
+            return True
+        time.sleep(_MOMENT_S)
+        return False
+
+    wait_until(settled, what=what)
+    return found
 
 
 def remove_cgroups(name: str) -> list[str]:

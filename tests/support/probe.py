@@ -34,7 +34,7 @@ def build_probe() -> Path:
     """The probe is built from its source as it is now; a C compiler and make are needed, unless it is there
     already.
     """
-    subprocess.run(["make", "-s", "-C", _INIT, "probe"], check=True, timeout=60)
+    subprocess.run(["make", "-s", "-C", _INIT, "probe"], check=True, timeout=250)
     return _INIT / "build/probe"
 
 

@@ -51,14 +51,14 @@ def main() -> None:
     arguments = (order, order["flags"], listeners, results)
     thread = threading.Thread(target=call_under_filter, args=arguments, daemon=True)
     thread.start()
-    listener = listeners.get(timeout=10)
+    listener = listeners.get(timeout=60)
     if listener < 0:
         sys.exit(f"seccomp: errno {-listener}")
     notification = bytearray(80)
     fcntl.ioctl(listener, NOTIF_RECV, notification)
     identity, _, _, number = struct.unpack_from("<QIIi", notification)
     fcntl.ioctl(listener, NOTIF_SEND, struct.pack("<QqiI", identity, 4711, 0, 0))
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     print(json.dumps({"notified": number, "result": results[0]}))
 
 

@@ -51,6 +51,7 @@ def commit_layer(
     files: dict[str, str] | None = None,
     removed: Sequence[str] = (),
     opaque: Sequence[str] = (),
+    key: str = "",
 ) -> None:
     """A layer as an unpacker makes it: by itself where the snapshotter rebases, else onto its parent.
 
@@ -61,8 +62,10 @@ def commit_layer(
         files: what it adds.
         removed: paths that it takes away.
         opaque: directories that hide what is below them.
+        key: of the one that is prepared for it.
     """
-    mounts = snapshotter.prepare(f"unpack-{name}", "" if snapshotter.rebases else parent)
+    key = key or f"unpack-{name}"
+    mounts = snapshotter.prepare(key, "" if snapshotter.rebases else parent)
     root = Path(mounts[0].source)
     for path in opaque:
         if snapshotter.rebases:
@@ -78,4 +81,4 @@ def commit_layer(
         else:
             (root / path).unlink()
     write_files(root, files or {})
-    snapshotter.commit(name, f"unpack-{name}", parent=parent)
+    snapshotter.commit(name, key, parent=parent)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 def exec_to_the_end(root: str, name: str) -> None:
@@ -90,7 +90,7 @@ class Workers:
             with process:
                 assert process.stdin is not None
                 process.stdin.close()
-                process.wait(30)
+                process.wait(60)
 
     def at_once(self, root: str, name: str, *verbs: str) -> list[str]:
         """Each verb is done by a process of its own, all at the same time; how each ended."""

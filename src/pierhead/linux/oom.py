@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from _thread import allocate_lock
 
 from pierhead.errors import Unsupported
 from pierhead.linux.cgroupfs import read_text, write_lines
@@ -70,6 +71,7 @@ class OomEvents:
         self._poller = select.poll()
         self._ended = False
         self._waiting = False
+        self._lock = allocate_lock()  # whoever ends the iteration must not close what the other one uses
         self._wake_fd = self._watch(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), select.POLLIN)
 
     def _watch(self, fd: int, events: int) -> int:
@@ -96,7 +98,8 @@ class OomEvents:
     def wait(self, timeout_s: float | None = None) -> int | None:
         """The next event's number, or None when the time is over or there will be no more (see ``ended``)."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._waiting = True
+        with self._lock:
+            self._waiting = not self._ended
         try:
             while not self._ended:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
@@ -109,9 +112,10 @@ class OomEvents:
                     return found
             return None
         finally:
-            self._waiting = False
-            if self._ended:
-                self._release()
+            with self._lock:
+                self._waiting = False
+                if self._ended:
+                    self._release()
 
     @property
     def ended(self) -> bool:
@@ -120,11 +124,12 @@ class OomEvents:
 
     def close(self) -> None:
         """No more events; a waiting iteration ends."""
-        if not self._ended:
+        with self._lock:
             self._ended = True
-            os.eventfd_write(self._wake_fd, 1)
-        if not self._waiting:
-            self._release()
+            if self._waiting:
+                os.eventfd_write(self._wake_fd, 1)
+            else:
+                self._release()
 
     def _release(self) -> None:
         while self._descriptors:
@@ -152,11 +157,11 @@ class _LegacyEvents(OomEvents):
             os.close(control_fd)
 
     def _take(self) -> int | None:
-        os.eventfd_read(self._event_fd)
+        notices = os.eventfd_read(self._event_fd)
         if read_text(self._directory, "memory.oom_control") is None:
-            # The removal of the cgroup is the last event.
+            # The removal of the cgroup is the last notice; any other one was of a lack of memory.
             self._ended = True
-            return None
+            return 0 if notices > 1 else None
         before, self._kills = self._kills, _counter(self._directory, "memory.oom_control")
         return self._kills - before
 

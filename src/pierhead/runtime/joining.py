@@ -46,8 +46,23 @@ class Joining:
     def launch(
         self, wanted: "ProcessSpec", request: Request, *, exec_id: str, cgroup: str
     ) -> tuple[Process, dict[int, int]]:
-        """The process runs; with it the times of its operations, if they were asked for."""
+        """The process runs; with it the times of its operations, if they were asked for.
+
+        Raises:
+            Conflict: the container has stopped, be it meanwhile.
+            LaunchFailed: something else kept it from running.
+        """
         launcher.check_request(request)
+        try:
+            return self._launch_placed(wanted, request, exec_id, cgroup)
+        except LaunchFailed:
+            if not status.init_lives(self._known):  # then what failed is of no interest
+                raise self._stopped() from None
+            raise
+
+    def _launch_placed(
+        self, wanted: "ProcessSpec", request: Request, exec_id: str, cgroup: str
+    ) -> tuple[Process, dict[int, int]]:
         try:
             return self._launch(wanted, request, exec_id, self._place(cgroup))
         except LaunchFailed as error:

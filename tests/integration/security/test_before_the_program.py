@@ -49,7 +49,7 @@ def test_who_waits_at_the_gate_is_the_user(
     containers: Containers, seccomp: str, *, no_new_privileges: bool
 ) -> None:
     """A created container has its user's ids already, and of capabilities at most the one for its filter."""
-    process = {"args": ("/bin/sleep", "9"), "user": User(uid=1000, gid=1001)}
+    process = {"args": ("/bin/sleep", "1000"), "user": User(uid=1000, gid=1001)}
     container = containers.create(process=process, no_new_privileges=no_new_privileges, seccomp=seccomp)
     with open(f"/proc/{container.init_pid}/status") as file:
         status = dict(line.rstrip("\n").split(":\t", 1) for line in file)

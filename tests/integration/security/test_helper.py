@@ -6,8 +6,7 @@ import os
 import select
 import socket
 import subprocess
-import threading
-from contextlib import contextmanager
+import time
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,25 +14,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pierhead.errors import TimedOut
+from pierhead.linux import process
 from pierhead.linux.process import helper_path
 from pierhead.oci.runtime import Capabilities
 from pierhead.runtime import ProcessSpec, Stdio
 from pierhead.runtime.config import DEFAULT_CAPABILITIES
-from tests.support.containers import read_to_end
+from tests.support.containers import PATIENCE_S, read_to_end, wait_until
 from tests.support.probe import PROBE, look, read_sight
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Self
 
-    from pierhead.runtime import Container
     from tests.support.containers import Containers
-    from tests.support.probe import Sight
 
 pytestmark = requires("root")
 
-HUNT_S = 2
-ENOUGH = 3
+HUNT_S = 1.7
+ENOUGH = 4
 """Processes of the helper that a hunter must have met for its failure to say something."""
 
 
@@ -43,51 +41,69 @@ def with_ptrace() -> Capabilities:
     return Capabilities(bounding=names, effective=names, permitted=names)
 
 
-@contextmanager
-def hunter(containers: Containers, rootfs: Path, **what: Any) -> Iterator[tuple[Container, list[Sight]]]:
-    """A container whose process looks into every process that comes to it; its report is there after the
-    block.
-    """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    container = containers.start(
-        args=(PROBE, f"hunt={HUNT_S}"),
-        rootfs=str(rootfs),
-        options={"stdio": Stdio(input=None, output=writer, error=writer)},
-        **what,
-    )
-    os.close(writer)
-    reports: list[Sight] = []
-    assert select.select([reader], [], [], 10)[0]
-    yield container, reports
-    reports.append(read_sight(read_to_end(reader)))
+class Hunter:
+    """A container whose process looks into every process that comes to it, until it is told to end.
 
-
-def exec_until_the_end(
-    containers: Containers, container: Container, *args: str, log: Path | None = None
-) -> None:
-    """Runs one process after the other in the container while its own lives; with a log, each has a
-    monitor.
+    Attributes:
+        container: it runs in the block.
+        report: what its process could get hold of; there after the block.
     """
-    stop = threading.Event()
-    threading.Timer(HUNT_S - 0.3, stop.set).start()
-    for number in count():
-        if stop.is_set():
-            return
-        if log is None:
-            containers.exec(container, args=args)
-        else:
-            spec = ProcessSpec(args=args)
-            container.exec(spec, stdio=Stdio.kept(str(log)), exec_id=f"number-{number}").wait(10)
+
+    def __init__(self, containers: Containers, rootfs: Path, **what: Any) -> None:
+        """Args: what is the container's configuration."""
+        self._containers = containers
+        self._reader, writer = os.pipe2(os.O_CLOEXEC)
+        given, self._end = os.pipe2(os.O_CLOEXEC)
+        stdio = Stdio(input=given, output=writer, error=writer)
+        self.container = containers.start(
+            args=(PROBE, "hunt"), rootfs=str(rootfs), options={"stdio": stdio}, **what
+        )
+        os.close(writer)
+        os.close(given)
+        self._said = ""
+        self.report: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        os.close(self._end)
+        said = self._said + read_to_end(self._reader)
+        if kind is None:
+            self.report = read_sight(said)["hunt"]
+
+    def has_met(self, count: int) -> bool:
+        """Whether its process has looked into so many."""
+        while select.select([self._reader], [], [], 0)[0]:
+            part = os.read(self._reader, 4096)
+            assert part, f"the hunter has ended: {self._said}"
+            self._said += part.decode()
+        return self._said.count("met") >= count
+
+    def meet(self, *args: str, enough: int = ENOUGH, log: Path | None = None) -> None:
+        """Processes have run in the container one after the other, for a while, and until it has met enough
+        of them; with a log, each has a monitor.
+        """
+        began = time.monotonic()
+        for number in count():
+            if log is None:
+                self._containers.exec(self.container, args=args)
+            else:
+                spec = ProcessSpec(args=args)
+                kept = Stdio.kept(str(log))
+                self.container.exec(spec, stdio=kept, exec_id=f"number-{number}").wait(PATIENCE_S)
+            if time.monotonic() > began + HUNT_S and self.has_met(enough):
+                return
 
 
 def test_a_joining_process_shows_nothing(containers: Containers, probe_rootfs: Path) -> None:
     """Root of a container finds no window into a process that joins: not its program, memory, descriptors or
     environment (CVE-2019-5736, CVE-2016-9962).
     """
-    with hunter(containers, probe_rootfs) as (container, reports):
-        exec_until_the_end(containers, container, PROBE, "cwd")
-    hunt = reports[0]["hunt"]
-    assert hunt["seen"] > ENOUGH
+    with Hunter(containers, probe_rootfs) as hunter:
+        hunter.meet(PROBE, "cwd")
+    hunt = hunter.report
+    assert hunt["seen"] >= ENOUGH
     windows = ("exe", "exe_write", "chmod", "fd", "directory", "outside", "mem", "environ", "attach")
     assert {name: hunt[name] for name in windows} == dict.fromkeys(windows, 0)
 
@@ -96,9 +112,9 @@ def test_a_joining_process_of_a_supervised_container_shows_nothing(
     containers: Containers, probe_rootfs: Path, tmp_path: Path
 ) -> None:
     """The same where a monitor with the state directory and a log stays behind."""
-    with hunter(containers, probe_rootfs) as (container, reports):
-        exec_until_the_end(containers, container, PROBE, "cwd", log=tmp_path / "log")
-    hunt = reports[0]["hunt"]
+    with Hunter(containers, probe_rootfs) as hunter:
+        hunter.meet(PROBE, "cwd", enough=1, log=tmp_path / "log")
+    hunt = hunter.report
     assert hunt["seen"] > 0
     assert (hunt["exe"], hunt["fd"], hunt["mem"], hunt["attach"]) == (0, 0, 0, 0)
 
@@ -111,9 +127,9 @@ def test_even_ptrace_finds_nothing_of_the_host(
     host to be had there, and the program cannot be written (CVE-2016-9962, CVE-2019-5736).
     """
     before = Path(helper_path()).read_bytes()
-    with hunter(containers, probe_rootfs, capabilities=with_ptrace()) as (container, reports):
-        exec_until_the_end(containers, container, PROBE, "cwd", log=tmp_path / "log" if supervise else None)
-    hunt = reports[0]["hunt"]
+    with Hunter(containers, probe_rootfs, capabilities=with_ptrace()) as hunter:
+        hunter.meet(PROBE, "cwd", enough=1, log=tmp_path / "log" if supervise else None)
+    hunt = hunter.report
     assert hunt["seen"] > 0
     assert (hunt["outside"], hunt["exe_write"], hunt["chmod"]) == (0, 0, 0), hunt["targets"]
     assert Path(helper_path()).read_bytes() == before
@@ -135,13 +151,15 @@ def test_an_entrypoint_that_is_the_helper_itself(containers: Containers, probe_r
     before = Path(helper_path()).read_bytes()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     fds = (theirs.fileno(), theirs.fileno())
-    with ours, theirs, hunter(containers, probe_rootfs, capabilities=with_ptrace()) as (container, reports):
-        waiting = container.exec(
+    with ours, theirs, Hunter(containers, probe_rootfs, capabilities=with_ptrace()) as hunter:
+        waiting = hunter.container.exec(
             ProcessSpec(args=("/entry",), user="app"), stdio=Stdio.null(), preserve_fds=fds
         )
-        container.wait(10)  # to the end of the hunt, for which the helper waits for a plan
-    waiting.wait(10)
-    hunt = reports[0]["hunt"]
+        wait_until("the hunter has looked again and again", lambda: hunter.has_met(16))
+        assert not waiting.ends_within(0)  # the helper waits for a plan
+    hunter.container.wait(PATIENCE_S)
+    waiting.wait(PATIENCE_S)
+    hunt = hunter.report
     assert hunt["exe"] > 0  # it may be read
     assert (hunt["exe_write"], hunt["chmod"], hunt["outside"]) == (0, 0, 0)
     assert Path(helper_path()).read_bytes() == before
@@ -186,7 +204,7 @@ def test_the_helper_refuses_what_is_no_plan(packet: bytes) -> None:
             if packet:
                 ours.send(packet)
             ours.shutdown(socket.SHUT_WR)
-            code = helper.wait(10)
+            code = helper.wait(60)
     assert code == (0 if not packet else 3 if len(packet) < 12 else 1)
 
 
@@ -214,7 +232,10 @@ def test_a_tracer_inside_cannot_hold_the_host_up(containers: Containers, probe_r
     status until it dies; a wait with a limit ends by that limit.
     """
     container = containers.start(args=(PROBE, "sleep=0"), rootfs=str(probe_rootfs))
-    victim = container.exec(ProcessSpec(args=(PROBE, "sleep=1")), stdio=Stdio.null())
+    given, end = os.pipe2(os.O_CLOEXEC)
+    stdio = Stdio(input=given, output=None, error=None)
+    victim = container.exec(ProcessSpec(args=(PROBE, "sleep=input")), stdio=stdio)
+    os.close(given)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     tracer = container.exec(
         ProcessSpec(args=(PROBE, "trace=sleep")), stdio=Stdio(input=None, output=writer, error=writer)
@@ -222,11 +243,13 @@ def test_a_tracer_inside_cannot_hold_the_host_up(containers: Containers, probe_r
     os.close(writer)
     assert read_sight(os.read(reader, 1000).decode())["trace=sleep"] == {"traced": 2}
     os.close(reader)
-    with pytest.raises(TimedOut):
-        victim.wait(2)
+    os.close(end)
+    wait_until("the victim has ended", lambda: process.is_zombie(victim.pid))
+    with pytest.raises(TimedOut, match="its tracer kept it"):
+        victim.wait(1)
     tracer.terminate()
-    assert victim.wait(5).code == 0
-    tracer.wait(5)
+    assert victim.wait(PATIENCE_S).code == 0
+    tracer.wait(PATIENCE_S)
 
 
 def test_signals_and_tracing_stay_inside(containers: Containers, probe_rootfs: Path) -> None:

@@ -144,7 +144,7 @@ def test_an_exchanged_mount_destination(
             except PierheadError:
                 continue
             settled += 1
-            container.wait(10)
+            container.wait(60)
             container.delete(force=True)
     assert settled
 
@@ -166,7 +166,7 @@ def test_an_exchanged_working_directory(
             except PierheadError:
                 continue
             settled += 1
-            container.wait(10)
+            container.wait(60)
             container.delete(force=True)
     assert settled
 
@@ -296,7 +296,7 @@ def test_a_terminal_is_of_devpts_alone(
         }
         if path == "dev/ptmx":  # the container's own link is left as the image has it, and used by nobody
             container = containers.start(**what)
-            container.wait(10)
+            container.wait(60)
             container.delete()
         else:
             with pytest.raises(OperationFailed):

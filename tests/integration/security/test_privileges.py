@@ -214,7 +214,7 @@ def test_the_callers_terminal_takes_no_input_from_inside(containers: Containers,
         container = containers.start(**process, options={"stdio": stdio})
         os.close(writer)
         sight = read_sight(read_to_end(reader))
-        container.wait(10)
+        container.wait(60)
         shell.kill()
     os.close(master)
     os.close(slave)

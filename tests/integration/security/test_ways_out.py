@@ -302,7 +302,7 @@ def test_exec_into_an_absolute_cgroup_is_below_the_containers(
     with open(f"/proc/{process.pid}/cgroup") as lines:
         assert all(line.rstrip().endswith("/below") for line in lines)
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.mark.parametrize("name", ["system.slice", "init.scope"])
@@ -312,7 +312,7 @@ def test_a_cgroup_that_others_use_is_not_taken(containers: Containers, probe_roo
     directory = f"{tree.mountpoint}/pierhead-test-{os.getpid()}-{name}"
     os.mkdir(directory)
     try:
-        with subprocess.Popen(["sleep", "10"]) as other:
+        with subprocess.Popen(["sleep", "1000"]) as other:
             if "cpuset" in tree.controllers:
                 inherit_cpuset(directory)
             with open(f"{directory}/cgroup.procs", "w") as file:
@@ -352,7 +352,7 @@ def test_cgroups_too_deep_for_a_path(containers: Containers, probe_rootfs: Path)
     assert container.status == "paused"
     container.resume()
     container.kill(9, all=True)
-    container.wait(10)
+    container.wait(60)
     container.delete()
 
 
@@ -376,7 +376,7 @@ def test_other_users_cannot_reach_a_containers_state(
     )
     for name in ("gate", "attach"):
         command = [*AS_NOBODY, sys.executable, "-c", script, f"{directory}/{name}"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert "PermissionError" in result.stderr
     assert container.status == "created"
     container.close()
