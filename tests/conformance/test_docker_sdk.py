@@ -158,7 +158,8 @@ def test_streams(client: Any) -> None:
     while len(frame) < 12 and (part := stream.read(12 - len(frame))):  # which may be less
         frame += part
     assert frame == b"\x01\x00\x00\x00\x00\x00\x00\x04one\n"
-    stream.close()  # the end of its input, and so of it
+    stream._sock.shutdown(socket.SHUT_WR)  # the end of its input, and so of it
+    stream.close()
     while client.api.containers(all=True, filters={"id": cat}):
         time.sleep(0.05)
 
