@@ -38,7 +38,8 @@ say "/etc/shadow"        "$(wc -c < /etc/shadow) bytes"
 touch /etc/pierhead-was-here && say "a file I made" "$(ls /etc/pierhead-was-here)"
 """
 COUNT = "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.05; done"
-READY_S, END_S = 20.0, 20.0
+READY_S, END_S = 60.0, 60.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MADE_INSIDE = Path("/etc/pierhead-was-here")
 
 
@@ -82,39 +83,47 @@ class Pierd:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is None:  # killed for the show, and the show ended there
-            self.start()
         try:
             with suppress(Unavailable):
+                self.start()  # the show may have ended where it was killed, or did not serve yet
                 for container in self.engine.get("/containers/json", all=True):
                     self.engine.delete(f"/containers/{container['Id']}", force=True, v=True)
         finally:
             self.end(signal.SIGTERM)
 
     def start(self) -> None:
-        """It serves.  In a session of its own, so that Ctrl-C reaches us and not it."""
-        program = Path(sys.executable).with_name("pierd")
-        roots = ["--data-root", f"{self._directory}/data", "--exec-root", f"{self._directory}/exec"]
-        apart = ["--config-file", os.devnull, "--bridge", "none", "--cgroup-parent", f"/{self.cgroup}"]
-        with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen([program, *roots, *apart], stderr=log, start_new_session=True)
+        """It serves."""
+        if self._process is None:
+            self._launch()
         deadline_s = time.monotonic() + READY_S
         while True:
             try:
                 self.engine.get("/version")
             except Unavailable:
-                if self._process.poll() is not None or time.monotonic() > deadline_s:
+                if self._has_ended() or time.monotonic() > deadline_s:
                     raise Unavailable(f"pierd does not serve: {self._last_words()}") from None
                 time.sleep(0.01)
             else:
                 return
 
+    def _launch(self) -> None:
+        """In a session of its own, so that Ctrl-C reaches us and not it."""
+        program = Path(sys.executable).with_name("pierd")
+        roots = ["--data-root", f"{self._directory}/data", "--exec-root", f"{self._directory}/exec"]
+        apart = ["--config-file", os.devnull, "--bridge", "none", "--cgroup-parent", f"/{self.cgroup}"]
+        with (self._directory / "log").open("ab") as log, signals_wait():
+            self._process = subprocess.Popen([program, *roots, *apart], stderr=log, start_new_session=True)
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
     def end(self, number: int) -> None:
         """It has ended by the signal."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(number)
-            process.wait(END_S)
+        with signals_wait():
+            process, self._process = self._process, None
+            if process is not None:
+                process.send_signal(number)
+                process.wait(END_S)
 
     def _last_words(self) -> str:
         lines = (self._directory / "log").read_text(errors="replace").splitlines()
@@ -214,7 +223,8 @@ def left_over(directory: Path, cgroup: str) -> list[str]:
     """What this machine still has of it."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     found = [f"mount {mount}" for mount in mounts if mount.startswith(str(directory))]
-    found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"**/{cgroup}*")]
+    for place, names, _ in os.walk("/sys/fs/cgroup"):
+        found += [f"cgroup {place}/{name}" for name in names if name.startswith(cgroup)]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             if str(directory) in path.read_text(errors="replace"):
@@ -227,13 +237,27 @@ def ends_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end what is inside as Ctrl-C does, and a second signal does not disturb the end."""
 
     def interrupt(*_: object) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for each in ENDING:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in ENDING:
         signal.signal(each, interrupt)
     yield
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """What is inside is done whole: a signal has its effect afterwards."""
+    came: list[int] = []
+    before = [signal.signal(each, lambda number, _: came.append(number)) for each in ENDING]
+    try:
+        yield
+    finally:
+        for each, act in zip(ENDING, before, strict=True):
+            signal.signal(each, act)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.peers import Client
+from tests.support.peers import Client, wait_until
 from tests.support.pierds import IMAGE, fetch, served
 from tests.support.requires import requires
 from tests.support.trixie import find_compose
@@ -40,7 +40,8 @@ services:
     healthcheck:
       test: ["CMD", "wget", "-q", "-O", "-", "http://127.0.0.1/"]
       interval: 300ms
-      timeout: 5s
+      timeout: 20s
+      retries: 100
   client:
     image: {IMAGE}
     network_mode: "service:web"
@@ -74,7 +75,7 @@ def test_two_services(running: Daemon, tmp_path: Path) -> None:
         ("client", "running", ""),
         ("web", "running", "healthy"),
     ]
-    assert "page" in compose("logs", "--no-log-prefix", "client")
+    wait_until(lambda: "page" in compose("logs", "--no-log-prefix", "client"), what="the client's page")
     assert compose("exec", "-T", "web", "sh", "-c", "echo $WHO") == "web\n"
     assert compose.result("exec", "-T", "web", "sh", "-c", "exit 6").returncode == 6
     assert compose("port", "web", "80") == "0.0.0.0:18082\n"

@@ -35,6 +35,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @requires("node", "npm")
+@pytest.mark.timeout(300)
 def test_dockerode(running: Daemon, tmp_path: Path) -> None:
     """Runs, attaches, executes, follows, lists, copies: what it printed is what it should have found."""
     words = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", _DOCKERODE]

@@ -25,7 +25,7 @@ module["show_all"].__globals__["show_life"] = fail
 sys.exit(module["main"]())
 """
 _STEPS = ["pierd", "run", "run -d", "ps", "exec", "stats", "kill -9", "logs", "rm -f", "the end"]
-_PATIENCE_S = 60
+_PATIENCE_S = 100
 
 
 def _perform(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -165,7 +165,7 @@ def profiles(draw: st.DrawFn) -> Seccomp:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seccomp=profiles(), seed=st.integers(0, 2**16))
 def test_any_profile(seccomp: Seccomp, seed: int) -> None:
     """Our filter and libseccomp's give the same answers."""

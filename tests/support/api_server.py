@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.fake_engine import FakeEngine
 
 _PATIENCE_S = 5.0
-_DEADLINE_S = 30.0
+_DEADLINE_S = 60.0
 
 
 @dataclass

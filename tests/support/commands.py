@@ -148,7 +148,7 @@ class Screen:
         self.resize(rows, columns)
         self.before = termios.tcgetattr(slave)
         env = {**os.environ, "TERM": "xterm"}
-        command = ["setsid", "--ctty", "--wait", *words]
+        command = ["env", "--default-signal", "setsid", "--ctty", "--wait", *words]  # as from a login
         self._slave = slave
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env, cwd=cwd)
         self.text = ""

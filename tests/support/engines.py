@@ -20,6 +20,7 @@ from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingCon
 from pierhead.engine.engine import Engine
 from pierhead.engine.queries import AttachQuery
 from pierhead.engine.settings import BridgeSettings, RuntimeProgram, Settings
+from pierhead.errors import NotFound
 from pierhead.linux.cgroupfs import discover
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Engines:
             finally:
                 if not keep:
                     for record in engine.roster.all():
-                        await engine.remove_container(record.id, force=True, volumes=True)
+                        with contextlib.suppress(NotFound):  # it was just about to remove itself
+                            await engine.remove_container(record.id, force=True, volumes=True)
         if not keep:
             self._remove_cgroup()
 

@@ -2,9 +2,11 @@
 
     python -m tests.support.image_life DIRECTORY ROUNDS SEED
 
-Each round forks two workers on the same library, kills both after a random time, and looks whether what they
-left is whole.  A keeper, which lives through all rounds, holds a lease on contents that no image has.  Prints
-one line of JSON; ends with an exception when something is not whole.
+Each round forks two workers on the same library, kills both in the middle of something, and looks whether
+what they left is whole.  How long they live is counted in what they have done, so that a slow machine, or one
+that is busy with something else, kills them at the same places.  A keeper, which lives through all rounds,
+holds a lease on contents that no image has.  Prints one line of JSON; ends with an exception when something
+is not whole.
 
 A database must not be open across a fork (https://www.sqlite.org/howtocorrupt.html, section 2.6), so this
 process opens the library only between rounds.
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 LAYERS = [bytes([65 + number]) * (1 + 9000 * number) for number in range(8)]
 KEPT = [f"kept {number}".encode() for number in range(5)]
-LIFE_MOST_S = 0.05
+ACTIONS_MOST = 8
+"""So much the workers of a round have done at most, both together, before one of them is killed."""
 
 
 class Info(NamedTuple):
@@ -162,8 +165,8 @@ def remove(library: Library, dice: random.Random) -> None:
         return
 
 
-def work(root: Path, seed: int) -> None:
-    """Until it is killed."""
+def work(root: Path, seed: int, done_fd: int) -> None:
+    """Until it is killed; each action that is done is told."""
     dice = random.Random(seed)
     library, snapshots = open_library(root)
     while True:
@@ -174,6 +177,7 @@ def work(root: Path, seed: int) -> None:
             library.collect(parts_kept_s=dice.choice((0, 1000)))
         else:
             remove(library, dice)
+        os.write(done_fd, b".")
 
 
 def keep(root: Path, ready_fd: int) -> None:
@@ -204,6 +208,22 @@ def end(pid: int) -> None:
     _, status = os.waitpid(pid, 0)
     if not os.WIFSIGNALED(status):
         raise AssertionError("a worker gave up")
+
+
+def live(root: Path, dice: random.Random) -> None:
+    """Two workers have done something together, and were killed in the middle of something else."""
+    done_fd, told_fd = os.pipe()
+    began_s = time.monotonic()
+    workers = [fork(functools.partial(work, root, dice.getrandbits(32), told_fd)) for _ in range(2)]
+    os.close(told_fd)
+    actions = dice.randrange(1, ACTIONS_MOST + 1)
+    for _ in range(actions - 1):
+        os.read(done_fd, 1)
+    action_s = (time.monotonic() - began_s) / actions
+    for each in workers:
+        time.sleep(dice.uniform(0, action_s))
+        end(each)
+    os.close(done_fd)
 
 
 # Inspection
@@ -244,7 +264,8 @@ def finish(root: Path) -> dict[str, int]:
         inventory = library.collect()
         left = library.plan_collection()
         assert not left.removed
-        assert os.listdir(library.content.root + "/ingest") == []
+        parts = os.listdir(library.content.root + "/ingest")
+        assert not parts, f"{parts} is left of downloads"
         assert {each.name for each in snapshots.walk()} == {layer.chain_id for layer in library.layers()}
         library.set_image("last", make_image(lambda data, kind: _write(library, data, kind), LAYERS))
     return {"removed_at_last": len(inventory.removed), "kept": len(left.kept)}
@@ -264,10 +285,7 @@ def main(root: Path, rounds: int, seed: int) -> None:
     images = 0
     try:
         for _ in range(rounds):
-            workers = [fork(functools.partial(work, root, dice.getrandbits(32))) for _ in range(2)]
-            time.sleep(dice.uniform(0.002, LIFE_MOST_S))
-            for each in workers:
-                end(each)
+            live(root, dice)
             images += inspect(root)
     finally:
         end(keeper)

@@ -197,7 +197,7 @@ def _is_ready(notified: socket.socket) -> bool:
 
 def await_nobody(user: User) -> list[str]:
     """What of the user's still runs after a moment."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + _END_S
     while (left := user.processes()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     return left

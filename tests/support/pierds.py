@@ -8,6 +8,7 @@ with served(tmp_path) as it:
 from __future__ import annotations
 
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGE = "box"
+_PATIENCE_S = 60.0
+_REFUSED = 7  # curl(1): nobody listens
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # /sys shows the links of the namespace in which it was mounted (sysfs(5)), and cgroups are mounted below it.
@@ -50,15 +53,13 @@ def served(directory: Path, *words: str) -> Iterator[Daemon]:
 
 
 def fetch(it: Daemon, port: int, path: str = "/") -> str:
-    """What a published port gives to somebody on the daemon's machine."""
-    words = [
-        "nsenter",
-        f"--net=/proc/{it.process.pid}/ns/net",
-        "curl",
-        "--silent",
-        "--fail",
-        "--max-time",
-        "10",
-    ]
-    words.append(f"http://127.0.0.1:{port}{path}")
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
+    """What a published port gives to somebody on the daemon's machine, as soon as a server listens there."""
+    words = ["nsenter", f"--net=/proc/{it.process.pid}/ns/net", "curl", "--silent", "--show-error", "--fail"]
+    words += ["--max-time", "30", f"http://127.0.0.1:{port}{path}"]
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
+        done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+        if done.returncode != _REFUSED or time.monotonic() > deadline_s:
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        time.sleep(0.05)

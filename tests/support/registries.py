@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_END_S = 60.0
 _PROGRAM = """
 import json, sys
 from pierhead.errors import PierheadError
@@ -78,7 +79,7 @@ class Registry:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
         """One request over a connection of its own; a body that can be iterated is sent without a length."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         if path.startswith("http"):
             parts = urlsplit(path)
             path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -167,7 +168,7 @@ def registry(root: Path, **settings: Any) -> Iterator[Registry]:
     finally:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        status = process.wait(30)
+        status = process.wait(_END_S)
         if process.stdout is not None:
             process.stdout.close()
     assert status in (0, -signal.SIGKILL), f"the registry ended with {status}:\n{log.read_text()}"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pierhead.images.remote.hosts import Hosts
     from pierhead.oci.image import Descriptor, Manifest
 
-QUICK = Patience(first_delay_s=0.01, longest_delay_s=0.05, connect_timeout_s=5, read_timeout_s=5)
+QUICK = Patience(first_delay_s=0.01, longest_delay_s=0.05)
+"""It tries again soon; how long it waits for an answer is as ever, for a busy machine is not a silent one."""
 
 PULL = """
 import asyncio, sys

@@ -21,11 +21,11 @@ from pierhead.api.routes import TABLE
 from pierhead.api.routing import Route, Table
 from pierhead.api.server import Server
 from pierhead.api.tls import make_context
+from pierhead.cli.daemon_lock import DataLock
 from pierhead.cli.daemon_log import begin_log, set_level
 from pierhead.cli.daemon_notify import VARIABLE, Notifier
 from pierhead.engine.engine import Engine
-from pierhead.errors import Conflict, InvalidInput, PierheadError
-from pierhead.linux.files import lock_at_once
+from pierhead.errors import InvalidInput, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class Daemon:
         """
         settings = self._settings
         async with AsyncExitStack() as stack:
-            stack.enter_context(_locked(settings.engine.data_root))
+            lock = stack.enter_context(DataLock(settings.engine.data_root))
+            await lock.take()
             if settings.tls is not None:
                 self._tls = await asyncio.to_thread(make_context, settings.tls)
             self._watch_signals(stack)
@@ -90,6 +91,7 @@ class Daemon:
                     _log.info("pierd %s is ready at %s", pierhead.__version__, ", ".join(names))
                     self._notifier.ready(f"listening at {', '.join(names)}")
                     await self._until_stopped(server, backend)
+                    lock.tell_end()
                     _log.info("stopping; containers go on")
                     asyncio.get_running_loop().call_later(settings.patience_s + _HELD_S, _give_up)
         _log.info("pierd has stopped")
@@ -175,20 +177,6 @@ def _give_up() -> None:
     """
     _log.error("something does not end; pierd ends without it")
     os._exit(_GAVE_UP)
-
-
-@contextmanager
-def _locked(root: str) -> Iterator[None]:
-    """No other daemon works in the directory."""
-    os.makedirs(root, mode=0o711, exist_ok=True)
-    fd = os.open(f"{root}/pierd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not lock_at_once(fd):
-            hint = "stop it, or give this one a --data-root and an --exec-root of its own"
-            raise Conflict(f"another pierd works in {root}", code="daemon-runs", hint=hint)
-        yield
-    finally:
-        os.close(fd)
 
 
 @contextmanager

@@ -102,18 +102,19 @@ class Download:
             ConnectionError: the download failed; what was given is not to be used.
         """
         while first < end:
+            moved = self._moved  # the one of before we look: what comes meanwhile is not missed
             if self._error:
                 raise ConnectionAbortedError(self._error.message)
             there = min(end, self._have if self._done else min(self._have, self.size - 1))
             if first >= there:
-                await self._moved.wait()
+                await moved.wait()
                 continue
             block = await offload(os.pread, self._fd, min(_READ_BYTES, there - first), first)
             if block:
                 first += len(block)
                 yield block
             elif not self._error:  # it has begun anew, from a server that knows no ranges
-                await self._moved.wait()
+                await moved.wait()
 
     async def run(self) -> None:
         """The blob is here, or the clients know why not."""

@@ -62,6 +62,23 @@ def test_what_it_leaves_when_killed_is_in_nobodys_way(tmp_path: Path) -> None:
         assert it.client.get("/_ping").status == 200
 
 
+def test_one_that_ends_is_waited_for(tmp_path: Path) -> None:
+    """Whoever wants an engine in that moment gets the next one, and is not told that there is one."""
+    words = (*NO_BRIDGE, "--shutdown-timeout", "2")
+    with daemon(tmp_path, *words) as it, connect(it.socket_path) as waiting:
+        wanted = {"Image": "pierhead/host", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
+        made = it.client.post("/containers/create?name=some", wanted).json()["Id"]
+        waiting.sendall(
+            f"POST /containers/{made}/wait?condition=next-exit HTTP/1.1\r\nHost: d\r\n\r\n".encode()
+        )
+        receive_until(waiting, b"\r\n\r\n")
+        it.process.send_signal(signal.SIGTERM)
+        assert it.told() == {"STOPPING": "1"}
+        with daemon(tmp_path, *words) as following:
+            assert following.client.delete("/containers/some").status == 204
+        assert it.process.wait(60) == 0
+
+
 def test_requests_end_before_it_does(tmp_path: Path) -> None:
     """Streams without an end are cut; nobody new comes in."""
     with daemon(tmp_path, *NO_BRIDGE) as it, connect(it.socket_path) as following:
@@ -124,10 +141,8 @@ def test_a_socket_of_systemds(tmp_path: Path) -> None:
 
 def test_figures(tmp_path: Path) -> None:
     """/metrics has its own address: how many requests of which kind, how many containers, how much memory."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with daemon(tmp_path, *NO_BRIDGE, "--metrics-addr", f"127.0.0.1:{port}") as it:
+    with daemon(tmp_path, *NO_BRIDGE, "--metrics-addr", "127.0.0.1:0") as it:
+        port = int(it.log.partition("metrics are at http://127.0.0.1:")[2].partition("/")[0])
         it.client.get("/v1.40/containers/json")
         it.client.get("/nothing")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root", "busybox")
 FOREVER = ("sleep", "1000")
+_PATIENCE_S = 60.0
 
 
 class Bridged:
@@ -120,13 +122,15 @@ def test_bridge_and_published_port(bridged: Bridged) -> None:
 
 def _fetch(url: str) -> bytes:
     """What the server says; it may be about to begin."""
-    for _ in range(100):
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return bytes(answer.read())
         except OSError:
-            continue
-    raise AssertionError(f"nobody answers at {url}")
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.05)
 
 
 def test_network_of_another_container(bridged: Bridged) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -58,10 +59,11 @@ def test_containers_go_on(engines: Engines) -> None:
 
 def test_ends_that_nobody_saw(engines: Engines) -> None:
     """What ended while no engine was there has ended, with its code and the time of its end."""
-    script = "await start(engine, 'sh', '-c', 'sleep 0.5; exit 7', name='web')"
+    script = "await start(engine, 'sh', '-c', 'until [ -e /go ]; do sleep 0.05; done; exit 7', name='web')"
     with another_engine(engines, script):
         pass
     runtime = Path(engines.settings.exec_root, "runtime")
+    Path(f"/proc/{_init_pid(runtime)}/root/go").touch()
     while not list(runtime.glob("*/exit.json")):
         time.sleep(0.05)
     ended_s = time.time()
@@ -75,6 +77,12 @@ def test_ends_that_nobody_saw(engines: Engines) -> None:
         assert await actions(engine, "web") == ["create", "start", "die"]
 
     engines.run(work)
+
+
+def _init_pid(runtime: Path) -> int:
+    """Of the only container that there is."""
+    (record,) = runtime.glob("*/state.json")
+    return int(json.loads(record.read_text())["init_pid"])
 
 
 def test_policies_when_an_engine_begins(engines: Engines) -> None:
@@ -253,9 +261,7 @@ open(engine.settings.data_root + '/ids', 'w').write(' '.join(ids))"""
         process.kill()
         process.wait()
         runtime = Path(engines.settings.exec_root, "runtime")
-        (record,) = runtime.glob("*/state.json")
-        pid = json.loads(record.read_text())["init_pid"]
-        Path(f"/proc/{pid}/root/first").write_text("x\n")
+        Path(f"/proc/{_init_pid(runtime)}/root/first").write_text("x\n")
         while len(list(runtime.glob("*/exec-*.json"))) < 1:
             time.sleep(0.02)
 
@@ -281,7 +287,8 @@ def _reboot(engines: Engines) -> None:
     runtime_root = f"{exec_root}/runtime"
     for container_id in list_ids(runtime_root):
         with load(runtime_root, container_id) as container:
-            os.kill(container.state.monitor_pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # one that the engine was cleaning up after
+                os.kill(container.state.monitor_pid, signal.SIGKILL)
             container.delete(force=True)
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if (place := line.split()[4]).startswith(f"{exec_root}/"):

@@ -59,6 +59,7 @@ def remove_all(lives: Lives) -> None:
         lives.client("DELETE", f"/containers/{each['Id']}?force=1&v=1")
 
 
+@pytest.mark.timeout(600)
 def test_killed_at_any_moment(tmp_path: Path, engine_image: Path, bridge: str) -> None:
     """A hundred times, while containers are made, named anew, run, joined, stopped, started again, committed,
     removed, with volumes and ports: each ends with its code, has written every line, and has each of its

@@ -215,11 +215,14 @@ def test_tls(tmp_path: Path) -> None:
     context.load_cert_chain(certificate, key)
     found: list[bytes] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        found.append(await reader.read(65536))
-        writer.close()
-
     async def work() -> None:
+        served = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.append(await reader.read())
+            writer.close()
+            served.set()
+
         async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listener:
             port = listener.sockets[0].getsockname()[1]
             log = syslog(
@@ -228,6 +231,7 @@ def test_tls(tmp_path: Path) -> None:
             writing = Writing(tmp_path / "log", log)
             writing.write("hello\n")
             await writing.ship()
+            await served.wait()
             stranger = Writing(tmp_path / "other", syslog(f"tcp+tls://127.0.0.1:{port}"))
             async with Jobs() as jobs:
                 with pytest.raises(PierheadError, match="certificate"):
@@ -277,6 +281,6 @@ def _read_journal(pid: int) -> list[dict[str, str]]:
     words = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "journalctl", "--output=json", "CONTAINER_NAME=web"]
     found: list[dict[str, str]] = []
     while len(found) < 2:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         found = [json.loads(line) for line in done.stdout.splitlines()]
     return found

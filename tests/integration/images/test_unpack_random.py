@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [requires("root", "python:isal", "python:backports.zstd"), pytest.mark.timeout(400)]
 
 RANDOM = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 TRICKS = ("a", "b", "c", "..", ".", "", ".wh.a", ".wh.b", ".wh..wh..opq", "outside", "secret")
 NAMES = st.lists(st.sampled_from(TRICKS), min_size=1, max_size=4).map("/".join)
@@ -111,7 +111,7 @@ def seen(root: Path) -> dict[str, object]:
     return {name: (about[0], about[6]) for name, about in describe(root).items() if name != "."}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(below=layers(), above=layers(), top=layers())
 def test_overlaid_and_applied_layers_are_the_same(
     tmp_path: Path,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root", "python:isal", "python:backports.zstd")
 
+PATIENCE_S = 60.0
 ARCHIVE = pack(
     Entry(name=b"d", kind="directory", mode=0o3777, uid=5),
     (Entry(name=b"d/file", mode=0o666, mtime_ns=10**18), b"content"),
@@ -80,7 +81,7 @@ def endless() -> Iterator[int]:
 def test_the_same_comes_of_it(tmp_path: Path, layers: Layers) -> None:
     """As if it were unpacked here, names that are no text included."""
     with layers.start(ARCHIVE) as worker:
-        assert wait_pidfd(worker.pidfd, 20)
+        assert wait_pidfd(worker.pidfd, PATIENCE_S)
         result = worker.wait()
     assert result == unpack(ARCHIVE, tmp_path / "here")
     assert result.implied == ("e", "f\udc81")
@@ -170,7 +171,7 @@ def test_it_ends_with_us(tmp_path: Path, endless: int, delay_s: float) -> None:
         time.sleep(delay_s)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    ended = wait_pidfd(pidfd, 10)
+    ended = wait_pidfd(pidfd, PATIENCE_S)
     kill_pidfd(pidfd)
     os.close(pidfd)
     assert ended

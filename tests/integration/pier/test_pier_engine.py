@@ -225,7 +225,7 @@ def test_a_terminal(pier: Pier) -> None:
         screen.type("stty size\n")
         screen.wait_for("31 97")
         screen.resize(32, 98)
-        screen.type("sleep 0.3; stty size\n")
+        screen.type("until stty size | grep '32 [9]8'; do :; done\n")
         screen.wait_for("32 98")
         screen.type("\x10\x11")
         assert screen.wait() == 0

@@ -90,8 +90,8 @@ def test_detach_keys(pier: Pier) -> None:
     """Those that were chosen detach; the usual ones and half of the chosen are keys like others."""
     words = ("run", "-it", "--network", "none", "--name", "own", "--detach-keys", "ctrl-a,d", "box", "sh")
     with shell(pier, *words) as screen:
-        screen.type("cat -v\n\x01x\x10y\n")
-        screen.wait_for("^Ax^Py")
+        screen.type("stty -echo; cat -v\n\x01x\x10y\n")
+        screen.wait_for("^Ax^Py")  # by cat: it runs
         screen.type("\x03")  # ends cat, and not pier
         screen.wait_for("# ")
         screen.type("echo $((40 + 2))\n")
@@ -109,7 +109,7 @@ def test_sizes_of_an_exec(pier: Pier) -> None:
         screen.type("stty size\n")
         screen.wait_for("31 97")
         screen.resize(20, 60)
-        screen.type("sleep 0.3; stty size\n")
+        screen.type("until stty size | grep '20 [6]0'; do :; done\n")
         screen.wait_for("20 60")
         screen.type("exit 7\n")
         assert screen.wait() == 7

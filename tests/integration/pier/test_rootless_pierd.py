@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.containers import wait_until
 from tests.support.image_archives import archive
 from tests.support.ordinary import User, await_nobody, begun, ordinary_user, served
 from tests.support.pier import busybox_layer, write_image
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = requires("root", "newuidmap", "slirp4netns", "pasta")
 
+_PATIENCE_S = 60.0
 _NEIGHBOUR = "198.51.100.7"
 _BELOW = {"etc/kept": b"kept", "srv/below": b"below"}
 _ABOVE = {"srv/.wh..wh..opq": b"", "srv/above": b"above", "etc/.wh.kept": b""}
@@ -93,10 +95,8 @@ def fetch(port: int) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    """A port that nobody has, nor gets from the kernel before it is taken: those begin at 32768 (ip(7))."""
+    return next(port for port in range(32_000, 1024, -1) if not is_taken(port))
 
 
 def is_taken(port: int) -> bool:
@@ -107,7 +107,7 @@ def is_taken(port: int) -> bool:
 
 def await_page(port: int) -> str:
     """The same as soon as somebody listens."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + _PATIENCE_S
     while True:
         try:
             return fetch(port)
@@ -137,7 +137,9 @@ def test_life(user: User) -> None:
         assert int(owner) == user.user_id
         made = client.post(f"/containers/{container}/exec", {"Cmd": ["sh", "-c", "id -u > /data/who"]})
         client.post(f"/exec/{made.json()['Id']}/start", {"Detach": True})
-        assert said(client, container) == "first\n"
+        while client.get(f"/exec/{made.json()['Id']}/json").json()["Running"]:
+            time.sleep(0.02)
+        wait_until("its first line", lambda: said(client, container) == "first\n")
         assert client.post(f"/containers/{container}/stop").status == 204
         assert client.delete(f"/containers/{container}").status == 204
         assert output(client, "cat /data/who", Binds=["kept:/data"]) == "0\n"

@@ -185,7 +185,7 @@ class Authority:
 
 def over_tls(port: int, context: ssl.SSLContext, *requests: tuple[str, str, bytes]) -> Iterator[bytes]:
     """Bodies of the answers to requests over one connection."""
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
     try:
         for method, path, body in requests:
             connection.request(method, path, body)

@@ -295,12 +295,12 @@ def test_expecting_to_be_told_to_go_on(reg: Registry, name: str) -> None:
     location = reg.begin(name)
     digest = digest_of(DATA)
     head = f"PUT {location}?digest={digest} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
-    with socket.create_connection(("127.0.0.1", reg.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", reg.port), timeout=60) as client:
         client.sendall(f"{head}Content-Length: {len(DATA)}\r\n\r\n".encode())
         assert client.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
         client.sendall(DATA)
         assert client.recv(1000).startswith(b"HTTP/1.1 201 ")
-    with socket.create_connection(("127.0.0.1", reg.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", reg.port), timeout=60) as client:
         client.sendall(f"{head}Content-Length: {len(DATA)}\r\n\r\n".encode())
         told = client.recv(1000)
         assert told.startswith(b"HTTP/1.1 404 ")
@@ -310,7 +310,7 @@ def test_expecting_to_be_told_to_go_on(reg: Registry, name: str) -> None:
 def test_many_requests_on_one_connection(reg: Registry, name: str) -> None:
     """Errors, ranges and bodies leave a connection in order."""
     digest = reg.push_blob(name, DATA)
-    connection = http.client.HTTPConnection("127.0.0.1", reg.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", reg.port, timeout=60)
     try:
         for _ in range(3):
             for wanted, status in (("bytes=1-3", 206), ("bytes=9999-", 416), ("", 200)):

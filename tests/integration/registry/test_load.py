@@ -52,7 +52,7 @@ def test_a_slow_reader_costs_no_memory(tmp_path: Path) -> None:
     with registry(tmp_path / "root") as reg:
         digest = reg.push_blob("a", BLOB * 8)
         before = peak_bytes(reg.pid)
-        connections = [http.client.HTTPConnection("127.0.0.1", reg.port, timeout=10) for _ in range(16)]
+        connections = [http.client.HTTPConnection("127.0.0.1", reg.port, timeout=60) for _ in range(16)]
         for connection in connections:
             connection.request("GET", f"/v2/a/blobs/{digest}")
             assert connection.getresponse().read(1000) == BLOB[:1000]

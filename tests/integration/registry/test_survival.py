@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -38,12 +40,18 @@ def image_of(*blobs: bytes) -> bytes:
 
 def send_half(reg: Registry, location: str, data: bytes, sent: int) -> http.client.HTTPConnection:
     """A chunk of which only a part is sent; the connection stays open."""
-    connection = http.client.HTTPConnection("127.0.0.1", reg.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", reg.port, timeout=60)
     connection.putrequest("PATCH", location)
     connection.putheader("Content-Length", str(len(data)))
     connection.putheader("Content-Range", f"0-{len(data) - 1}")
     connection.endheaders(data[:sent])
     return connection
+
+
+def is_refused(reg: Registry) -> bool:
+    """Whether nobody listens there any more."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", reg.port)) == errno.ECONNREFUSED
 
 
 def received(reg: Registry, location: str) -> int:
@@ -93,7 +101,7 @@ def test_an_upload_survives_its_connection(tmp_path: Path) -> None:
 def test_a_client_that_stalls_is_hung_up_on(tmp_path: Path) -> None:
     """What it sent is kept for its next try, which does not have to wait for long."""
     data = os.urandom(1 << 20)
-    with registry(tmp_path / "root", idle_s=0.5) as reg:
+    with registry(tmp_path / "root", idle_s=2) as reg:
         location = reg.begin("a/b")
         connection = send_half(reg, location, data, 600_000)
         assert connection.getresponse().status == 408
@@ -124,14 +132,16 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     acknowledged: dict[str, bytes] = {}
     chance = random.Random(7)
     for turn in range(8):
-        with registry(tmp_path / "root", collect_every_s=0.05, grace_s=60) as reg:
+        before = len(acknowledged)
+        with registry(tmp_path / "root", collect_every_s=0.05, grace_s=HOUR_S) as reg:
             threads = [
                 threading.Thread(target=push_until_killed, args=(reg, acknowledged, turn * 10 + number))
                 for number in range(3)
             ]
             for thread in threads:
                 thread.start()
-            time.sleep(0.2 + chance.random() * 0.4)
+            wait_until(lambda: len(acknowledged) >= before + 3, what="a push")  # noqa: B023 - called here
+            time.sleep(chance.random() * 0.5)
             os.kill(reg.pid, signal.SIGKILL)
             for thread in threads:
                 thread.join()
@@ -150,7 +160,7 @@ def test_stopping_lets_requests_end(tmp_path: Path) -> None:
         connection = send_half(reg, location, data, 600_000)
         wait_until(lambda: received(reg, location) > 0, what="the first part's arrival")
         os.kill(reg.pid, signal.SIGTERM)
-        time.sleep(0.2)
+        wait_until(lambda: is_refused(reg), what="the stop")
         connection.send(data[600_000:])
         assert connection.getresponse().status == 202
         connection.close()

@@ -519,14 +519,17 @@ def test_silence(engine: FakeEngine, tmp_path: Path) -> None:
     """Whoever says nothing for long is hung up on, at the beginning and between requests; who waits for an
     answer is not.
     """
-    with served(engine, tmp_path, silence_s=0.2) as api:
-        first, second, third = (connect(api.path) for _ in range(3))
-        with first, second, third:
-            third.sendall(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
-            second.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
-            assert receive_all(second).endswith(b"OK")
-            assert receive_all(first) == b""
-            assert b"200 OK" in receive_until(third, b"\r\n\r\n")
-            third.settimeout(0.5)
-            with pytest.raises(TimeoutError):
-                third.recv(1)
+    with (
+        served(engine, tmp_path, silence_s=2) as api,
+        connect(api.path) as third,
+        connect(api.path) as second,
+        connect(api.path) as first,
+    ):
+        third.sendall(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
+        second.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+        assert receive_all(second).endswith(b"OK")
+        assert receive_all(first) == b""
+        assert b"200 OK" in receive_until(third, b"\r\n\r\n")
+        third.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            third.recv(1)

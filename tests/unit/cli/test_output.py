@@ -113,7 +113,7 @@ def listener(tmp_path: Path) -> socket.socket:
     """A datagram socket in the place of the machine's log."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(str(tmp_path / "log"))
-    sock.settimeout(5)
+    sock.settimeout(60)
     return sock
 
 

@@ -196,6 +196,19 @@ def test_parts(store: Store) -> None:
     assert not os.listdir(f"{store.content.root}/ingest")
 
 
+def test_parts_of_what_is_here(store: Store) -> None:
+    """Whoever began was killed, and the content came by another way: nobody goes on from the part, however
+    young it is and whoever has the content.
+    """
+    with store.content.ingest(compute_digest(b"layer")) as ingest:
+        ingest.append(b"la")
+    store.library.set_image("box", store.image(b"layer"))
+    found = store.library.collect(parts_kept_s=3600)
+    assert [item.reason for item in found.removed] == ["the whole content is here"]
+    assert store.has(b"layer") == [True]
+    assert not os.listdir(f"{store.content.root}/ingest")
+
+
 def test_layers_that_no_image_needs(store: Store) -> None:
     """Their snapshots go, topmost first; a stack's lower part that an image needs stays."""
     store.library.set_image("box", store.image(b"a", b"b"))

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput, OperationFailed, Unsupported
@@ -85,7 +85,6 @@ def test_truncated_streams(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
-@settings(deadline=None)
 @given(at=st.integers(0, 1 << 30), bit=st.integers(0, 7))
 def test_damaged_streams(form: str, at: int, bit: int) -> None:
     """No changed bit gives another content: there are checksums, and they are looked at."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput, NotFound
@@ -60,7 +60,6 @@ def test_normal_names(text: str, normal: str) -> None:
     assert format_platform(parse_platform(text)) == normal
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["amd64", "arm", "arm64", "386", "x86_64"]), st.sampled_from(["", "v1", "v6", "8", "v8"])
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput
@@ -43,7 +43,6 @@ def references(draw: st.DrawFn) -> Reference:
     return Reference(domain=domain, path=path, tag=draw(TAGS), digest=draw(st.sampled_from(["", DIGEST])))
 
 
-@settings(deadline=None)
 @given(references())
 def test_forms_lead_back(reference: Reference) -> None:
     """The whole and the familiar form are both understood as the reference they were made of."""
@@ -53,7 +52,6 @@ def test_forms_lead_back(reference: Reference) -> None:
     assert len(reference.familiar()) <= len(str(reference))
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"[a-zA-Z0-9./:@_\[\]-]{0,80}")))
 def test_any_text_is_understood_or_refused(text: str) -> None:
     """Nothing but a sentence comes of wrong text; what is right stays so when it is written out."""
@@ -150,7 +148,6 @@ def test_broken_patterns_are_refused(pattern: str) -> None:
         matches(parse_reference("a"), pattern)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab*?[]^-\\/&|~.", max_size=12))
 def test_no_pattern_breaks_the_matching(pattern: str) -> None:
     """Whatever the pattern, the answer is yes, no, or that it is broken."""

@@ -65,7 +65,7 @@ def test_round_trip(cls: type[Value]) -> None:
     """What is written is read back as the same value, also through JSON text; and its types are right."""
 
     @given(value=instances(cls))
-    @settings(max_examples=8, deadline=None, database=None)
+    @settings(max_examples=8)
     def check(value: Value) -> None:
         assert decode(cls, json.loads(json.dumps(encode(value)))) == value
         check_types(value)
@@ -89,7 +89,7 @@ def test_round_trip(cls: type[Value]) -> None:
         max_leaves=20,
     )
 )
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=150)
 def test_any_json_is_read_or_refused(document: object) -> None:
     """Whatever a document holds, it becomes a Spec or an InvalidInput that says where."""
     unknown: list[str] = []

@@ -210,9 +210,12 @@ def _parts(content: ContentStore, marks: Marks, request: Request) -> Iterator[It
     for path, size in content.parts():
         digest = part_digest(path)
         owners = _sorted(marks.contents.get(digest, ()))
+        is_here = bool(digest) and content.find_size(digest) is not None
         keeping = bool(digest) and request.parts_kept_s > 0
         young = keeping and _age_s(path, request.now_ns) < request.parts_kept_s
-        if owners:
+        if is_here:  # by another way, after whoever began was killed
+            reason = "the whole content is here"
+        elif owners:
             reason = _reason(owners)
         elif young:
             reason = "the next pull goes on from it"
@@ -221,11 +224,11 @@ def _parts(content: ContentStore, marks: Marks, request: Request) -> Iterator[It
         yield Item(
             kind="part",
             name=path,
-            needed=bool(owners) or young,
+            needed=not is_here and (bool(owners) or young),
             reason=reason,
             what=digest,
             size_bytes=size,
-            owners=owners,
+            owners=() if is_here else owners,
         )
 
 

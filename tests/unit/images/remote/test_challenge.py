@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.images.remote.challenge import Challenge, parse_challenges
@@ -41,7 +41,6 @@ def test_challenges(header: str, expected: tuple[Challenge, ...]) -> None:
     assert parse_challenges(header) == expected
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(TOKENS, st.dictionaries(TOKENS.map(str.lower), st.text(max_size=10), min_size=1)),
@@ -61,7 +60,6 @@ def test_what_is_written_is_read(items: list[tuple[str, dict[str, str]]]) -> Non
     assert parse_challenges(", ".join(parts)) == expected
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_anything_is_read_to_its_end(header: str) -> None:
     """A server cannot break the reader, nor keep it busy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead import jsontext
@@ -45,7 +45,6 @@ def test_the_next_page(header: str, following: str) -> None:
     assert next_page(linked(header)) == following
 
 
-@settings(deadline=None)
 @given(st.text(alphabet='<>;,="/:?[]relnxt ', max_size=40))
 def test_any_link_is_read(header: str) -> None:
     """To a page of the same server, or none."""

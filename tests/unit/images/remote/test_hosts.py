@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.errors import InvalidInput
@@ -172,7 +172,6 @@ def test_proxies_by_scheme() -> None:
     assert parse_proxies({"http_proxy": "b", "no_proxy": "*"}).find("http", "x.org") == ""
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30), st.text(alphabet="a.*:/0[]1-", max_size=12))
 def test_no_rule_breaks_the_search(rules: str, address: str) -> None:
     """Whatever somebody wrote into NO_PROXY."""

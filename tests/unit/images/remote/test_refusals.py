@@ -8,7 +8,7 @@ import socket
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.errors import (
@@ -73,7 +73,6 @@ def test_words(body: bytes, words: str) -> None:
     assert refusal(MIRROR, "do it", 404, body).message == f"the mirror m.lan of r.lan did not do it: {words}"
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(300, 599))
 def test_any_answer_is_a_sentence(body: bytes, status: int) -> None:
     """Whatever comes with it."""
@@ -181,7 +180,6 @@ def test_retry_after(text: str, seconds: float | None) -> None:
     assert parse_retry_after(text, now_s=10.0) == seconds
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_retry_after_breaks_the_reading(text: str) -> None:
     """Whatever it is."""
@@ -189,7 +187,6 @@ def test_no_retry_after_breaks_the_reading(text: str) -> None:
     assert found is None or found >= 0
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.one_of(st.none(), st.floats(0, 1e6)), st.floats(0, 1))
 def test_patience_has_an_end(attempt: int, asked_s: float | None, chance: float) -> None:
     """No wait is longer than the longest; what the server asks for is waited for, up to there."""

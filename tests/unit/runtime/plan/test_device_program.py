@@ -53,7 +53,7 @@ def granted(rules: list[DeviceRule], kind: int, access: int, major: int, minor: 
     return True
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(rules=st.lists(rules, max_size=7))
 def test_any_rules(rules: list[DeviceRule]) -> None:
     """The program of any rules answers every request as the rules say."""

@@ -122,7 +122,7 @@ def interesting_arguments(seccomp: Seccomp) -> list[int]:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seccomp=profiles, seed=st.integers(0, 2**16))
 def test_any_profile(machine: str, seccomp: Seccomp, seed: int) -> None:
     """The filter of any profile answers what the profile says, on every architecture, for any arguments."""
@@ -144,7 +144,7 @@ def test_any_profile(machine: str, seccomp: Seccomp, seed: int) -> None:
     assert run(instructions, 0x08, 1) == KILL
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(op=st.sampled_from(OPERATORS), value=numbers, two=numbers, more=st.lists(numbers, max_size=20))
 def test_every_comparison(op: str, value: int, two: int, more: list[int]) -> None:
     """Every comparison looks at all 64 bits of an argument, on 32-bit ABIs at the lower 32."""
