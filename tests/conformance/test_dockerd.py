@@ -21,6 +21,7 @@ from tests.support.commands import program
 from tests.support.peers import (
     CGROUP_ROOT,
     Client,
+    cgroups_with,
     daemon,
     find_program,
     inside,
@@ -367,7 +368,7 @@ def test_removal_leaves_nothing(docker: Docker) -> None:
     """After `docker rm -f` no cgroup of the container is left."""
     container = docker.background("sleep", "1000")
     docker("rm", "-f", container)
-    assert Client(["find", CGROUP_ROOT, "-name", container])() == ""
+    assert cgroups_with(container) == []
 
 
 def test_pier_is_a_client_of_it(docker: Docker, tmp_path: Path) -> None:

@@ -22,10 +22,9 @@ from pierhead.errors import (
     TimedOut,
     Unsupported,
 )
-from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import DeviceRule, Memory, Resources
 from pierhead.runtime import Config, Container, ProcessSpec, Stdio, create, list_ids, load, run
-from tests.support.containers import SLEEP, Containers, namespaces, status_of, wait_until
+from tests.support.containers import SLEEP, Containers, cgroups_of_ours, namespaces, status_of, wait_until
 from tests.support.requires import requires
 
 pytestmark = requires("root")
@@ -525,8 +524,7 @@ def test_what_cannot_be_is_an_error_of_create(
         containers.create("true", **changes)
     assert list_ids(containers.root) == []
     assert not os.path.exists(containers.root) or os.listdir(containers.root) == []
-    for tree in discover().trees:
-        assert not list(Path(tree.mountpoint).glob(f"**/pierhead-test-{os.getpid()}-*"))
+    assert cgroups_of_ours() == []
 
 
 def test_the_library_without_a_process_says_so(containers: Containers) -> None:

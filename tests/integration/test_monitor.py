@@ -245,7 +245,10 @@ def test_the_record_of_a_signal(monitor: Monitor) -> None:
 def test_the_record_needs_no_handler(monitor: Monitor) -> None:
     """Whoever started the monitor ignored SIGCHLD, which is inherited; the status is known all the same."""
     ignoring = ["env", "--ignore-signal=CHLD"]
-    assert monitor(["sh", "-c", "sleep 0.2; exit 11"], prefix=ignoring).wait().code == 11
+    monitored = monitor(["sh", "-c", "read line; exit 11"], prefix=ignoring, stdin=True)
+    with monitored.attach() as client:
+        client.write(b"go\n")  # which is passed on when the monitor has taken over
+    assert monitored.wait().code == 11
 
 
 def test_the_record_is_there_when_the_launcher_is_told(monitor: Monitor) -> None:

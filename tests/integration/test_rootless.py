@@ -23,7 +23,7 @@ pytestmark = requires("root")
 
 NOBODY = 65534
 PRELUDE = """
-import os, sys
+import os, sys, time
 sys.path.insert(0, os.getcwd())
 from pierhead.errors import PierheadError
 from pierhead.oci.runtime import IDMapping, Namespace
@@ -104,6 +104,8 @@ config = CONFIG.replace(process=process("echo first; sleep 100"))
 container = create(ROOT, "a", config, supervise=True, stdio=Stdio.kept(os.path.abspath("log")))
 container.start()
 print(container.exec(process("id -u; hostname | wc -l")).wait(60).code)
+while not (os.path.exists("log") and "first" in open("log").read()):
+    time.sleep(0.01)
 container.kill(9)
 print(container.wait(60).signal, "first" in open("log").read())
 container.delete()

@@ -61,6 +61,12 @@ class Runtime:
         self.program.write_text(_SCRIPT.format(calls=self.calls, create=create))
         self.program.chmod(0o755)
 
+    def leave(self, script: str) -> None:
+        """To create it leaves a process that does this when it is started: none that may be gone by then."""
+        started = self.directory / "started"
+        waiting = f"until test -e {started}; do sleep 0.02; done"
+        self.write(f"({waiting}; {script}) & echo $! > $pid_file;; ' start'*) touch {started}")
+
     def create(self, *, gate: bool = True, overlay: RootOverlay | None = None) -> Container:
         """It has made a container, as far as it can."""
         rootfs, process = str(self.directory / "rootfs"), ProcessSpec(args=("true",))
@@ -83,7 +89,7 @@ def runtime(tmp_path: Path) -> Runtime:
 
 def test_what_it_leaves_behind_is_ours(runtime: Runtime) -> None:
     """Its orphan is the container's first process: output, exit code and end come by our monitor."""
-    runtime.write("(echo from within; sleep 0.3; exit 7) & echo $! > $pid_file")
+    runtime.leave("echo from within; exit 7")
     container = runtime.create(gate=False)
     assert container.wait(60).code == 7
     assert '"from within\\n"' in (runtime.directory / "log").read_text()
@@ -100,10 +106,7 @@ def test_layers_with_odd_names(runtime: Runtime, name: str) -> None:
     for layer in layers:
         layer.mkdir(parents=True)
         (layer / f"of-{layer.name}").touch()
-    runtime.write(
-        """root=$(sed 's/.*"path":"\\([^"]*rootfs[^"]*\\)".*/\\1/' config.json)
-        ls $root & echo $! > $pid_file"""
-    )
+    runtime.leave("""ls $(sed 's/.*"path":"\\([^"]*rootfs[^"]*\\)".*/\\1/' config.json)""")
     container = runtime.create(gate=False, overlay=RootOverlay(lower=tuple(map(str, layers))))
     container.wait(60)
     text = (runtime.directory / "log").read_text()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pierhead.errors import PierheadError
+from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import Namespace
 from pierhead.runtime import Config, Container, ProcessSpec, Stdio, create, list_ids, load, run
 from tests.support.bundles import PATH, make_rootfs
@@ -92,6 +93,21 @@ def wait_until(what: str, condition: Any, timeout_s: float = 60.0) -> None:
         time.sleep(0.01)
 
 
+def cgroups_of_ours() -> list[str]:
+    """Cgroups of containers that this process has made; those of others may come and go meanwhile."""
+    return [
+        f"{directory}/{name}"
+        for tree in discover().trees
+        for directory, names, _ in os.walk(tree.mountpoint)
+        for name in names
+        if name.startswith(_prefix())
+    ]
+
+
+def _prefix() -> str:
+    return f"pierhead-test-{os.getpid()}-"
+
+
 class Containers:
     """Makes containers under a state root of its own."""
 
@@ -103,7 +119,7 @@ class Containers:
 
     def id(self) -> str:
         """An id that no other test uses."""
-        return f"pierhead-test-{os.getpid()}-{next(_numbers)}"
+        return f"{_prefix()}{next(_numbers)}"
 
     def directory(self) -> Path:
         """An empty directory that anybody may enter."""

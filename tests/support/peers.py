@@ -173,6 +173,11 @@ def stays(look: Callable[[], object], *, what: str) -> object:
     return found
 
 
+def cgroups_with(part: str) -> list[str]:
+    """Cgroups in whose paths this stands; others may come and go meanwhile."""
+    return [directory for directory, _, _ in os.walk(CGROUP_ROOT) if part in directory]
+
+
 def remove_cgroups(name: str) -> list[str]:
     """Removes the cgroup ``name`` below every hierarchy; returns those that still held a process."""
     busy = []
