@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 
 from pierhead.errors import Forbidden, InvalidInput
 from pierhead.values import Value
@@ -91,10 +90,12 @@ def load_policy(path: str | os.PathLike[str] = DEFAULT_PATH) -> Policy:
     path = os.fspath(path)
     try:
         with open(path, "rb") as file:
-            document = tomllib.load(file)
+            from tomllib import load
+
+            document = load(file)
     except FileNotFoundError:
         return ACCEPT_ALL
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InvalidInput(f"{path} is not TOML: {error}", code="bad-policy") from None
     return parse_policy(document, path)
 

@@ -13,7 +13,6 @@ import os
 from pierhead.errors import Forbidden, NotFound
 from pierhead.images.library.collection import exists_in, reader
 from pierhead.images.platforms import host_platform
-from pierhead.images.recompress import compress_image
 from pierhead.images.reference import parse_reference
 from pierhead.images.remote import transfer
 from pierhead.images.remote.client import Client
@@ -21,7 +20,6 @@ from pierhead.images.remote.connection import Connection
 from pierhead.images.remote.credentials import CredentialFile, default_paths, find_credentials
 from pierhead.images.remote.hosts import REGISTRIES, load_hosts, parse_proxies
 from pierhead.images.remote.tasks import offload, parallel
-from pierhead.images.trust import check_image, push_signature
 from pierhead.images.unpacking import UnpackArrivals
 from pierhead.images.unpackprogress import UnpackProgress
 from pierhead.images.walk import walk
@@ -152,6 +150,8 @@ async def pull_image(
         repository = client.repository(reference)
         policy = service.policy()
         if policy.rule_for(reference.name).require != "accept":
+            from pierhead.images.trust import check_image
+
             resolved = await repository.resolve(reference.identifier)
             await check_image(policy, lease.content, repository, reference, resolved.descriptor.digest)
             reference = reference.replace(digest=resolved.descriptor.digest)
@@ -197,6 +197,8 @@ async def push_image(
     if client is None:
         async with open_client() as own:
             return await push_image(service, text, compression=compression, progress=progress, client=own)
+    from pierhead.images.recompress import compress_image
+
     reference = parse_reference(text)
     image = service.library.find_image(str(reference.canonical()))
     if image is None:
@@ -240,6 +242,8 @@ async def sign_image(
     if client is None:
         async with open_client() as own:
             return await sign_image(service, text, key, as_referrer=as_referrer, client=own)
+    from pierhead.images.trust import push_signature
+
     reference = parse_reference(text)
     repository = client.repository(reference)
     with service.library.lease(purpose=f"signature of {reference.familiar()}") as lease:

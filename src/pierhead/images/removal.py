@@ -5,12 +5,10 @@ No path is put together from names that are found: each directory is opened bene
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from errno import EEXIST, ENOTEMPTY
 
-_log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_EMPTY = (ENOTEMPTY, EEXIST)
 _DEPTH_MAX = 100
@@ -45,7 +43,9 @@ def remove_or_say(path: str) -> None:
     try:
         remove_tree(path)
     except OSError as error:
-        _log.warning("what is left in %s cannot be removed: %s", path, error)
+        import logging
+
+        logging.getLogger(__name__).warning("what is left in %s cannot be removed: %s", path, error)
 
 
 def remove_whatever(directory_fd: int, name: bytes) -> None:

@@ -18,7 +18,6 @@ Here is what needs no network; ``pulling``, ``pushing`` and ``trust`` are asynch
 from __future__ import annotations
 
 import os
-import shutil
 
 from pierhead.errors import Conflict, InvalidInput
 from pierhead.images.catalogue import Catalogue
@@ -205,6 +204,8 @@ class ImageService:
         """Scratch directories of which the maker was killed are gone."""
         for lease_id in _names_in(f"{self.root}/scratch"):
             if not is_alive(f"{self.root}/leases", lease_id):
+                import shutil
+
                 shutil.rmtree(self.scratch(lease_id), ignore_errors=True)
 
 

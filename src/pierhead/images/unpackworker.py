@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+from importlib import import_module
 
 from pierhead import errors
 from pierhead.errors import OperationFailed, PierheadError
@@ -21,7 +22,6 @@ from pierhead.images.compression import load_decompressors
 from pierhead.images.growing import GrowingFile
 from pierhead.images.unpack import Unpacked, UnpackLimits, unpack_layer
 from pierhead.linux.files import read_all
-from pierhead.linux.mounts import join_user_namespace
 from pierhead.linux.process import end_with_writers, kill_pidfd, reap, spawn_python
 
 TYPE_CHECKING = False
@@ -165,8 +165,11 @@ def _start(order: dict[str, Any], fds: tuple[int, int], further_fd: int = -1) ->
 
 def _enter_namespace() -> None:
     """Who is root there may read none of our modules: what is imported late is imported before."""
+    from pierhead.linux.mounts import join_user_namespace
+
     load_decompressors()
     codecs.lookup("ascii")
+    import_module("urllib.parse")  # for names of attributes
     join_user_namespace(_FURTHER_FD)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import binascii
 import re
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pierhead.images.tarlayer.header import MalformedHeader
 
@@ -115,6 +114,8 @@ def decode_xattrs(records: Records) -> dict[bytes, bytes]:
         if key.startswith(SCHILY_XATTR):
             found[key[len(SCHILY_XATTR) :]] = value
         elif key.startswith(LIBARCHIVE_XATTR):
+            from urllib.parse import unquote_to_bytes
+
             name = unquote_to_bytes(key[len(LIBARCHIVE_XATTR) :])
             if SCHILY_XATTR + name not in records:
                 found[name] = _decode_base64(value)
@@ -159,5 +160,7 @@ def encode_xattr(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     """The record of an attribute; one whose name has an equals sign only libarchive's form can hold."""
     if b"=" not in name:
         return SCHILY_XATTR + name, value
+    from urllib.parse import quote_from_bytes
+
     encoded = binascii.b2a_base64(value, newline=False).rstrip(b"=")
     return LIBARCHIVE_XATTR + quote_from_bytes(name, safe="").encode(), encoded
