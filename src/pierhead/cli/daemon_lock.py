@@ -2,7 +2,8 @@
 
     DATA_ROOT/pierd.lock    locked as long as a daemon has the root; ``ends`` stands in it once it stops
 
-Else whoever calls the engine in that moment would be told that another one works there.
+One that was killed may have left the lock for a moment to a process that it had just begun to start.  Else
+whoever calls the engine in that moment would be told that another one works there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _ENDS = b"ends\n"
 _LOOK_S = 0.05
+_PATIENCE_S = 2.0
 
 
 class DataLock:
@@ -43,8 +45,10 @@ class DataLock:
         Raises:
             Conflict: another one does, and goes on.
         """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + _PATIENCE_S
         while not lock_at_once(self._fd):
-            if os.pread(self._fd, len(_ENDS), 0) != _ENDS:
+            if loop.time() > deadline_s and os.pread(self._fd, len(_ENDS), 0) != _ENDS:
                 hint = "stop it, or give this one a --data-root and an --exec-root of its own"
                 raise Conflict(f"another pierd works in {self._root}", code="daemon-runs", hint=hint)
             await asyncio.sleep(_LOOK_S)

@@ -59,7 +59,7 @@ from pierhead.engine.volumedesk import VolumeDesk
 from pierhead.engine.volumes import VolumeStore
 from pierhead.errors import Conflict, NotFound, PierheadError
 from pierhead.images.service import ImageService
-from pierhead.linux.files import lock_at_once
+from pierhead.linux.files import lock_soon
 from pierhead.net import NetworkService, NetworkSettings
 
 TYPE_CHECKING = False
@@ -140,7 +140,7 @@ class Engine:
             os.makedirs(f"{self.paths.data_root}/{name}", mode=0o710, exist_ok=True)
         lock_fd = os.open(f"{self.paths.exec_root}/engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, lock_fd)
-        if not lock_at_once(lock_fd):
+        if not lock_soon(lock_fd):
             raise Conflict(
                 f"another engine works in {self.paths.exec_root}",
                 code="engine-runs",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from pierhead.engine.specgen.logwords import log_files
 from pierhead.errors import NotFound, PierheadError
 from pierhead.runtime import Stdio, create, list_ids, load, run
 from pierhead.runtime.exitrecord import read_exit_record
+from pierhead.runtime.leftovers import remove_leftovers
 from pierhead.runtime.programs import creation as programs
 from pierhead.runtime.programs.creation import sweep_bundles
 from pierhead.runtime.programs.program import Program
@@ -61,10 +63,15 @@ class Launcher:
         return begin(root, record.id, config, stdio=stdio, supervise=True)
 
     def _remove_ended(self, container_id: str) -> None:
-        """What an earlier run has left, whose engine was killed while it cleaned up."""
-        with_state = f"{self._paths.runtime_root}/{container_id}/state.json"
-        if os.path.exists(with_state):
-            self.delete(load(self._paths.runtime_root, container_id))
+        """What an earlier run has left, whose engine was killed while it cleaned up; or while it launched:
+        then somebody undoes that yet.
+        """
+        root = self._paths.runtime_root
+        if os.path.exists(f"{root}/{container_id}/state.json"):
+            self.delete(load(root, container_id))
+        elif os.path.exists(f"{root}/{container_id}"):
+            with suppress(NotFound):  # it has just been undone
+                remove_leftovers(root, container_id)
 
     def stdio(self, record: Record) -> Stdio:
         """Streams that the monitor keeps, and the log that it writes."""

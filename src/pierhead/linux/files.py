@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _LINKS_MAX = 40
 _TEXT_MAX = 1 << 20
+_LOOK_S = 0.02
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
 """What a path gives that leads to no file, or is exchanged while it is walked."""
 
@@ -197,6 +198,22 @@ def lock_at_once(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def lock_soon(fd: int, patience_s: float = 2.0) -> bool:
+    """Whether the file is locked for this descriptor alone before long.
+
+    Of a process that was killed while it started another one that other one still has the locks, until it
+    executes its program.
+    """
+    import time
+
+    deadline = time.monotonic() + patience_s
+    while not lock_at_once(fd):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_S)
     return True
 
 

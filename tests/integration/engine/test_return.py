@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,6 +132,21 @@ def test_one_engine_at_a_time(engines: Engines) -> None:
     engines.run(work)
 
 
+def test_the_lock_of_one_that_was_killed(engines: Engines) -> None:
+    """A process that it was just starting has the lock until it executes its program: that is waited for."""
+    os.makedirs(engines.settings.exec_root)
+    fd = os.open(f"{engines.settings.exec_root}/engine.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    ending = threading.Timer(0.3, os.close, (fd,))
+    ending.start()
+
+    async def work(engine: Engine) -> None:
+        assert not engine.roster.all()
+
+    engines.run(work)
+    ending.join()
+
+
 def test_what_was_left_half_way(engines: Engines) -> None:
     """A removal that was begun is finished, files of what never came to be are gone, a start that was not
     noted is noted.
@@ -196,6 +213,27 @@ def _run_unnoted(engine: Engine, record: Record) -> str:
         container.kill(signal.SIGKILL)
         container.wait()
         return str(container.id)
+
+
+def test_a_launch_that_is_being_undone(engines: Engines) -> None:
+    """Whose launcher was killed: the helper undoes that, and meanwhile has the directory's lock.  The next
+    launch waits for it.
+    """
+
+    async def work(engine: Engine) -> None:
+        made = await create(engine, "true", name="web")
+        directory = Path(engine.paths.runtime_root, made)
+        directory.mkdir(parents=True)
+        fd = os.open(directory, os.O_RDONLY)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        async with asyncio.TaskGroup() as group:
+            starting = group.create_task(engine.start_container(made))
+            await asyncio.wait((starting,), timeout=0.3)
+            assert not starting.done()
+            os.close(fd)
+        assert await outcome(engine, made) == 0
+
+    engines.run(work)
 
 
 def test_a_retry_goes_on_to_count(engines: Engines) -> None:

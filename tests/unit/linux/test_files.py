@@ -1,13 +1,14 @@
-"""Paths inside a directory that is not trusted."""
+"""Paths inside a directory that is not trusted; locks."""
 
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.linux.files import open_in_root, read_text_in_root
+from pierhead.linux.files import lock_at_once, lock_soon, open_in_root, read_text_in_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,3 +72,15 @@ def test_nothing_is_opened_for_reading(root: Path, root_fd: int) -> None:
             os.read(fd, 1)
     finally:
         os.close(fd)
+
+
+def test_a_lock_that_is_free_before_long(tmp_path: Path) -> None:
+    """It is waited for, and not for ever."""
+    first, second = (os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
+    assert lock_at_once(first)
+    assert not lock_soon(second, 0.1)
+    ending = threading.Timer(0.1, os.close, (first,))
+    ending.start()
+    assert lock_soon(second, 60)
+    ending.join()
+    os.close(second)
