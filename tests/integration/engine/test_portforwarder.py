@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pierhead.engine.machinesockets import MachineSockets, open_outside
+from pierhead.engine.machinesockets import MachineSockets, format_question, receive_answer
 from pierhead.engine.portforwarder import serve
 from pierhead.engine.userports import ForwardedPorts
+from pierhead.errors import Unavailable
 from pierhead.net.model import PublishedPort
 from tests.support.repository import ROOT
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _OUTER, _INNER = "127.0.0.2", "127.0.0.1"
 _MUCH = bytes(range(256)) * 20_000
 _PATIENCE_S = 30
+_DESCRIPTORS = 1024
 
 
 class Leading:
@@ -47,7 +49,9 @@ class Leading:
         self._listener.listen()
         self._listener.setblocking(False)
         self._threads = (
-            threading.Thread(target=lambda: asyncio.run(serve(self._listener, self._keeper_fd))),
+            threading.Thread(
+                target=lambda: asyncio.run(serve(self._listener, self._keeper_fd, _DESCRIPTORS))
+            ),
             threading.Thread(target=lambda: self.sockets.serve_until(self._keeper_fd)),
         )
         for thread in self._threads:
@@ -97,6 +101,15 @@ def listening(kind: int = socket.SOCK_STREAM) -> Iterator[socket.socket]:
         if kind == socket.SOCK_STREAM:
             it.listen()
         yield it
+
+
+def ask_outside(leading: Leading, question: bytes) -> tuple[bytes, list[tuple[int, int, bytes]], int]:
+    """What is answered to the packet by what opens sockets."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.settimeout(_PATIENCE_S)
+        asking.connect(leading.sockets.path)
+        asking.send(question)
+        return asking.recvmsg(100, 100)[:3]
 
 
 def number_of(it: socket.socket) -> int:
@@ -189,14 +202,15 @@ def test_refusals(leading: Leading) -> None:
             leading.publish(number_of(other))
         assert caught.value.errno == errno.EADDRINUSE
         with pytest.raises(OSError, match="assign") as caught:
-            open_outside(leading.sockets.path, "udp", "203.0.113.9", number_of(other))
+            receive_answer(*ask_outside(leading, format_question("udp", "203.0.113.9", number_of(other))))
         assert caught.value.errno == errno.EADDRNOTAVAIL
     for request in (b"no", b"[]", b"{}", b'{"execute":"dance"}', b'{"execute":"add_hostfwd","arguments":{}}'):
         assert "bad request" in leading.ask(request)["error"]["desc"]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
-        asking.connect(leading.sockets.path)
-        asking.send(b"no")
-        assert asking.recv(100) == b""
+    for question in (b"no", *(format_question("tcp", _OUTER, number) for number in (-1, 0, 65536, 1 << 40))):
+        with pytest.raises(ValueError, match="no question"):
+            receive_answer(*ask_outside(leading, question))
+        with pytest.raises(Unavailable, match="bad request"):
+            leading.publish(65536)
     with listening() as inner:
         assert leading.publish(number_of(inner)) > 0
 
