@@ -52,10 +52,14 @@ class Leading:
         self._opening = threading.Thread(target=lambda: self.sockets.serve_until(self._keeper_fd))
         self._opening.start()
 
-    def end(self) -> int:
-        """The keeper has ended, and so they have by themselves; the forwarder's status: -9 if it had not."""
+    def end_keeper(self) -> None:
+        """The keeper has ended."""
         self._keeper.kill()
         self._keeper.wait()
+
+    def end(self) -> int:
+        """The keeper has ended, and so they have by themselves; the forwarder's status: -9 if it had not."""
+        self.end_keeper()
         self._opening.join()
         if not wait_pidfd(self._pidfd, PATIENCE_S):
             kill_pidfd(self._pidfd)

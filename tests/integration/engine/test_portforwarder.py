@@ -57,8 +57,8 @@ def test_nobody_inside(leading: Leading) -> None:
         number = number_of(inner)
     leading.publish(number)
     with (
+        pytest.raises(ConnectionResetError),  # which may come as soon as it is connected
         socket.create_connection((OUTER, number), PATIENCE_S) as client,
-        pytest.raises(ConnectionResetError),
     ):
         client.recv(1)
 

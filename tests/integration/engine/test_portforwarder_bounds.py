@@ -9,7 +9,8 @@ import resource
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _FEW = 64
 _MANY = 100
 _MANY_BYTES = 64 << 10
+_MOMENT_S = 0.3
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def test_no_descriptor_for_a_connection(tmp_path: Path) -> None:
     with leading(tmp_path) as it, listening() as inner:
         it.publish(number_of(inner))
         limit = leave_descriptors(it.pid, 1)
-        with connect(number_of(inner)) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), connect(number_of(inner)) as client:
             client.recv(1)
         resource.prlimit(it.pid, resource.RLIMIT_NOFILE, limit)
         assert is_led(inner)
@@ -236,12 +238,14 @@ def test_nobody_hears_of_the_port(tmp_path: Path) -> None:
 
 def test_end_while_a_port_is_asked_for(tmp_path: Path) -> None:
     """The keeper's end is the forwarder's, whatever it waits for."""
-    with ExitStack() as waiting, opener(tmp_path) as (path, listener):
-        with leading(tmp_path) as it:
-            waiting.enter_context(it.asking(request(1, path)))
-            waiting.enter_context(it.asking(b""))
+    with opener(tmp_path) as (path, listener), socket.create_server((OUTER, 0)) as outer:
+        with leading(tmp_path) as it, it.asking(request(number_of(outer), path)):
             asked, _ = listener.accept()
-            waiting.enter_context(asked)
+            with asked, it.asking(b""):
+                it.end_keeper()
+                time.sleep(_MOMENT_S)  # it is about to end
+                with suppress(BrokenPipeError):
+                    socket.send_fds(asked, [b'{"errno":0}'], [outer.fileno()])
         assert not noted_pid(it.pid_path)
 
 
