@@ -140,6 +140,12 @@ def test_a_cgroup_holds_processes_and_goes_without_a_trace(hierarchies: Hierarch
     manager.remove()
 
 
+def test_root_of_a_user_namespace_has_the_usual_cgroup(hierarchies: Hierarchies) -> None:
+    """Only rules about devices are none of its business: it may make cgroups, or be told that it may not."""
+    usual = new_cgroups("cgroupfs", "", "x", hierarchies).state
+    assert new_cgroups("cgroupfs", "", "x", hierarchies, confined=True).state == usual.replace(rootless=True)
+
+
 def test_parents_that_were_made_go_too_and_others_stay(hierarchies: Hierarchies) -> None:
     """A path of several components; two containers share the parent, the last one removes it."""
     parent = next(NAMES)

@@ -1,4 +1,6 @@
-"""Events of containers, as ``GET /events`` tells them, and which of them a filter lets pass.  Pure."""
+"""Events of containers and of what they have, as ``GET /events`` tells them, and which of them a filter lets
+pass.  Pure.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +44,38 @@ def network_event(record: Record, action: str, time_ns: int) -> Event | None:
         return None
     attributes = {"container": record.id, "name": name, "type": kind}
     return Event(kind="network", action=action, actor=identity, attributes=attributes, time_ns=time_ns)
+
+
+def volume_event(name: str, action: str, time_ns: int, **what: str) -> Event:
+    """Something happened to the volume; ``what`` are attributes beyond its driver."""
+    attributes = {"driver": "local", **what}
+    return Event(kind="volume", action=action, actor=name, attributes=attributes, time_ns=time_ns)
+
+
+def mount_events(record: Record, time_ns: int) -> tuple[Event, ...]:
+    """The container's volumes have come to their places in it."""
+    return tuple(
+        volume_event(
+            point.name,
+            "mount",
+            time_ns,
+            container=record.id,
+            destination=point.destination,
+            propagation=point.propagation,
+            **{"read/write": "true" if point.rw else "false"},
+        )
+        for point in record.mounts
+        if point.type == "volume"
+    )
+
+
+def unmount_events(record: Record, time_ns: int) -> tuple[Event, ...]:
+    """The container has left its volumes."""
+    return tuple(
+        volume_event(point.name, "unmount", time_ns, container=record.id)
+        for point in record.mounts
+        if point.type == "volume"
+    )
 
 
 def check_filters(filters: Filters) -> None:

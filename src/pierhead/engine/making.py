@@ -12,7 +12,7 @@ import logging
 import os
 
 from pierhead.engine import lifecycle
-from pierhead.engine.happenings import container_event
+from pierhead.engine.happenings import container_event, volume_event
 from pierhead.engine.naming import SHORT_LENGTH, no_such_container
 from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.record import Record
@@ -116,9 +116,11 @@ class Maker:
         try:
             record = record.replace(root=await self._roots.prepare(record.id, origin))
             with _as_refusal():
-                record = await self._places.decide(record)
+                record, new_volumes = await self._places.decide(record)
                 await self._show_images(record)
-            return self._roster.put(record, container_event(record, "create", self._roster.now_ns()))
+            now_ns = self._roster.now_ns()
+            made = [volume_event(volume, "create", now_ns) for volume in new_volumes]
+            return self._roster.put(record, *made, container_event(record, "create", now_ns))
         except BaseException:
             await self._jobs.thread(self._take_back, record)
             raise
@@ -197,23 +199,24 @@ class Maker:
     async def _finish_removal(self, record: Record) -> None:
         self._supervisor.forget(record.id)
         try:
-            root = await self._jobs.thread(self._give_back, record)
+            root, gone_volumes = await self._jobs.thread(self._give_back, record)
         except (PierheadError, OSError) as error:
             state = lifecycle.after(record, "fail-removal").replace(error=str(error))
             self._roster.observe(record.replace(state=state))
             raise
-        self._roster.drop(record, container_event(record, "destroy", self._roster.now_ns()))
+        now_ns = self._roster.now_ns()
+        gone = [volume_event(volume, "destroy", now_ns) for volume in gone_volumes]
+        self._roster.drop(record, *gone, container_event(record, "destroy", now_ns))
         self._supervisor.waiting.gone(record)
         for tell in self.on_removal:
             tell(record.id)
         self._jobs.begin(self._jobs.thread(self._remove_left, record.id, root))
 
-    def _give_back(self, record: Record) -> str:
-        """Returns where its own files are, which nobody knows any more."""
+    def _give_back(self, record: Record) -> tuple[str, tuple[str, ...]]:
+        """Returns where its own files are, which nobody knows any more, and which volumes are gone."""
         self._roots.hide(record.id, len(record.mounts))
         root = self._roots.detach(record.root)
-        self._places.release(record, volumes=record.state.volumes_go)
-        return root
+        return root, self._places.release(record, volumes=record.state.volumes_go)
 
     def _remove_left(self, container_id: str, root: str) -> None:
         """Its files are gone.  Nobody waits for that: it takes as long as everything before it."""

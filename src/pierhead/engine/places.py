@@ -61,8 +61,11 @@ class Places:
 
     # While it is there
 
-    async def decide(self, record: Record) -> Record:
+    async def decide(self, record: Record) -> tuple[Record, tuple[str, ...]]:
         """What a new container keeps is there, and the directory of its own files; the record tells of it.
+
+        Returns:
+            The record, and the names of volumes that are new.
 
         Raises:
             InvalidInput, Unsupported: a mount cannot be.
@@ -76,7 +79,9 @@ class Places:
                 raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
         return await self._jobs.thread(self._decide, record, others)
 
-    def _decide(self, record: Record, others: dict[str, tuple[MountPoint, ...]]) -> Record:
+    def _decide(
+        self, record: Record, others: dict[str, tuple[MountPoint, ...]]
+    ) -> tuple[Record, tuple[str, ...]]:
         os.makedirs(self._paths.container(record.id), mode=0o710)
         decided = self._volumes.resolve(record.id, record.config, record.host, others)
         try:
@@ -90,7 +95,7 @@ class Places:
         except BaseException:
             self._volumes.release(record.id, anonymous=True)
             raise
-        return record.replace(mounts=decided.mounts)
+        return record.replace(mounts=decided.mounts), tuple(volume.name for volume in decided.created)
 
     def _open_root(self, record: Record) -> int:
         if not record.root:
@@ -98,9 +103,13 @@ class Places:
         mount = self._roots.mount(record.root)
         return open_mounts((layers_of(mount) if mount.upper else mount,))
 
-    def release(self, record: Record, *, volumes: bool) -> None:
-        """What it kept is given back; with ``volumes`` its nameless volumes are gone.  Blocks."""
-        self._volumes.release(record.id, anonymous=volumes)
+    def release(self, record: Record, *, volumes: bool) -> tuple[str, ...]:
+        """What it kept is given back; with ``volumes`` its nameless volumes are gone.  Blocks.
+
+        Returns:
+            Names of volumes that are gone.
+        """
+        return self._volumes.release(record.id, anonymous=volumes)
 
     # While it runs
 

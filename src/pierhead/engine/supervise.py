@@ -16,7 +16,7 @@ import logging
 import sqlite3
 
 from pierhead.engine import lifecycle, restart
-from pierhead.engine.happenings import container_event, network_event
+from pierhead.engine.happenings import container_event, mount_events, network_event, unmount_events
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE, Ending
 from pierhead.engine.moments import parse_moment
 from pierhead.engine.waiting import Waiting
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pierhead.engine.jobs import Jobs
     from pierhead.engine.launching import Launcher
     from pierhead.engine.places import Places
-    from pierhead.engine.record import Record
+    from pierhead.engine.record import Event, Record
     from pierhead.engine.roster import Roster
     from pierhead.engine.streams import MonitorAttachment
     from pierhead.runtime import Container
@@ -157,7 +157,7 @@ class Supervisor:
         """Where somebody is to see its output from the first byte on, it waits for them to be connected."""
         taken, place = await self._places.take(record)
         record = self._roster.revise(record.id, endpoint=taken.endpoint, ports=taken.ports)
-        self._tell_network(record, "connect")
+        self._tell_of_place(record, "connect", mount_events)
         try:
             container = await self._jobs.thread(
                 lambda: self._launcher.launch(record, place, gated=bool(attachments))
@@ -297,7 +297,7 @@ class Supervisor:
         """
         record = self._need(container_id)
         await self._jobs.thread(self._give_back, record, container)
-        self._tell_network(record, "disconnect")
+        self._tell_of_place(record, "disconnect", unmount_events)
         self._forget_place(container_id)
 
     def _give_back(self, record: Record, container: Container | None) -> None:
@@ -307,10 +307,14 @@ class Supervisor:
         with _said(record.id):
             self._places.leave(record)
 
-    def _tell_network(self, record: Record, action: str) -> None:
-        event = network_event(record, action, self._roster.now_ns())
-        if event is not None:
-            self._roster.tell(event)
+    def _tell_of_place(
+        self, record: Record, action: str, of_volumes: Callable[[Record, int], tuple[Event, ...]]
+    ) -> None:
+        now_ns = self._roster.now_ns()
+        event = network_event(record, action, now_ns)
+        events = (*((event,) if event is not None else ()), *of_volumes(record, now_ns))
+        if events:
+            self._roster.tell(*events)
 
     # Starting again
 

@@ -18,6 +18,7 @@ from pierhead.errors import PierheadError
 from pierhead.linux import cgroupfs
 
 _UNITS = (".service", ".scope")
+_OTHERS = (*_UNITS, ".slice")
 _DIVIDING = "cgroup.subtree_control"
 _WANTED = ("cpu", "cpuset", "io", "memory", "pids")
 
@@ -42,7 +43,7 @@ def find_delegated(own: str) -> str:
     is below a unit's own is where somebody has divided it before us: systemd itself, as it was told.
     """
     above, _, name = own.rstrip("/").rpartition("/")
-    return above if above.endswith(_UNITS) and not name.endswith(_UNITS) else ""
+    return above if above.endswith(_UNITS) and not name.endswith(_OTHERS) else ""
 
 
 def _divide(directory: str) -> tuple[str, ...]:

@@ -66,6 +66,8 @@ class VolumeDesk:
     async def prune_volumes(self, filters: Filters) -> Document:
         """Those that no container has are gone; returns ``{"VolumesDeleted", "SpaceReclaimed"}``."""
         names, freed_bytes = await self._jobs.finish(self._jobs.thread(self._store.prune, filters))
+        for name in names:
+            self._publish("volume", "destroy", name, _DRIVER)
         self._publish("volume", "prune", "", {"reclaimed": str(freed_bytes)})
         return {"VolumesDeleted": list(names) or None, "SpaceReclaimed": freed_bytes}
 

@@ -127,6 +127,7 @@ def new_cgroups(
     hierarchies: cgroupfs.Hierarchies,
     *,
     rootless: bool = False,
+    confined: bool = False,
     owner_uid: int | None = None,
     annotations: dict[str, str] | None = None,
 ) -> CgroupManager:
@@ -138,6 +139,8 @@ def new_cgroups(
         container_id: names the cgroup when the path does not.
         hierarchies: from `pierhead.linux.cgroupfs.discover`.
         rootless: trees in which we may not make a cgroup are left out, if no path was asked for.
+        confined: we are in a user namespace, whose root may no more attach a program of device rules than
+            another user.
         owner_uid: host user who gets the cgroup2 directory, so that the container can divide it further.
         annotations: of the container; ``org.systemd.property.*`` are for systemd.
 
@@ -149,7 +152,7 @@ def new_cgroups(
         return DisabledDriver(CgroupState(driver=driver))
     if driver == "cgroupfs":
         paths = resolve_cgroup_paths(cgroups_path, container_id, hierarchies, rootless=rootless)
-        state = new_state(driver, hierarchies, paths, rootless=rootless, owner_uid=owner_uid)
+        state = new_state(driver, hierarchies, paths, rootless=rootless or confined, owner_uid=owner_uid)
         return CgroupfsDriver(state.replace(lenient=rootless and not cgroups_path))
     if driver != "systemd":
         raise InvalidInput(

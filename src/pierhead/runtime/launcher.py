@@ -440,9 +440,6 @@ def end_processes(cgroups: CgroupManager) -> None:
 
 def new_manager(config: "Config", container_id: str, hierarchies: cgroupfs.Hierarchies) -> CgroupManager:
     """The manager of the cgroup that the container is to have."""
-    # Root of a user namespace may no more attach a program of device rules than another user.
-    inside = config.cgroup_manager == "cgroupfs" and facts.in_user_namespace()
-    rootless = os.geteuid() != 0 or inside
     path = config.cgroup_path
     if not path and config.cgroup_parent:
         parent = config.cgroup_parent
@@ -456,7 +453,8 @@ def new_manager(config: "Config", container_id: str, hierarchies: cgroupfs.Hiera
         path,
         container_id,
         hierarchies,
-        rootless=rootless,
+        rootless=os.geteuid() != 0,
+        confined=facts.in_user_namespace(),
         owner_uid=_owner(config),
         annotations=_systemd_annotations(config),
     )

@@ -176,6 +176,35 @@ def test_volumes(engines: Engines) -> None:
     engines.run(work)
 
 
+def test_events_of_volumes(engines: Engines) -> None:
+    """They are told of also where nobody asks for a volume but a container: from its creation to its removal,
+    or to the pruning of what it has left.
+    """
+
+    async def work(engine: Engine) -> None:
+        named = Mount(type="volume", source="kept", target="/kept", read_only=True)
+        made = await start(engine, "true", mounts=(named,), volumes={"/v": Empty()})
+        await outcome(engine, made)
+        await engine.remove_container(made, force=False, volumes=True)
+        await engine.prune_volumes({"all": ["true"]})
+        now_ns = time.time_ns()
+        filters = {"type": ["volume"]}
+        told = [each async for each in engine.events(since_ns=1, until_ns=now_ns, filters=filters)]
+        both = [[each.action for each in told if (each.actor == "kept") is kept] for kept in (True, False)]
+        life = ["create", "mount", "unmount", "destroy"]
+        assert both == [life, [*life, "prune"]]
+        mounted = next(each for each in told if each.actor == "kept" and each.action == "mount")
+        assert mounted.attributes == {
+            "driver": "local",
+            "container": made,
+            "destination": "/kept",
+            "propagation": "",
+            "read/write": "false",
+        }
+
+    engines.run(work)
+
+
 def test_bind_that_is_not_there(engines: Engines) -> None:
     """Nothing is made of a container whose mount has no source."""
 

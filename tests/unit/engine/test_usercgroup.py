@@ -17,6 +17,7 @@ _MANAGER = "/user.slice/user-1000.slice/user@1000.service"
         (f"{_MANAGER}/app.slice/pierd.service", ""),
         (f"{_MANAGER}/init.scope", ""),
         ("/user.slice/user-1000.slice/session-3.scope", ""),
+        (f"{_MANAGER}/app.slice", ""),
         ("/", ""),
         ("", ""),
     ],
