@@ -242,6 +242,7 @@ def test_end_while_a_port_is_asked_for(tmp_path: Path) -> None:
         with leading(tmp_path) as it, it.asking(request(number_of(outer), path)):
             asked, _ = listener.accept()
             with asked, it.asking(b""):
+                asked.recv(1000)
                 it.end_keeper()
                 time.sleep(_MOMENT_S)  # it is about to end
                 with suppress(BrokenPipeError):
