@@ -10,8 +10,19 @@ from __future__ import annotations
 
 import os
 import select
+from array import array
 from contextlib import suppress
-from socket import AF_UNIX, SO_REUSEADDR, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, recv_fds, send_fds, socket
+from errno import EMFILE
+from socket import (
+    AF_UNIX,
+    MSG_CTRUNC,
+    SO_REUSEADDR,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    send_fds,
+    socket,
+)
 
 from pierhead.errors import PierheadError
 from pierhead.jsontext import format_compact, parse
@@ -22,10 +33,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    Ancillary = list[tuple[int, int, bytes]]
+
+PACKET_BYTES = 4096
 _PREFIX = "sockets-"
-_PACKET_BYTES = 4096
-_PATIENCE_S = 10.0
 _BACKLOG = 16
+_SILENT_MOST = 16
+_PAUSE_MS = 200
+_LAST_PORT = 65535
 _WAITING_CONNECTIONS = 512
 
 
@@ -67,12 +82,38 @@ class MachineSockets:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.register(self._listener, select.POLLIN)
-        while pidfd not in (ready := [fd for fd, _ in poll.poll()]):
-            if self._listener.fileno() in ready:
-                asking, _ = self._listener.accept()
-                with asking, suppress(OSError):  # who does not wait for the answer does not get it
-                    asking.settimeout(_PATIENCE_S)
-                    _answer(asking)
+        silent: dict[int, socket] = {}  # who has not asked yet keeps nobody waiting
+        try:
+            while pidfd not in (ready := [fd for fd, _ in poll.poll()]):
+                for fd in ready:
+                    if fd in silent:
+                        poll.unregister(fd)
+                        with silent.pop(fd) as asking, suppress(OSError):  # who does not wait gets no answer
+                            _answer(asking)
+                if self._listener.fileno() in ready:
+                    accepted = self._accept(pidfd)
+                    if accepted is not None:
+                        poll.register(accepted, select.POLLIN)
+                        silent[accepted.fileno()] = accepted
+                if len(silent) > _SILENT_MOST:
+                    first = next(iter(silent))
+                    poll.unregister(first)
+                    silent.pop(first).close()
+        finally:
+            for each in silent.values():
+                each.close()
+
+    def _accept(self, pidfd: int) -> socket | None:
+        """Who connects; None after a moment if that cannot be now: there are no descriptors, or no memory."""
+        try:
+            asking, _ = self._listener.accept()
+        except OSError:  # not to be heard of again at once, for ever
+            pause = select.poll()
+            pause.register(pidfd, select.POLLIN)
+            pause.poll(_PAUSE_MS)
+            return None
+        asking.setblocking(False)
+        return asking
 
 
 def _sweep(directory: str) -> None:
@@ -90,7 +131,7 @@ def _sweep(directory: str) -> None:
 
 def _answer(asking: socket) -> None:
     try:
-        opened = _open(parse(asking.recv(_PACKET_BYTES).decode(errors="replace"), name="a question"))
+        opened = _open(parse(asking.recv(PACKET_BYTES).decode(errors="replace"), name="a question"))
     except OSError as error:
         asking.send(_failure(error.errno or 0))
         return
@@ -101,7 +142,10 @@ def _answer(asking: socket) -> None:
 
 
 def _open(asked: Any) -> socket:
-    opened = bind_port(str(asked["protocol"]), str(asked["host"]), int(asked["port"]))
+    port = asked["port"]
+    if not isinstance(port, int) or not 0 < port <= _LAST_PORT:
+        raise ValueError(asked)
+    opened = bind_port(str(asked["protocol"]), str(asked["host"]), port)
     if opened is None:
         raise ValueError(asked)
     if opened.type == SOCK_STREAM:
@@ -120,25 +164,38 @@ def _failure(number: int) -> bytes:
     return format_compact({"errno": number}).encode()
 
 
-def open_outside(path: str, protocol: str, host: str, port: int) -> socket:
-    """The machine's socket is bound there, and listens if it is one of TCP; the caller closes it.
+# For who asks
+
+
+def format_question(protocol: str, host: str, port: int) -> bytes:
+    """A packet that asks for a socket.  Pure.
 
     Args:
-        path: where somebody outside can be asked.
         protocol: tcp or udp.
         host: an address of the machine.
         port: of the machine.
+    """
+    return format_compact({"protocol": protocol, "host": host, "port": port}).encode()
+
+
+def receive_answer(answer: bytes, control: Ancillary, flags: int) -> socket:
+    """The socket that came with the packet: bound, and listening if it is one of TCP; the caller closes it.
+
+    Args:
+        answer: the packet.
+        control: what came beside it.
+        flags: the kernel's about both.
 
     Raises:
-        OSError: the machine refuses, or nobody answers.
+        OSError: the machine refuses, or we may have no more descriptors.
+        ValueError: it was no question.
     """
-    question = format_compact({"protocol": protocol, "host": host, "port": port})
-    with socket(AF_UNIX, SOCK_SEQPACKET) as asking:
-        asking.settimeout(_PATIENCE_S)
-        asking.connect(path)
-        asking.send(question.encode())
-        answer, fds, _, _ = recv_fds(asking, _PACKET_BYTES, 1)
+    fds = array("i")
+    for _, _, raw in control:
+        fds.frombytes(raw)
     if fds:
         return socket(fileno=fds[0])
-    number = int(parse(answer.decode(), name="the answer from outside")["errno"]) if answer else 0
-    raise OSError(number, os.strerror(number) if number else "nobody answers")
+    if not answer:
+        raise ValueError("it was no question")
+    number = EMFILE if flags & MSG_CTRUNC else int(parse(answer.decode(), name="the answer")["errno"])
+    raise OSError(number, os.strerror(number))

@@ -13,6 +13,7 @@ Sources: slirp4netns(1), passt(1).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
@@ -41,7 +42,8 @@ _MTU_BYTES = 65520
 _PASTA_PID, _PORTS_PID = "pasta.pid", "ports.pid"
 _FORWARDER = "pierhead.engine.portforwarder"
 _BACKLOG = 16
-_READY_S = 20.0
+_LOG_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_READY_S, _LOOK_S = 20.0, 0.02
 _FIRST_PORT_FILE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _HELD_FD = 3
 """In the keeper, a pipe's end: its other end tells slirp4netns when the keeper is gone."""
@@ -122,9 +124,9 @@ def start_network(network: UserNetwork, keeper_pid: int, directory: str) -> None
         hint = f"as root: chmod 666 {_TUN}" if there else "as root: modprobe tun"
         raise Unavailable(message, code="no-tun", hint=hint)
     if network.kind == "pasta":
-        if not noted_pid(f"{directory}/{_PASTA_PID}"):
+        if not noted_pid(f"{directory}/{_PASTA_PID}", keeper_pid):
             _start_pasta(keeper_pid, directory)
-        if not noted_pid(f"{directory}/{_PORTS_PID}"):
+        if not noted_pid(f"{directory}/{_PORTS_PID}", keeper_pid):
             _start_forwarder(network.api_path, keeper_pid, directory)
     else:
         _start_slirp(network, keeper_pid, f"{directory}/{_LOG}")
@@ -148,40 +150,67 @@ def _start_pasta(keeper_pid: int, directory: str) -> None:
 
 
 def _start_forwarder(api_path: str, keeper_pid: int, directory: str) -> None:
-    """It can be asked at once: what it is asked meanwhile waits in its socket."""
+    """It can be asked at once: what it is asked meanwhile waits in its socket.
+
+    It notes itself, so it is known whoever is killed.  Its log stays locked from before it runs to its end:
+    so there is one only, also while it is not yet noted, or another keeper's is about to end.
+    """
     pid_path = f"{directory}/{_PORTS_PID}"
     words = python_words(_FORWARDER, (str(keeper_pid), pid_path))
-    if os.path.exists(api_path):
-        os.unlink(api_path)
-    keeper_fd = os.pidfd_open(keeper_pid)
-    log_fd = _open_log(f"{directory}/ports.log")
+    log_fd = os.open(f"{directory}/ports.log", _LOG_FLAGS, 0o600)
     try:
-        with socket(AF_UNIX, SOCK_STREAM) as listener:
-            listener.bind(api_path)
-            listener.listen(_BACKLOG)
-            pid, pidfd = accompany(
-                keeper_fd, words, environment=os.environ, held_fd=listener.fileno(), log_fd=log_fd
-            )
+        deadline_s = time.monotonic() + _READY_S
+        while not _lock(log_fd):
+            if noted_pid(pid_path, keeper_pid):
+                return
+            if time.monotonic() > deadline_s:
+                raise OperationFailed("another keeper's forwarder of ports does not end", code="user-network")
+            time.sleep(_LOOK_S)
+        os.truncate(log_fd, 0)
+        if os.path.exists(api_path):
+            os.unlink(api_path)
+        keeper_fd = os.pidfd_open(keeper_pid)
+        try:
+            with socket(AF_UNIX, SOCK_STREAM) as listener:
+                listener.bind(api_path)
+                listener.listen(_BACKLOG)
+                held_fd = listener.fileno()
+                pid, pidfd = accompany(
+                    keeper_fd, words, environment=os.environ, held_fd=held_fd, log_fd=log_fd
+                )
+        finally:
+            os.close(keeper_fd)
         os.close(pidfd)
         reap_later(pid)
-        with open(pid_path, "w", encoding="ascii") as file:
-            file.write(f"{pid}\n")
     finally:
         os.close(log_fd)
-        os.close(keeper_fd)
 
 
-def noted_pid(pid_path: str) -> int:
+def _lock(fd: int) -> bool:
+    """Whether nobody else has locked it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def noted_pid(pid_path: str, keeper_pid: int = 0) -> int:
     """Of the program that runs, was told this very file, and is noted in it; 0 for none.
 
     The number can have come to mean another process, also another's pasta.
+
+    Args:
+        pid_path: the file.
+        keeper_pid: it was told this one as well; 0 for any.
     """
     try:
         pid = int(read_file(pid_path))
         words = read_file(f"/proc/{pid}/cmdline")
     except (OSError, ValueError):  # there is none, or it ends at this moment
         return 0
-    return pid if b"\0" + os.fsencode(pid_path) + b"\0" in words else 0
+    told = (pid_path, str(keeper_pid)) if keeper_pid else (pid_path,)
+    return pid if all(b"\0" + os.fsencode(each) + b"\0" in words for each in told) else 0
 
 
 def _start_slirp(network: UserNetwork, keeper_pid: int, log_path: str) -> None:
@@ -218,8 +247,7 @@ def _is_told(ready_fd: int) -> bool:
 
 
 def _open_log(path: str) -> int:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    return os.open(path, flags, 0o600)
+    return os.open(path, _LOG_FLAGS | os.O_TRUNC, 0o600)
 
 
 def _last_line(log_path: str) -> str:

@@ -8,12 +8,13 @@ Source: slirp4netns(1), "API socket".
 
 from __future__ import annotations
 
+from contextlib import suppress
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from os import strerror
 from socket import AF_UNIX, SHUT_WR, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
 from struct import calcsize, unpack
 
-from pierhead.errors import OperationFailed, Unavailable, Unsupported
+from pierhead.errors import OperationFailed, PierheadError, Unavailable, Unsupported
 from pierhead.jsontext import format_compact, parse
 from pierhead.linux.files import read_file
 from pierhead.net.ports import PortReservations
@@ -98,6 +99,7 @@ class SlirpPorts:
 
         Raises:
             OSError: it is taken, or the user may not have it.
+            Unavailable: who leads ports does not answer, or nobody opens them for it.
             Unsupported: it cannot be led.
         """
         if port.protocol not in ("tcp", "udp") or port.is_ipv6:
@@ -117,7 +119,7 @@ class SlirpPorts:
         try:
             return int(self._ask("add_hostfwd", wanted)["id"])
         except OperationFailed as error:
-            raise self._refusal(port, error.errno) from error
+            raise self._refusal(port, error) from error
 
     def _more(self, port: PublishedPort) -> dict[str, Any]:
         return {"guest_addr": _SLIRP_ADDRESS, "guest_port": port.host_port}
@@ -137,12 +139,11 @@ class SlirpPorts:
         """
         for number in [int(known["id"]) for known in self._published()]:
             if number not in numbers:
-                self._ask("remove_hostfwd", {"id": number})
+                with suppress(OperationFailed):  # it has ended meanwhile
+                    self._ask("remove_hostfwd", {"id": number})
 
-    def _refusal(self, port: PublishedPort, number: int) -> OSError:
+    def _refusal(self, port: PublishedPort, _: OperationFailed) -> OSError | PierheadError:
         """What the kernel has told slirp4netns, which does not say it on."""
-        if number:
-            return OSError(number, strerror(number))
         try:
             routes = read_file(f"/proc/{self._pid}/net/fib_trie").decode()  # of its namespace: the machine's
         except OSError:
@@ -181,9 +182,10 @@ class SlirpPorts:
         reply = parse(raw.decode(errors="replace"), name=f"the answer of {self._who}")
         if not isinstance(reply, dict) or "error" in reply:
             refusal = reply.get("error") if isinstance(reply, dict) else None
+            told = refusal if isinstance(refusal, dict) else {}
             raise OperationFailed(
-                f"{self._who} refuses {verb}: {raw.decode(errors='replace')}",
-                errno=int(refusal.get("errno", 0)) if isinstance(refusal, dict) else 0,
+                f"{self._who} refuses {verb}: {told.get('desc') or raw.decode(errors='replace')}",
+                errno=int(told.get("errno", 0)),
                 code="user-network",
             )
         found = reply.get("return", reply)  # a list comes without that word
@@ -208,6 +210,16 @@ class ForwardedPorts(SlirpPorts):
 
     def _more(self, _: PublishedPort) -> dict[str, Any]:
         return {"opener": self._opener_path}
+
+    def _refusal(self, port: PublishedPort, error: OperationFailed) -> OSError | PierheadError:
+        """What the kernel has told; or it was not asked."""
+        if error.errno:
+            return OSError(error.errno, strerror(error.errno))
+        return Unavailable(
+            f"cannot publish {port}: {error}",
+            code="user-network",
+            hint="start pierd anew: its containers go on",
+        )
 
 
 def _place(known: dict[str, Any]) -> tuple[str, str, int]:

@@ -353,7 +353,7 @@ class NetworkService:
         ports: list[PublishedPort] = []
         undo.callback(ground.ports.give_back, ports)
         for wish in request.ports:
-            ports += ground.ports.take(wish, self._hosts(wish, network), container_id)
+            ports += ground.ports.take(wish, self._hosts(ground, wish, network), container_id)
         endpoint_id = secrets.token_hex(32)
         return Endpoint(
             container_id=container_id,
@@ -373,8 +373,10 @@ class NetworkService:
             hostname=request.hostname,
         )
 
-    def _hosts(self, wish: PortWish, network: Network) -> tuple[str, ...]:
-        """The addresses at which a port is published; of both versions if none is named."""
+    def _hosts(self, ground: _Ground, wish: PortWish, network: Network) -> tuple[str, ...]:
+        """The addresses at which a port is published; of both versions if none is named, and of IPv4 only
+        where somebody else leads ports here: slirp4netns and we know no other.
+        """
         host = wish.host_ip or self._settings.host_ip
         if ":" in host and not network.ipv6_subnet:
             raise InvalidInput(
@@ -382,7 +384,8 @@ class NetworkService:
                 f"network {network.name} has no IPv6 subnet",
                 hint="publish it at an IPv4 address, or give the network an IPv6 subnet in the settings",
             )
-        if host == EVERYWHERE[0] and not wish.host_ip and network.ipv6_subnet:
+        unnamed = host == EVERYWHERE[0] and not wish.host_ip
+        if unnamed and network.ipv6_subnet and not ground.ports.forwards:
             return EVERYWHERE
         return (host,)
 

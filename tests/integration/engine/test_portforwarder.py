@@ -1,128 +1,46 @@
-"""What leads an ordinary user's ports inside, without the namespaces: it listens at 127.0.0.2, and those whom
-it leads to are at 127.0.0.1.
-"""
+"""What leads an ordinary user's ports inside: who comes to them, and who asks for them."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.engine.machinesockets import MachineSockets, open_outside
-from pierhead.engine.portforwarder import serve
-from pierhead.engine.userports import ForwardedPorts
-from pierhead.net.model import PublishedPort
+from pierhead.engine.machinesockets import MachineSockets, format_question, receive_answer
+from pierhead.errors import Unavailable
+from tests.support.leading import OUTER, PATIENCE_S, Leading, ask_outside, listening, number_of, read_all, say
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_OUTER, _INNER = "127.0.0.2", "127.0.0.1"
 _MUCH = bytes(range(256)) * 20_000
-_PATIENCE_S = 30
-
-
-class Leading:
-    """A forwarder that serves, and what opens sockets for it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.api_path = str(directory / "ports.sock")
-        self.sockets = MachineSockets(str(directory))
-        self.ports = ForwardedPorts(self.api_path, self.sockets.path)
-        self._keeper = subprocess.Popen(["sleep", "infinity"])
-        self._keeper_fd = os.pidfd_open(self._keeper.pid)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(self.api_path)
-        self._listener.listen()
-        self._listener.setblocking(False)
-        self._threads = (
-            threading.Thread(target=lambda: asyncio.run(serve(self._listener, self._keeper_fd))),
-            threading.Thread(target=lambda: self.sockets.serve_until(self._keeper_fd)),
-        )
-        for thread in self._threads:
-            thread.start()
-
-    def end(self) -> None:
-        """The keeper has ended, and so they have."""
-        self._keeper.kill()
-        self._keeper.wait()
-        for thread in self._threads:
-            thread.join()
-        self.sockets.close()
-        self._listener.close()
-        os.close(self._keeper_fd)
-
-    def publish(self, number: int, protocol: str = "tcp") -> int:
-        """A port outside leads to the same inside."""
-        return self.ports.publish(
-            PublishedPort(container_port=1, protocol=protocol, host_ip=_OUTER, host_port=number)
-        )
-
-    def ask(self, request: bytes) -> Any:
-        """What is answered to these bytes."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-            asking.connect(self.api_path)
-            asking.sendall(request)
-            asking.shutdown(socket.SHUT_WR)
-            return json.loads(asking.recv(65536))
 
 
 @pytest.fixture
 def leading(tmp_path: Path) -> Iterator[Leading]:
-    """One that serves, and has ended by itself at the end."""
+    """One that serves, and has ended by itself at the end, as it should."""
     it = Leading(tmp_path)
     try:
         yield it
     finally:
-        it.end()
-
-
-@contextmanager
-def listening(kind: int = socket.SOCK_STREAM) -> Iterator[socket.socket]:
-    """Somebody inside."""
-    with socket.socket(socket.AF_INET, kind) as it:
-        it.bind((_INNER, 0))
-        it.settimeout(_PATIENCE_S)
-        if kind == socket.SOCK_STREAM:
-            it.listen()
-        yield it
-
-
-def number_of(it: socket.socket) -> int:
-    """Its port."""
-    return int(it.getsockname()[1])
-
-
-def say(connection: socket.socket, text: bytes) -> None:
-    """That, and that it is all."""
-    connection.sendall(text)
-    connection.shutdown(socket.SHUT_WR)
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """All that comes, until its end."""
-    parts = []
-    while part := connection.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
+        status = it.end()
+    assert status == 0
 
 
 def test_connections(leading: Leading) -> None:
     """Either side says as much as it likes, and that it has said all, and still hears the other."""
     with listening() as inner:
         leading.publish(number_of(inner))
-        with socket.create_connection((_OUTER, number_of(inner)), _PATIENCE_S) as client:
+        with socket.create_connection((OUTER, number_of(inner)), PATIENCE_S) as client:
             server, _ = inner.accept()
             with server:
                 writing = threading.Thread(target=say, args=(client, _MUCH))
@@ -139,8 +57,8 @@ def test_nobody_inside(leading: Leading) -> None:
         number = number_of(inner)
     leading.publish(number)
     with (
-        socket.create_connection((_OUTER, number), _PATIENCE_S) as client,
-        pytest.raises(ConnectionResetError),
+        pytest.raises(ConnectionResetError),  # which may come as soon as it is connected
+        socket.create_connection((OUTER, number), PATIENCE_S) as client,
     ):
         client.recv(1)
 
@@ -151,8 +69,8 @@ def test_datagrams(leading: Leading) -> None:
         leading.publish(number_of(inner), "udp")
         said = {socket.socket(socket.AF_INET, socket.SOCK_DGRAM): b"a" * size for size in (0, 1, 60_000)}
         for client, text in said.items():
-            client.settimeout(_PATIENCE_S)
-            client.connect((_OUTER, number_of(inner)))  # nobody else's answers arrive
+            client.settimeout(PATIENCE_S)
+            client.connect((OUTER, number_of(inner)))  # nobody else's answers arrive
             client.send(text)
         for _ in said:
             heard, address = inner.recvfrom(65535)
@@ -168,7 +86,7 @@ def test_withdrawn(leading: Leading) -> None:
         number = number_of(inner)
         published = leading.publish(number)
         assert leading.publish(number) == published
-        with socket.create_connection((_OUTER, number), _PATIENCE_S) as client:
+        with socket.create_connection((OUTER, number), PATIENCE_S) as client:
             server, _ = inner.accept()
             with server:
                 leading.ports.withdraw(published)
@@ -179,24 +97,27 @@ def test_withdrawn(leading: Leading) -> None:
         assert leading.publish(number) == again
         leading.ports.keep(set())
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((_OUTER, number), _PATIENCE_S)
+            socket.create_connection((OUTER, number), PATIENCE_S)
 
 
 def test_refusals(leading: Leading) -> None:
     """Why the machine refuses a port is said on; what is no request harms nobody."""
-    with socket.create_server((_OUTER, 0)) as other:
+    with socket.create_server((OUTER, 0)) as other:
         with pytest.raises(OSError, match="use") as caught:
             leading.publish(number_of(other))
         assert caught.value.errno == errno.EADDRINUSE
         with pytest.raises(OSError, match="assign") as caught:
-            open_outside(leading.sockets.path, "udp", "203.0.113.9", number_of(other))
+            receive_answer(
+                *ask_outside(leading.sockets.path, format_question("udp", "203.0.113.9", number_of(other)))
+            )
         assert caught.value.errno == errno.EADDRNOTAVAIL
     for request in (b"no", b"[]", b"{}", b'{"execute":"dance"}', b'{"execute":"add_hostfwd","arguments":{}}'):
         assert "bad request" in leading.ask(request)["error"]["desc"]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
-        asking.connect(leading.sockets.path)
-        asking.send(b"no")
-        assert asking.recv(100) == b""
+    for question in (b"no", *(format_question("tcp", OUTER, number) for number in (-1, 0, 65536, 1 << 40))):
+        with pytest.raises(ValueError, match="no question"):
+            receive_answer(*ask_outside(leading.sockets.path, question))
+        with pytest.raises(Unavailable, match="bad request"):
+            leading.publish(65536)
     with listening() as inner:
         assert leading.publish(number_of(inner)) > 0
 

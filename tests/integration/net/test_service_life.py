@@ -122,6 +122,17 @@ def test_ports_that_somebody_else_leads(host: Machine, tmp_path: Path) -> None:
     service.close()
 
 
+def test_ports_that_are_led_in_by_ipv4_only(host: Machine, tmp_path: Path) -> None:
+    """A port for which no address is named is not asked for at IPv6's, which nobody leads."""
+    new_ports = functools.partial(PortReservations, forwarding=Leading())
+    settings = NetworkSettings(ipv6_subnet="fd00:17::/64")
+    service = NetworkService(str(tmp_path), settings, new_ports)
+    host.call(service.ensure)
+    endpoint = host.call(service.attach, "web", published("8080"))
+    assert [(each.host_ip, each.host_port) for each in endpoint.ports] == [("0.0.0.0", 8080)]
+    service.close()
+
+
 def test_rules_outlive_the_service(
     host: Machine, outside: Machine, service: ServiceOn, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -151,7 +152,7 @@ def test_life(user: User) -> None:
 @pytest.mark.parametrize("network", ["slirp4netns", "pasta"])
 def test_ports_and_return(user: User, network: str) -> None:
     """A published port answers on the machine's loopback, also while pierd is dead; the next pierd has the
-    container, its port and its end, and nobody else gets the port.
+    container, its port and its end, and nobody else gets the port.  Nobody else can ask who leads it.
     """
     port = free_port()
     ports = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
@@ -159,6 +160,7 @@ def test_ports_and_return(user: User, network: str) -> None:
     with begun(user, *words) as first:
         container = create(first.client, _SERVE, PortBindings=ports)
         assert await_page(port) == "hello\n"
+        assert stat.S_IMODE((user.home / "run/pierhead/rootless").stat().st_mode) == 0o700
         first.kill()
         assert fetch(port) == "hello\n"
     with served(user, *words) as it:

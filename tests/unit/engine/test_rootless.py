@@ -48,6 +48,7 @@ class Slirp:
         self.path = path
         self.ports: dict[int, dict[str, Any]] = {}
         self.refused = {81, 8081}
+        self.gone: set[int] = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(path)
         self._listener.listen()
@@ -71,7 +72,11 @@ class Slirp:
         wanted = asked["arguments"]
         if asked["execute"] == "remove_hostfwd":
             found = self.ports.pop(wanted["id"], None)
-            return {"return": {}} if found else {"error": {"desc": "no such id"}}
+            return (
+                {"return": {}}
+                if found and wanted["id"] not in self.gone
+                else {"error": {"desc": "no such id"}}
+            )
         if wanted["host_port"] in self.refused:
             return {"error": {"desc": "bad request: add_hostfwd: slirp_add_hostfwd failed"}}
         number = len(self.ports) + 1
@@ -196,11 +201,12 @@ def test_ports_stay_without_an_engine(slirp: Slirp) -> None:
 
 
 def test_ports_of_containers_that_ended_without_an_engine(slirp: Slirp) -> None:
-    """The next engine holds what its containers have, and withdraws the others."""
+    """The next engine holds what its containers have, and withdraws the others, also if one has gone."""
     before = PortReservations(forwarding=SlirpPorts(slirp.path))
     kept, *_ = (before.take(wish(number), ["127.0.0.1"], "a") for number in (8080, 8082, 8083))
     before.close()
     assert len(slirp.ports) == 3
+    slirp.gone = {2}
     reservations = PortReservations(forwarding=SlirpPorts(slirp.path))
     reservations.hold(kept, "a")
     reservations.withdraw_others()
