@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -289,6 +290,12 @@ def test_pidfd_socket(runtime: Runtime) -> None:
         runtime.wait_for(name, "stopped")
         name = runtime.running()
         process = runtime.start("exec", "--pidfd-socket", path, name, "sleep", "1000")
+        ended = os.pidfd_open(process.pid)
+        ready = select.select([listener.fileno(), ended], [], [], 60)[0]
+        os.close(ended)
+        if listener.fileno() not in ready:
+            process.kill()
+            pytest.fail(f"exec ended, or has no pidfd after a minute: {process.communicate(timeout=60)}")
         pidfd = _receive(listener)
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)
