@@ -387,7 +387,8 @@ def test_a_hook_may_leave_a_process_behind(containers: Containers, journal: Jour
     """A daemon that it starts, and that holds its output open, does not keep the launch waiting."""
     fifo = journal.fifo("end")
     writer = os.open(fifo, os.O_RDWR)
-    script = f"cat {fifo} & echo started"  # it stays until nobody can write to the fifo any more
+    # It stays until nobody can write to the fifo any more, which it must have opened while somebody can.
+    script = f"exec 3< {fifo}; cat <&3 & echo started"
     hook = Hook(path="/bin/busybox", args=("sh", "-c", script), env=(PATH,))
     try:
         container = launch(containers, config_of(containers, journal, hooks=Hooks(**{kind: (hook,)})))
