@@ -68,15 +68,12 @@ class Places:
             The record, and the names of volumes that are new.
 
         Raises:
-            InvalidInput, Unsupported: a mount cannot be.
+            InvalidInput, NotFound, Unsupported: a mount cannot be.
         """
         others = {}
         for each in record.host.volumes_from:
             name = each.partition(":")[0]
-            try:
-                others[name] = self._roster.get(name).mounts
-            except NotFound as error:  # docker's client takes a 404 for an image that is to be pulled
-                raise InvalidInput(error.message, code=error.code, hint=error.hint) from None
+            others[name] = self._roster.get(name).mounts
         return await self._jobs.thread(self._decide, record, others)
 
     def _decide(

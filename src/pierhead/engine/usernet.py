@@ -13,7 +13,6 @@ Sources: slirp4netns(1), passt(1).
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shutil
@@ -22,7 +21,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 
 from pierhead.engine.rootlesswords import PASTA_DNS, PROGRAMS, UserNetwork
 from pierhead.errors import OperationFailed, Unavailable
-from pierhead.linux.files import read_file
+from pierhead.linux.files import lock_at_once, read_file
 from pierhead.linux.process import (
     kill_pidfd,
     open_pidfd,
@@ -160,7 +159,7 @@ def _start_forwarder(api_path: str, keeper_pid: int, directory: str) -> None:
     log_fd = os.open(f"{directory}/ports.log", _LOG_FLAGS, 0o600)
     try:
         deadline_s = time.monotonic() + _READY_S
-        while not _lock(log_fd):
+        while not lock_at_once(log_fd):
             if noted_pid(pid_path, keeper_pid):
                 return
             if time.monotonic() > deadline_s:
@@ -184,15 +183,6 @@ def _start_forwarder(api_path: str, keeper_pid: int, directory: str) -> None:
         reap_later(pid)
     finally:
         os.close(log_fd)
-
-
-def _lock(fd: int) -> bool:
-    """Whether nobody else has locked it."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def noted_pid(pid_path: str, keeper_pid: int = 0) -> int:

@@ -90,12 +90,14 @@ def load_policy(path: str | os.PathLike[str] = DEFAULT_PATH) -> Policy:
     path = os.fspath(path)
     try:
         with open(path, "rb") as file:
-            from tomllib import load
-
-            document = load(file)
+            raw = file.read()
     except FileNotFoundError:
         return ACCEPT_ALL
-    except ValueError as error:
+    from tomllib import TOMLDecodeError, loads
+
+    try:
+        document = loads(raw.decode())
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is not TOML: {error}", code="bad-policy") from None
     return parse_policy(document, path)
 

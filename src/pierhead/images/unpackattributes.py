@@ -63,14 +63,7 @@ class Attributes:
 
     def set_node(self, directory_fd: int, name: bytes, entry: Entry) -> None:
         """A symbolic link, device or FIFO is as its entry says."""
-        uid, gid = self._owner or (entry.uid, entry.gid)
-        if self.owners and (self._exact or (uid, gid) != self._ours):
-            _check_ids(entry)
-            try:
-                os.chown(name, uid, gid, dir_fd=directory_fd, follow_symlinks=False)
-            except OSError as error:
-                _refuse_stranger(entry, uid, gid, error)
-                raise
+        self._own(name, entry, directory_fd=directory_fd)
         mode = entry.mode & self._mode_bits
         if entry.kind != "symlink" and (self._exact or mode & (self._umask | _SPECIAL_BITS)):
             os.chmod(_path(directory_fd, name), mode)  # made by us and no link
@@ -79,12 +72,13 @@ class Attributes:
         times = (entry.mtime_ns, entry.mtime_ns)
         os.utime(name, ns=times, dir_fd=directory_fd, follow_symlinks=False)
 
-    def _own(self, fd: int, entry: Entry) -> None:
+    def _own(self, file: int | bytes, entry: Entry, *, directory_fd: int | None = None) -> None:
+        """``file`` is a descriptor, or a name in the directory that is not followed."""
         uid, gid = self._owner or (entry.uid, entry.gid)
         if self.owners and (self._exact or (uid, gid) != self._ours):
             _check_ids(entry)
             try:
-                os.fchown(fd, uid, gid)
+                os.chown(file, uid, gid, dir_fd=directory_fd, follow_symlinks=directory_fd is None)
             except OSError as error:
                 _refuse_stranger(entry, uid, gid, error)
                 raise

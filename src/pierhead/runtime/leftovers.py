@@ -39,7 +39,8 @@ def remove_leftovers(root: str, container_id: str) -> None:
         Conflict: it is being created, or what is there is not, or perhaps not, a container's.
     """
     with state.open_state(os.path.abspath(root), container_id) as directory:
-        if not _lock(directory):
+        # A stage whose launcher was killed gives the lock back when it has undone the launch.
+        if not files.lock_soon(directory.fd, _PATIENCE_S):
             raise Conflict(
                 f"container {container_id} is being created or changed by somebody else",
                 code="container-busy",
@@ -55,18 +56,6 @@ def remove_leftovers(root: str, container_id: str) -> None:
             _end(directory)
         if directory.is_attached():
             directory.remove()
-
-
-def _lock(directory: StateDirectory) -> bool:
-    """Whether it is ours; a stage whose launcher was killed gives it back when it has undone the launch."""
-    import time
-
-    deadline = time.monotonic() + _PATIENCE_S
-    while not directory.lock(wait=False):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def _end(directory: StateDirectory) -> None:
