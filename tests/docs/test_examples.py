@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.bundles import make_rootfs
 from tests.support.pages import (
     blocks,
     commands,
     is_as_promised,
+    make_rootfs,
     pages,
     perform,
     perform_commands,
@@ -44,8 +44,10 @@ def pages_with(language: str) -> list[object]:
 
 @pytest.fixture(scope="session")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root file system that examples find at /srv/busybox."""
-    return make_rootfs(tmp_path_factory.mktemp("documentation") / "rootfs")
+    """The root file system that examples find at /srv/busybox: what the first tutorial makes."""
+    directory = tmp_path_factory.mktemp("documentation")
+    make_rootfs(directory)
+    return directory
 
 
 @pytest.fixture(autouse=True)
