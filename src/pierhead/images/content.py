@@ -465,8 +465,9 @@ def _flush_directory(path: str) -> None:
 
 
 def _make_private(path: str) -> None:
-    """The directory is there, and nobody else comes through it: images of private registries are no business of
-    all users of the machine, and layers have the programs with their users' rights.
+    """The directory is there, and only its owner comes through it.
+
+    Images of private registries are not for all users of the machine to read.
     """
     os.makedirs(path, mode=0o700, exist_ok=True)
     found = os.stat(path)

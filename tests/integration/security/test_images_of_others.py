@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pierhead.images.service import ImageService
@@ -13,6 +12,7 @@ from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _DATA = b"a secret of somebody's image"
 

@@ -39,7 +39,7 @@ def test_it_is_an_image_layout(store: ContentStore) -> None:
 
 
 def test_nobody_else_reads_it(tmp_path: Path) -> None:
-    """Other users of the machine do not come to the contents, also of a store that was made for all to read."""
+    """Other users of the machine do not come to the contents, also where they once could."""
     store = ContentStore(tmp_path / "new")
     assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
     (tmp_path / "old").mkdir()
