@@ -59,7 +59,13 @@ def _make(call: Call, engine: Engine, *, foreground: bool) -> str:
             raise with_near_miss(engine, error) from None
         if not options.switch("quiet"):
             call.output.remark(f"Unable to find image {image!r} locally\n")
-        _pull(call, engine, image)
+        try:
+            _pull(call, engine, image)
+        except PierheadError as failure:
+            near = with_near_miss(engine, error).hint
+            if near.startswith("did you mean"):
+                failure.hint = near
+            raise
         made = engine.post("/containers/create", document, **query)
     for warning in made.get("Warnings") or ():
         call.output.warn(warning)

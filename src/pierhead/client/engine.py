@@ -205,11 +205,11 @@ class Engine:
             return Connection(_open_socket(self.address, self._tls))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise Unavailable(
-                f"cannot connect to the engine at {self.address}: {reason}",
-                code="no-engine",
-                hint="is pierd running there?",
-            ) from None
+            hint = "is pierd running there?"
+            if isinstance(error, PermissionError):
+                hint = "its socket is for root and its own group (ls -l shows which): call it as one of them"
+            message = f"cannot connect to the engine at {self.address}: {reason}"
+            raise Unavailable(message, code="no-engine", hint=hint) from None
 
 
 class Connection:

@@ -16,6 +16,7 @@ from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.platforms import find_nearest, format_platform, host_platform
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
+from pierhead.nearest import nearest
 from pierhead.oci.image import (
     CONFIG_TYPES,
     DOCUMENT_BYTES_MAX,
@@ -116,8 +117,15 @@ class Catalogue:
             hint = (
                 f"pull it: pier pull {text}" if not is_identifier(text) else "pier images lists what there is"
             )
+            if near := self.find_near(text):
+                hint = f"did you mean {near}?"
             raise NotFound(f"there is no image {text}", code="image-not-found", hint=hint)
         return found
+
+    def find_near(self, text: str) -> str:
+        """The name of an image that somebody meant who has mistyped it; "" if none is near."""
+        names = [self.familiar(image.name) for image in self._library.images()]
+        return nearest(text, [*names, *(name.removesuffix(":latest") for name in names)])
 
     def _find_by_name(self, text: str) -> Image | None:
         try:
@@ -243,8 +251,8 @@ class Catalogue:
     def summarise(self, image: Image) -> Summary:
         """What a list of images says of one."""
         here = self._here(image)
-        nearest = _nearest(here, host_platform()) or next(iter(here), None)
-        shown = self._read(nearest.descriptor) if nearest is not None and _is_manifest(nearest) else None
+        closest = _nearest(here, host_platform()) or next(iter(here), None)
+        shown = self._read(closest.descriptor) if closest is not None and _is_manifest(closest) else None
         execution = shown.config.config if shown and shown.config else None
         return Summary(
             name=image.name,

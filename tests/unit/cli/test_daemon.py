@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,9 @@ from pierhead.cli.flags import parse
 from pierhead.engine.rootlesswords import Rootless, UserNetwork
 from pierhead.engine.settings import BridgeSettings, RuntimeProgram
 from pierhead.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOTS = Roots(data_root="/d", exec_root="/e", config_file="/c")
 
@@ -248,3 +251,22 @@ def test_the_program(capfd: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     assert main(["--config-file", str(path), "--validate", "--mtu", "1500"]) == 1
     assert "given as a flag and in" in capfd.readouterr().err
     assert main(["--config-file", str(tmp_path / "missing.toml")]) == 1
+
+
+def test_a_file_that_means_what_cannot_be(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It is named, unless it is the flags that are wrong; so is one that is no text."""
+    path = tmp_path / "pierd.toml"
+    path.write_text('bip = "10.0.0.0/24"\n')
+    assert main(("--config-file", str(path), "--validate")) == 1
+    assert capfd.readouterr().err.startswith(f"pierd: {path}: bip cannot be '10.0.0.0/24'\nhint: ")
+    path.write_text("mtu = 1400\n")
+    assert main(("--config-file", str(path), "--validate", "--bip", "x")) == 1
+    assert capfd.readouterr().err.startswith("pierd: bip cannot be 'x'\n")
+    path.write_text('[runtimes.crun]\npth = "/usr/bin/crun"\n')
+    assert main(("--config-file", str(path), "--validate")) == 1
+    assert f"pierd: {path}: runtimes: crun has no path\n" in capfd.readouterr().err
+    path.write_bytes(b"\xff")
+    assert main(("--config-file", str(path), "--validate")) == 1
+    assert capfd.readouterr().err == f"pierd: {path} is not UTF-8\n"
+    assert main(("--config-file", str(tmp_path), "--validate")) == 1
+    assert capfd.readouterr().err == f"pierd: cannot read {tmp_path}: is a directory\n"
