@@ -81,7 +81,7 @@ def _tls(place: EnginePlace) -> ssl.SSLContext | None:
 
 def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
     """The error; where no container or image has the name, with the nearest name that one has."""
-    from pierhead.nearest import nearest
+    from pierhead.nearest import nearest, nearest_image
 
     if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
         wanted = error.message.removeprefix(_NO_CONTAINER)
@@ -91,7 +91,7 @@ def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
     elif isinstance(error, NotFound) and error.message.startswith(_NO_IMAGE):
         wanted = error.message.removeprefix(_NO_IMAGE)
         tags = [tag for each in engine.get("/images/json") for tag in each.get("RepoTags") or ()]
-        near = nearest(wanted, [*tags, *(tag.removesuffix(":latest") for tag in tags)])
+        near = nearest_image(wanted, tags)
         error.hint = f"did you mean {near}?" if near else f"pull it: pier pull {wanted}"
     return error
 

@@ -16,7 +16,7 @@ from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.platforms import find_nearest, format_platform, host_platform
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
-from pierhead.nearest import nearest
+from pierhead.nearest import nearest_image
 from pierhead.oci.image import (
     CONFIG_TYPES,
     DOCUMENT_BYTES_MAX,
@@ -125,7 +125,7 @@ class Catalogue:
     def find_near(self, text: str) -> str:
         """The name of an image that somebody meant who has mistyped it; "" if none is near."""
         names = [self.familiar(image.name) for image in self._library.images()]
-        return nearest(text, [*names, *(name.removesuffix(":latest") for name in names)])
+        return nearest_image(text, names)
 
     def _find_by_name(self, text: str) -> Image | None:
         try:
