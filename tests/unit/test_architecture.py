@@ -89,3 +89,17 @@ def test_every_decision_record_is_listed() -> None:
     """ARCHITECTURE.md links every record of a decision."""
     for path in sorted((ROOT / "docs/adr").glob("[0-9]*.md")):
         assert f"docs/adr/{path.name}" in TEXT
+
+
+def test_rooms_are_there() -> None:
+    """Every file and folder of the table of rooms exists; a name without a folder has the one before it."""
+    section = TEXT.partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE):
+        folder = ""
+        for name in re.findall(r"`([\w/.*]+)`", row):
+            path = name if "/" in name else f"{folder}/{name}"
+            folder = path.rstrip("/").rpartition("/")[0]
+            top = ROOT if path.startswith("init/") else ROOT / "src/pierhead"
+            if "/" not in name and "." not in name:  # files of the helper, by their names alone
+                path += ".c"
+            assert any(top.glob(path.rstrip("/"))), name
