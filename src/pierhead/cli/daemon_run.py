@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pierhead.api.call import Call
     from pierhead.api.ports import Backend
     from pierhead.cli.daemon_settings import DaemonSettings
+    from pierhead.values import Value
 
 _log = logging.getLogger(__name__)
 
@@ -166,11 +167,17 @@ class Daemon:
         )
         set_level(now.log_level)
         if now != wanted:
-            changed = [name for name in now.fields if getattr(now, name) != getattr(wanted, name)]
-            _log.warning("changes of %s need a new start of pierd", ", ".join(changed))
+            changed = [*_changed(now, wanted), *_changed(now.engine, wanted.engine)]
+            told = ", ".join(name.replace("_", "-") for name in changed if name != "engine")
+            _log.warning("changes of %s need a new start of pierd", told)
         self._settings = now
         _log.info("the configuration was read anew")
         self._notifier.ready("the configuration was read anew")
+
+
+def _changed(now: Value, wanted: Value) -> list[str]:
+    """Names of fields in which they differ."""
+    return [name for name in now.fields if getattr(now, name) != getattr(wanted, name)]
 
 
 def _give_up() -> None:

@@ -109,7 +109,7 @@ def test_its_configuration_is_read_anew(tmp_path: Path) -> None:
         for _ in range(2):  # when the second is answered, the first has been noted
             it.client.get("/_ping")
         assert "GET /_ping: 200" in it.log
-        assert "changes of engine need a new start of pierd" in it.log
+        assert "changes of labels need a new start of pierd" in it.log
         path.write_text("bridge = ")
         it.process.send_signal(signal.SIGHUP)
         assert it.told()["RELOADING"] == "1"
