@@ -164,7 +164,7 @@ def _perform(program: Program, verb: Verb, words: Sequence[str], options: Option
         output.print(verb_help(program.name, verb, Painter.of(output)))
         return 0
     count_arguments(verb, arguments)
-    root, cgroup_manager = program.settle(options)
+    root, cgroup_manager = ("", "") if verb.stateless else program.settle(options)
     call = Call(
         options=given,
         arguments=tuple(arguments),

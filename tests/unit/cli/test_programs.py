@@ -250,6 +250,19 @@ def test_where_state_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         default_root("auto")
 
 
+def test_documents_need_no_place_for_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What writes or prints a document works without a session of its user's, as in cron or after su."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert runtime.main(["spec", "--rootless", "--bundle", str(tmp_path)]) == 0
+    assert (tmp_path / "config.json").exists()
+    assert runtime.main(["features"]) == 0
+    assert nsinit.main(["config"]) == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_init_is_not_to_be_called(capfd: pytest.CaptureFixture[str]) -> None:
     """``nsinit init`` says what it is for."""
     assert nsinit.main(["init", "anything"]) == 1
