@@ -118,6 +118,8 @@ def test_inspections(pier: Pier) -> None:
     result = pier.result("inspect", "web", "nothing")
     assert (result.returncode, len(json.loads(result.stdout))) == (1, 1)
     assert "No such object: nothing" in result.stderr
+    assert "hint" not in result.stderr
+    assert "hint: did you mean web?" in pier.result("inspect", "weeb").stderr
 
 
 def test_looks(pier: Pier) -> None:
