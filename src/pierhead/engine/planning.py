@@ -29,9 +29,8 @@ from pierhead.engine.specgen.processes import short_hostname
 from pierhead.engine.specgen.seccompprofile import parse_profile
 from pierhead.engine.usermapping import maps_of
 from pierhead.engine.volumemounts import mount_changes
-from pierhead.errors import InvalidInput, PierheadError, Unsupported
+from pierhead.errors import InvalidInput, OperationFailed, PierheadError, Unsupported
 from pierhead.linux import apparmor, files
-from pierhead.linux.refusals import refused
 from pierhead.runtime import Network, RootOverlay, host_rootfs
 from pierhead.runtime.config import SECCOMP_DEFAULT
 from pierhead.runtime.programs.program import find_program
@@ -86,7 +85,10 @@ def _read_profile(path: str, machine: Machine) -> str:
             text = file.read()
         parse_profile(text, (), machine.arch, machine.kernel)
     except OSError as error:
-        raise refused("read the seccomp profile", error) from None
+        reason = (error.strerror or str(error)).lower()
+        raise OperationFailed(
+            f"cannot read the seccomp profile {path}: {reason}", code="no-profile"
+        ) from None
     except UnicodeError:
         raise InvalidInput(f"the seccomp profile {path} is not UTF-8", code="bad-seccomp-profile") from None
     except InvalidInput as error:
