@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 
 ROUTES: dict[str, dict[str, Route]] = {
     "ping": {"GET": routes_lists.ping, "HEAD": routes_lists.ping},
-    "catalog": {"GET": routes_lists.list_repositories},
-    "tags": {"GET": routes_lists.list_tags},
-    "referrers": {"GET": routes_manifests.get_referrers},
+    "catalog": {"GET": routes_lists.list_repositories, "HEAD": routes_lists.list_repositories},
+    "tags": {"GET": routes_lists.list_tags, "HEAD": routes_lists.list_tags},
+    "referrers": {"GET": routes_manifests.get_referrers, "HEAD": routes_manifests.get_referrers},
     "manifest": {
         "GET": routes_manifests.get_manifest,
         "HEAD": routes_manifests.get_manifest,
