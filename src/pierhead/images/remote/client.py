@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _TYPES = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX, DOCKER_SCHEMA1_SIGNED, DOCKER_SCHEMA1)
 _ACCEPT = ("Accept", ", ".join(_TYPES))
-_HEAD_ACCEPTS = (200, 400, 404, 405)
+_HEAD_ACCEPTS = (200, 400, 404, 405, 406, 501)
 """Answers without a body say no reason: then the manifest itself is asked for, which gives one."""
 _LIST_BYTES_MAX = 16 << 20
 _PAGES_MAX = 10_000
@@ -402,13 +402,18 @@ def _describe(answer: Answer, identifier: str, start: str) -> tuple[Descriptor, 
         InvalidInput: it is not what was asked for, or not what it says; the sentence begins with ``start``.
     """
     raw = answer.body
+    try:
+        shape = media_type_of(raw)
+    except InvalidInput as error:
+        hint = "does something else than a registry answer there, a proxy that wants a login?"
+        raise InvalidInput(f"{start}: {error.message}", code=error.code, hint=hint) from None
     sent = answer.headers.get("content-type", "").partition(";")[0].strip()
-    media_type = sent if sent in _TYPES else media_type_of(raw)
+    media_type = sent if sent in _TYPES else shape
     if media_type not in _TYPES:
         what = media_type or sent or "nothing that is known here"
         raise InvalidInput(f"{start}: what came is {what[:200]}", code="unknown-manifest")
     if contradicts(raw, media_type):
-        found = media_type_of(raw) or "something else"
+        found = shape or "something else"
         message = f"{start}: it was sent as {sent} and says that it is {found[:200]}"
         raise InvalidInput(message, code="ambiguous-manifest")
     # Of a signed manifest nothing counts but what was signed: the rest could say anything.
