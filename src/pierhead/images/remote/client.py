@@ -285,7 +285,7 @@ class Repository:
     # Contents
 
     async def find_blob_size(self, digest: str) -> int | None:
-        """The size in bytes of a content that the registry itself has; None if it has not, or does not say."""
+        """The size in bytes of a content that the registry itself has; None if it has none, or says none."""
         request = self.request(
             self.origin, "HEAD", f"blobs/{digest}", f"say whether it has the content {digest}"
         )
