@@ -105,7 +105,7 @@ class Maker:
                 config=config.replace(hostname=config.hostname or container_id[:SHORT_LENGTH]),
                 host=host,
                 networking=_with_default_named(networking),
-                warnings=warnings,
+                warnings=(*origin.warnings, *warnings),
             )
             return await self._lay_down(record, origin)
         finally:
