@@ -84,7 +84,8 @@ def _base_of(service: ImageService, record: Record) -> PlatformImage:
         message = f"container {record.name} is a view of this machine, and no image comes of it"
         raise Conflict(message, code="no-own-files")
     try:
-        return service.catalogue.open(service.catalogue.get(record.image_id))
+        image = service.catalogue.get(record.image_id)
+        return service.catalogue.open(image, service.catalogue.platform_of(image))
     except NotFound:
         message = f"the image of container {record.name} is gone"
         raise Conflict(message, code="image-gone", hint=f"pull {record.image} again") from None
@@ -130,4 +131,4 @@ def _told(config: ImageConfig) -> tuple[History, ...]:
 
 def _id_of(service: ImageService, descriptor: Descriptor) -> str:
     found = next(each for each in service.library.images() if each.descriptor.digest == descriptor.digest)
-    return service.catalogue.open(found).id
+    return service.catalogue.open(found, service.catalogue.platform_of(found)).id

@@ -49,7 +49,7 @@ class Described:
         self.size_bytes = sum(each.size_bytes for each in service.library.presences(image.descriptor))
         self.shown: PlatformImage | None
         try:
-            self.shown = service.catalogue.open(image)
+            self.shown = service.catalogue.open(image, service.catalogue.platform_of(image))
         except NotFound:
             self.shown = None
 
@@ -213,12 +213,26 @@ PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 """Those by which images are removed."""
 
 
+_NOTHING: Document = {
+    "Cmd": None,
+    "Entrypoint": None,
+    "Env": None,
+    "Labels": None,
+    "OnBuild": None,
+    "User": "",
+    "Volumes": None,
+    "WorkingDir": "",
+}
+"""What ``Config`` has of an image that says nothing: clients look without asking whether it is there."""
+
+
 def inspect_document(service: ImageService, image: Image, platform: Platform | None) -> Document:
     """What ``GET /images/{name}/json`` answers.
 
     Raises:
         NotFound: nothing of it for the platform is here.
     """
+    platform = platform or service.catalogue.platform_of(image)
     document = service.inspect(image.name, platform)
     shown = service.catalogue.open(image, platform)
     config = shown.config
@@ -229,12 +243,13 @@ def inspect_document(service: ImageService, image: Image, platform: Platform | N
         "Created": document["Created"] or NEVER,
         "OsVersion": config.os_version if config else "",
         "Metadata": {"LastTagTime": NEVER},
-        "Config": encode(config.config) if config and config.config else {},
+        "Config": _NOTHING | (encode(config.config) if config and config.config else {}),
     }
 
 
 def history_documents(service: ImageService, image: Image, platform: Platform | None) -> list[Document]:
     """What ``GET /images/{name}/history`` answers, newest first."""
+    platform = platform or service.catalogue.platform_of(image)
     tags = [
         service.catalogue.familiar(name)
         for name in service.catalogue.names_of(image.descriptor.digest)

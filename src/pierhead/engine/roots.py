@@ -12,7 +12,7 @@ import os
 from pierhead.engine.changes import MARK
 from pierhead.engine.imagedocuments import no_such_image
 from pierhead.errors import InvalidInput, NotFound
-from pierhead.images.platforms import parse_platform
+from pierhead.images.platforms import format_platform, host_platform, parse_platform
 from pierhead.images.removal import remove_or_say
 from pierhead.images.unpacking import unpack_image
 from pierhead.images.walk import chain_ids
@@ -47,11 +47,20 @@ class Origin(Value):
         image_id: digest of the image's configuration; "" for the host.
         execution: what the image runs.
         shown: the image's documents; None for the host.
+        warnings: sentences for whoever makes the container.
     """
 
     image_id: str = ""
     execution: Execution | None = None
     shown: PlatformImage | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _other_platform(platform: Platform) -> str:
+    return (
+        f"The requested image's platform ({format_platform(platform)}) does not match the detected host"
+        f" platform ({format_platform(host_platform())}) and no specific platform was requested"
+    )
 
 
 class Roots:
@@ -82,11 +91,14 @@ class Roots:
             found = self.service.catalogue.get(image)
         except NotFound as error:
             raise no_such_image(image, hint=error.hint) from None
-        shown = self.service.catalogue.open(found, platform)
+        other = None if platform else self.service.catalogue.platform_of(found)
+        shown = self.service.catalogue.open(found, platform or other)
         if shown.config is None:
             message = f"{image} is an artifact and has no files"
             raise InvalidInput(message, code="not-an-image")
-        return Origin(image_id=shown.id, execution=shown.config.config or Execution(), shown=shown)
+        warnings = (_other_platform(other),) if other else ()
+        execution = shown.config.config or Execution()
+        return Origin(image_id=shown.id, execution=execution, shown=shown, warnings=warnings)
 
     async def prepare(self, container_id: str, origin: Origin) -> str:
         """The container has its own files upon the image's; returns the snapshot's key, "" for the host.

@@ -208,6 +208,13 @@ class Catalogue:
             )
         return self._read(best.descriptor)
 
+    def platform_of(self, image: Image) -> Platform | None:
+        """For which platform it is meant by who names none: None is this machine's, or the nearest; where
+        that is not here, what is, as with Docker, which keeps one only.
+        """
+        here = self._here(image)
+        return here[0].platform if here and _nearest(here, host_platform()) is None else None
+
     def find(self, image: Image, platform: Platform) -> PlatformImage | None:
         """The image's documents for a platform, if that is here; None as well for what is no image."""
         best = _nearest(self._here(image), platform)
