@@ -13,7 +13,8 @@ import os
 
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event, volume_event
-from pierhead.engine.naming import SHORT_LENGTH, no_such_container
+from pierhead.engine.joining import with_hostname, with_ids
+from pierhead.engine.naming import no_such_container
 from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.record import Record
 from pierhead.engine.volumemounts import unmount_all
@@ -96,16 +97,17 @@ class Maker:
             origin = await self._roots.find(config.image, platform)
             config, host, warnings = self._planner.fill(config, origin.execution, host)
             container_id = os.urandom(_ID_BYTES).hex()
+            host = with_ids(host, self._seek)
             record = Record(
                 id=container_id,
                 name=name,
                 created_ns=self._roster.now_ns(),
                 image=config.image,
                 image_id=origin.image_id,
-                config=config.replace(hostname=config.hostname or container_id[:SHORT_LENGTH]),
+                config=with_hostname(config, host, container_id, self._seek),
                 host=host,
                 networking=_with_default_named(networking),
-                warnings=warnings,
+                warnings=(*origin.warnings, *warnings),
             )
             return await self._lay_down(record, origin)
         finally:
@@ -226,6 +228,12 @@ class Maker:
             remove_files(self._paths, container_id)
         except (PierheadError, OSError) as error:
             _log.warning(_LEFT, container_id, error)
+
+    def _seek(self, reference: str) -> Record | None:
+        try:
+            return self._roster.get(reference)
+        except PierheadError:
+            return None
 
     def _need(self, container_id: str) -> Record:
         record = self._roster.find(container_id)

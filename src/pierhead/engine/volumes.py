@@ -281,11 +281,15 @@ class VolumeStore:
     def prune(self, filters: dict[str, list[str]]) -> tuple[tuple[str, ...], int]:
         """Volumes that no container has are gone; their names, and the bytes that they took.
 
+        Those with options stay, as with Docker: they say where files are that are not the engine's.
+
         Raises:
             InvalidInput: there is no such filter.
         """
         names, reclaimed_bytes = [], 0
         for volume in self._matching(prune_filter(filters)):
+            if volume.options:
+                continue
             size_bytes = self.size_bytes(volume.name)
             with contextlib.suppress(Conflict):
                 self.remove(volume.name, force=True)
