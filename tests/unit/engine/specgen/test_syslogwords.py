@@ -46,9 +46,7 @@ def test_lines_of_rfc_3164() -> None:
     """With the host's name, and without it for this machine's own server; errors have a worse severity."""
     assert FORM.replace(format="rfc3164").message(OUT).endswith(b" box web[7]: hello\n")
     plain = FORM.message(ERR)
-    assert re.fullmatch(
-        rb"<27>Nov  [567] \d\d:\d\d:09 web\[7\]: half a li\n", plain
-    )
+    assert re.fullmatch(rb"<27>Nov  [567] \d\d:\d\d:09 web\[7\]: half a li\n", plain)
 
 
 def test_lines_of_rfc_5424() -> None:
