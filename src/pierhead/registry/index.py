@@ -135,9 +135,13 @@ class Index:
         with contextlib.suppress(OSError):  # SQLite has the words for it
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        # With NORMAL a power cut may take the last changes back, although they were reported as made.
-        db.execute("PRAGMA synchronous = FULL")
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            # With NORMAL a power cut may take the last changes back, although they were reported as made.
+            db.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def __enter__(self) -> Self:
