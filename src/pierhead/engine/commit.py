@@ -84,8 +84,7 @@ def _base_of(service: ImageService, record: Record) -> PlatformImage:
         message = f"container {record.name} is a view of this machine, and no image comes of it"
         raise Conflict(message, code="no-own-files")
     try:
-        image = service.catalogue.get(record.image_id)
-        return service.catalogue.open(image, service.catalogue.platform_of(image))
+        return service.catalogue.open(service.catalogue.get(record.image_id))
     except NotFound:
         message = f"the image of container {record.name} is gone"
         raise Conflict(message, code="image-gone", hint=f"pull {record.image} again") from None
@@ -131,4 +130,4 @@ def _told(config: ImageConfig) -> tuple[History, ...]:
 
 def _id_of(service: ImageService, descriptor: Descriptor) -> str:
     found = next(each for each in service.library.images() if each.descriptor.digest == descriptor.digest)
-    return service.catalogue.open(found, service.catalogue.platform_of(found)).id
+    return service.catalogue.open(found).id

@@ -49,7 +49,7 @@ class Described:
         self.size_bytes = sum(each.size_bytes for each in service.library.presences(image.descriptor))
         self.shown: PlatformImage | None
         try:
-            self.shown = service.catalogue.open(image, service.catalogue.platform_of(image))
+            self.shown = service.catalogue.open(image)
         except NotFound:
             self.shown = None
 
@@ -232,7 +232,6 @@ def inspect_document(service: ImageService, image: Image, platform: Platform | N
     Raises:
         NotFound: nothing of it for the platform is here.
     """
-    platform = platform or service.catalogue.platform_of(image)
     document = service.inspect(image.name, platform)
     shown = service.catalogue.open(image, platform)
     config = shown.config
@@ -249,7 +248,6 @@ def inspect_document(service: ImageService, image: Image, platform: Platform | N
 
 def history_documents(service: ImageService, image: Image, platform: Platform | None) -> list[Document]:
     """What ``GET /images/{name}/history`` answers, newest first."""
-    platform = platform or service.catalogue.platform_of(image)
     tags = [
         service.catalogue.familiar(name)
         for name in service.catalogue.names_of(image.descriptor.digest)

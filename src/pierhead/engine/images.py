@@ -271,7 +271,7 @@ class EngineImages:
 
     def _id_of(self, image: Image) -> str:
         try:
-            return self._service.catalogue.open(image, self._service.catalogue.platform_of(image)).id
+            return self._service.catalogue.open(image).id
         except NotFound:
             return image.descriptor.digest
 

@@ -244,11 +244,15 @@ class Maker:
     # What was left half-way
 
     async def settle(self) -> None:
-        """What an engine that was killed had begun to remove is gone, and so is what never came to be."""
+        """What an engine that was killed had begun to remove is gone, and so is what never came to be.
+
+        One that ends at this moment is not waited for: whoever cleans up after it removes it.
+        """
         for record in self._roster.all():
-            async with self._roster.lock(record.id):
-                with contextlib.suppress(PierheadError, OSError):  # the record says why
-                    await self._settle(record.id)
+            if _is_half_gone(record) and not self._supervisor.is_ending(record.id):
+                async with self._roster.lock(record.id):
+                    with contextlib.suppress(PierheadError, OSError):  # the record says why
+                        await self._settle(record.id)
         records = self._roster.all()
         ids = frozenset(record.id for record in records)
         await self._jobs.thread(self._roots.remove_others, ids)
@@ -258,8 +262,12 @@ class Maker:
         record = self._need(container_id)
         if record.state.status == "removing":
             await self._finish_removal(record)
-        elif record.host.auto_remove and record.state.status == "exited":
+        elif _is_half_gone(record):
             await self._remove_held(record, volumes=True)
+
+
+def _is_half_gone(record: Record) -> bool:
+    return record.state.status == "removing" or (record.host.auto_remove and record.state.status == "exited")
 
 
 @contextlib.contextmanager

@@ -173,14 +173,14 @@ class VolumeStore:
 
     # By name
 
-    def create(self, wanted: VolumeCreate) -> Volume:
-        """A volume of this name: a new one, or the one that there is, as Docker has it.
+    def ensure(self, wanted: VolumeCreate) -> tuple[Volume, bool]:
+        """A volume of this name, and whether it is new: else it is the one that there is, as Docker has it.
 
         Raises:
             InvalidInput, NotFound, Unsupported: see ``check_volume``.
         """
         check_volume(wanted)
-        return self._ensure(wanted)[0]
+        return self._ensure(wanted)
 
     def _ensure(self, wanted: VolumeCreate, container_id: str = "") -> tuple[Volume, bool]:
         """The volume, which the container has from now on, and whether it is new."""

@@ -28,7 +28,7 @@ from pierhead.images.removal import remove_whatever
 from pierhead.images.tarlayer.entry import shown
 from pierhead.images.tarlayer.reader import READ_BYTES, TarReader
 from pierhead.images.unpackattributes import Attributes
-from pierhead.images.whiteouts import DEVICE, PREFIX, hidden_name, opaque_xattr
+from pierhead.images.whiteouts import DEVICE, PREFIX, belongs_to_aufs, hidden_name, opaque_xattr
 from pierhead.linux.facts import in_user_namespace
 from pierhead.linux.files import mount_id
 from pierhead.values import Value
@@ -239,6 +239,8 @@ class _Unpacker:
             return
         parent, _, last = path.rpartition(b"/")
         if PREFIX in path and self._has_whiteouts:
+            if belongs_to_aufs(path):
+                return
             if parent.startswith(PREFIX) or b"/" + PREFIX in parent:
                 message = f"the entry {shown(name)} is in a whiteout"
                 raise InvalidInput(message, code="invalid-whiteout")
