@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,18 @@ def test_console(page: Path, rootfs: Path, tmp_path: Path) -> None:
             assert is_as_promised(said.splitlines(), promised), f"{where}\n{said}"
         else:
             assert (status, said) == (0, ""), f"{where}\n{said}"
+
+
+def test_no_example_is_passed_over() -> None:
+    """Every block of a language that is performed is found, however it is written; its commands are, too."""
+    for page in pages():
+        performed = [block for block in blocks(page) if block.language in ("python", "console", "output")]
+        written = re.findall(
+            r"^[ \t>]*(?:`{3,}|~{3,})\s*(?:python|console|output)\b", page.read_text(), re.MULTILINE
+        )
+        assert len(performed) == len(written), name_of(page)
+        for block in performed:
+            assert block.language != "console" or block.text.startswith("$ "), f"{name_of(page)}:{block.line}"
 
 
 def test_promises_are_read_right() -> None:

@@ -164,6 +164,12 @@ class Catalogue:
             raise Conflict(message, code="ambiguous-id", hint="give more of it")
         return tuple(found.values())
 
+    def has_id(self, identity: str) -> bool:
+        """Whether any name stands for the image, in whatever form."""
+        return any(
+            identity in (image.descriptor.digest, *self._ids(image)) for image in self._library.images()
+        )
+
     def list_meant(self, text: str) -> tuple[Image, ...]:
         """Of a name that image; of an id or a digest the image under all its names, in every form.
 

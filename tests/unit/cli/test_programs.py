@@ -77,7 +77,7 @@ def test_help_of_every_verb(
     run = MAINS[program.name]
     assert run([*verb.name.split(), "--help"]) == 0
     text = capfd.readouterr().out
-    assert all(f"--{flag.name}" in text for flag in verb.flags)
+    assert {flag.name for flag in verb.flags} <= set(re.findall(r"--([a-z0-9-]+)", text))
     assert max(map(len, text.splitlines())) <= 110
     assert "\x1b" not in text
     assert run(["help", *verb.name.split()]) == 0
