@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.peers import Client, find_program
-from tests.support.pierds import IMAGE, served
+from tests.support.pierds import IMAGE
 from tests.support.repository import ROOT
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.daemons import Daemon
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
 pytestmark = requires("root", "busybox", "ip")
 _DOCKERODE = "dockerode@5"
 _NPM_S = 120
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with a network of its own."""
-    with served(tmp_path_factory.mktemp("pierd")) as it:
-        yield it
 
 
 @requires("node", "npm")

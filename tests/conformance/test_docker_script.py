@@ -9,41 +9,20 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.support.docker_cli import Docker
 from tests.support.peers import wait_until
-from tests.support.pierds import IMAGE, fetch, served
+from tests.support.pierds import IMAGE, fetch
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.daemons import Daemon
+    from tests.support.docker_cli import Docker
 
 pytestmark = requires("root", "docker", "busybox", "ip", "curl")
 
 NONE = "--network=none"
 FOREVER = ("sleep", "1000")
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with a network of its own."""
-    with served(tmp_path_factory.mktemp("pierd")) as it:
-        yield it
-
-
-@pytest.fixture
-def docker(running: Daemon, tmp_path: Path) -> Iterator[Docker]:
-    """Docker; what a test leaves of containers and volumes is removed."""
-    it = Docker(f"unix://{running.socket_path}", tmp_path)
-    yield it
-    if left := it.lines("ps", "--all", "--quiet"):
-        it("rm", "--force", "--volumes", *left)
-    if left := it.lines("volume", "ls", "--quiet"):
-        it("volume", "rm", *left)
 
 
 def healthy(docker: Docker, name: str, wanted: str) -> bool:

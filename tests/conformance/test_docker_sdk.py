@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.pierds import IMAGE, fetch, served
+from tests.support.pierds import IMAGE, fetch
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ FOREVER = ["sleep", "1000"]
 
 def _sdk() -> Any:
     return importlib.import_module("docker")  # it has no types
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with a network of its own."""
-    with served(tmp_path_factory.mktemp("pierd")) as it:
-        yield it
 
 
 @pytest.fixture

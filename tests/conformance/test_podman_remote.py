@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.daemons import daemon
 from tests.support.peers import wait_until
-from tests.support.pierds import IMAGE, add_image, fetch, served
+from tests.support.pierds import IMAGE, add_image, fetch
 from tests.support.podman_remote import Podman
 from tests.support.registries import registry
 from tests.support.requires import requires
@@ -26,13 +26,6 @@ pytestmark = requires("root", "podman", "busybox", "ip", "curl")
 
 FOREVER = ("sleep", "1000")
 NAME = f"docker.io/library/{IMAGE}:latest"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with a network of its own."""
-    with served(tmp_path_factory.mktemp("pierd")) as it:
-        yield it
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""A ``pierd`` of a file's own, and docker's command line for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.docker_cli import Docker
+from tests.support.pierds import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.daemons import Daemon
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with a network of its own."""
+    with served(tmp_path_factory.mktemp("pierd")) as it:
+        yield it
+
+
+@pytest.fixture
+def docker(running: Daemon, tmp_path: Path) -> Iterator[Docker]:
+    """Docker; what a test leaves of containers and volumes is removed."""
+    it = Docker(f"unix://{running.socket_path}", tmp_path)
+    yield it
+    if left := it.lines("ps", "--all", "--quiet"):
+        it("rm", "--force", "--volumes", *left)
+    if left := it.lines("volume", "ls", "--quiet"):
+        it("volume", "rm", *left)
