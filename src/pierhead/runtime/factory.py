@@ -257,7 +257,8 @@ class _Creation:
         resources = self._config.resources.replace(devices=device_rules(self._config))
         if not self._cgroups.needs_pid:
             made = launcher.missing_directories(self._cgroups.state)
-            self._handshake.promise(launcher.undo_list(made, self._directory.path))
+            undo = launcher.undo_list(made, self._directory.path)
+            self._handshake.promise(undo, self._directory.fd)
             self._cgroups.create(resources)
             self._has_cgroup = True
             self._warnings += self._cgroups.apply(resources)

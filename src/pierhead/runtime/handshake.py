@@ -133,9 +133,15 @@ class Handshake:
 
     # sending
 
-    def promise(self, undo: bytes) -> None:
-        """Said before anything is made: the helper removes it if we end before there is a plan."""
-        self._send(wire_table.MESSAGE_UNDO.to_bytes(_INT, "little") + undo)
+    def promise(self, undo: bytes, state_fd: int) -> None:
+        """Said before anything is made: the helper removes it if we end before there is a plan.
+
+        Args:
+            undo: as the header's.
+            state_fd: of the locked state directory; stays ours.  The helper has the lock too, so nobody makes
+                the container anew until everything is removed.
+        """
+        self._send(wire_table.MESSAGE_UNDO.to_bytes(_INT, "little") + undo, [state_fd])
 
     def send(self, plan: LaunchPlan, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
         """The helper has its plan and begins.
