@@ -20,12 +20,13 @@ static uint64_t header(const struct launch *l, int field)
 
 /* ---- undoing ---- */
 
+/* A cgroup is busy for a moment after the death of its last process, and for good if others have theirs below it. */
 static void undo_one(const char *entry)
 {
-	int flags = entry[0] == 'd' ? REMOVE_DIRECTORY : 0;
+	int flags = entry[0] == 'f' ? 0 : REMOVE_DIRECTORY, tries = entry[0] == 'p' ? 1 : UNDO_TRIES;
 	struct time pause = { 0, UNDO_WAIT_MS * 1000000 };
 
-	for (int i = 0; i < UNDO_TRIES; i++) {
+	for (int i = 0; i < tries; i++) {
 		if (sys(unlinkat, FD_CWD, entry + 1, flags) != -E_BUSY)
 			return;
 		sys(nanosleep, &pause, NULL);
@@ -42,11 +43,12 @@ static void undo(const char *entries)
 /* ---- receiving ---- */
 
 /* The first packet of a plan: {message, u32 length of the plan, u32 descriptors}, then the plan's beginning.  A launcher
- * who makes something before it has its plan says first what that is. */
+ * who makes something before it has its plan says first what that is, and shares its lock with us: nobody may make the
+ * same anew while we remove it. */
 static void receive_plan(struct launch *l)
 {
 	static unsigned char promise[PACKET_MAX + 1], packet[PACKET_MAX];
-	int fds[PACKET_FDS], count = PACKET_FDS;
+	int fds[PACKET_FDS], count = PACKET_FDS, locked = -1;
 	long length = packet_receive(l->control, packet, sizeof packet, fds, &count);
 	uint32_t words[3];
 	unsigned char *plan;
@@ -54,6 +56,7 @@ static void receive_plan(struct launch *l)
 	memcpy(words, packet, sizeof *words);
 	if (length >= (long)sizeof *words && words[0] == MESSAGE_UNDO) {
 		memcpy(promise, packet + sizeof *words, (size_t)length - sizeof *words);
+		locked = count ? fds[0] : -1;
 		count = PACKET_FDS;
 		length = packet_receive(l->control, packet, sizeof packet, fds, &count);
 	}
@@ -70,6 +73,8 @@ static void receive_plan(struct launch *l)
 	plan = packet_gather(l->control, packet + sizeof words, (size_t)length - sizeof words, words[1]);
 	if (!plan)
 		undo((const char *)promise);
+	if (locked >= 0) /* which the plan brings too */
+		sys(close, locked);
 	if (!plan || !plan_decode(&l->plan, plan, words[1]) || header(l, HEADER_SLOTS) < (uint64_t)count)
 		fail(l, -E_PROTO);
 	for (uint32_t i = 0; i < SLOTS_MAX; i++)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pierhead.errors import OperationFailed
+from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import IDMapping, Seccomp, Syscall, SyscallArg
 from pierhead.runtime import Stdio, factory, handshake, list_ids
 from tests.support.containers import SLEEP, Containers, namespaces
@@ -84,6 +86,25 @@ def test_an_init_process_that_dies_when_it_is_ready(
     with pytest.raises(OperationFailed, match="was killed while it was being set up"):
         containers.create(args=SLEEP)
     assert list_ids(containers.root) == []
+
+
+@pytest.mark.parametrize("joined", [{}, {"uts": "/proc/self/ns/uts"}])
+def test_a_cgroup_that_was_killed_once(containers: Containers, joined: dict[str, str]) -> None:
+    """A container can have it, though the kernel kills what is cloned into it: it is made anew."""
+    unified = next((tree for tree in discover().trees if tree.version == 2), None)
+    if unified is None:
+        pytest.skip("needs cgroup2")
+    name = containers.id()
+    directory = Path(unified.directory(f"/{name}"))
+    directory.mkdir()
+    (directory / "cgroup.kill").write_text("1")
+    container = containers.start(
+        args=SLEEP, cgroup_path=f"/{name}", namespaces=namespaces("pid", "mount", **joined)
+    )
+    assert container.processes() == [container.init_pid]
+    (directory / "cgroup.kill").write_text("1")
+    assert container.wait(60).signal == signal.SIGKILL
+    container.delete()
 
 
 def test_a_user_namespace_without_pivot(containers: Containers) -> None:

@@ -7,13 +7,14 @@ from contextlib import suppress
 
 from pierhead.engine.specgen.logwords import log_files
 from pierhead.errors import NotFound, PierheadError
+from pierhead.linux.files import lock_soon
 from pierhead.runtime import Stdio, create, list_ids, load, run
 from pierhead.runtime.exitrecord import read_exit_record
 from pierhead.runtime.leftovers import remove_leftovers
 from pierhead.runtime.programs import creation as programs
 from pierhead.runtime.programs.creation import sweep_bundles
 from pierhead.runtime.programs.program import Program
-from pierhead.runtime.state import EXIT_RECORD
+from pierhead.runtime.state import EXIT_RECORD, open_state
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 UNKNOWN_EXIT_CODE = 255
 """Of a container whose end nobody has seen: the machine went down with it, or its monitor was killed."""
 _RECORD_WAIT_S = 10.0
+_UNDONE_S = 5.0
+"""How long the helper may take to undo a launch whose engine was killed."""
 
 
 class Ending(Value):
@@ -67,8 +70,8 @@ class Launcher:
         then somebody undoes that yet.
         """
         root = self._paths.runtime_root
-        if os.path.exists(f"{root}/{container_id}/state.json"):
-            self.delete(load(root, container_id))
+        if (found := self.find(container_id)) is not None:
+            self.delete(found)
         elif os.path.exists(f"{root}/{container_id}"):
             with suppress(NotFound):  # it has just been undone
                 remove_leftovers(root, container_id)
@@ -85,9 +88,12 @@ class Launcher:
         )
 
     def find(self, container_id: str) -> Container | None:
-        """What the runtime has of the container."""
+        """What the runtime has of the container, when what a killed engine was about to launch is undone."""
+        root = self._paths.runtime_root
         try:
-            return load(self._paths.runtime_root, container_id)
+            with open_state(root, container_id) as directory:
+                lock_soon(directory.fd, _UNDONE_S)
+            return load(root, container_id)
         except NotFound:
             return None
 

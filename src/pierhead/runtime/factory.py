@@ -18,7 +18,7 @@ from pierhead.linux.refusals import Refusals
 from pierhead.runtime import launcher, state, status
 from pierhead.runtime.cgroups import CgroupManager
 from pierhead.runtime.config import Config
-from pierhead.runtime.handshake import Handshake, LaunchFailed
+from pierhead.runtime.handshake import BornDead, Handshake, LaunchFailed
 from pierhead.runtime.launcher import Request
 from pierhead.runtime.plan.devices import device_rules
 from pierhead.runtime.plan.launch import LaunchView
@@ -184,14 +184,10 @@ def _launch(root: str, container_id: str, config: Config, request: Request, *, g
     frozen = config.freezer_state == "frozen"
     if frozen and config.cgroup_manager == "disabled":
         raise Unsupported("$.freezer_state: a container without a cgroup cannot be frozen", code="no-cgroup")
-    directory = claim(root, container_id)
     try:
-        with Refusals(f"create container {container_id}"), Handshake() as handshake:
-            made = _Creation(directory, recipe, request, handshake, gate=gate or frozen).perform()
-    except BaseException as error:
-        launcher.attach_failure(error, directory.remove)
-        directory.close()
-        raise
+        made = _create(root, container_id, recipe, request, gate=gate or frozen)
+    except BornDead:  # its cgroup may have been there before: it is gone now, and the next one is new
+        made = _create(root, container_id, recipe, request, gate=gate or frozen)
     try:
         if frozen:
             _freeze(made, start=not gate)
@@ -201,6 +197,17 @@ def _launch(root: str, container_id: str, config: Config, request: Request, *, g
         launcher.attach_failure(error, lambda: made.delete(force=True))
         raise
     return made
+
+
+def _create(root: str, container_id: str, recipe: Recipe, request: Request, *, gate: bool) -> "Container":
+    directory = claim(root, container_id)
+    try:
+        with Refusals(f"create container {container_id}"), Handshake() as handshake:
+            return _Creation(directory, recipe, request, handshake, gate=gate).perform()
+    except BaseException as error:
+        launcher.attach_failure(error, directory.remove)
+        directory.close()
+        raise
 
 
 class _Creation:
@@ -257,7 +264,8 @@ class _Creation:
         resources = self._config.resources.replace(devices=device_rules(self._config))
         if not self._cgroups.needs_pid:
             made = launcher.missing_directories(self._cgroups.state)
-            self._handshake.promise(launcher.undo_list(made, self._directory.path))
+            undo = launcher.undo_list(made, self._directory.path)
+            self._handshake.promise(undo, self._directory.fd)
             self._cgroups.create(resources)
             self._has_cgroup = True
             self._warnings += self._cgroups.apply(resources)

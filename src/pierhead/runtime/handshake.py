@@ -93,6 +93,16 @@ class LaunchFailed(OperationFailed):
         self.operation = operation
 
 
+class BornDead(LaunchFailed):
+    """What was cloned was killed before it could say that it is there.  Linux (6.14 to 7.2 at least) kills it
+    if cgroup.kill was once written to its cgroup or its cloner's, whose counts of kills it takes for one.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.hint = "a cgroup that was killed once (cgroup.kill), ours or the container's, is to be removed"
+
+
 class Handshake:
     """One launch.  Use as a context manager: leaving it without ``commit`` gives the launch up."""
 
@@ -133,9 +143,11 @@ class Handshake:
 
     # sending
 
-    def promise(self, undo: bytes) -> None:
-        """Said before anything is made: the helper removes it if we end before there is a plan."""
-        self._send(wire_table.MESSAGE_UNDO.to_bytes(_INT, "little") + undo)
+    def promise(self, undo: bytes, state_fd: int) -> None:
+        """Said before anything is made: the helper removes it if we end before there is a plan, and has the
+        lock of the state directory meanwhile; the descriptor stays ours.
+        """
+        self._send(wire_table.MESSAGE_UNDO.to_bytes(_INT, "little") + undo, [state_fd])
 
     def send(self, plan: LaunchPlan, header: Mapping[str, Argument], given: Mapping[str, int]) -> None:
         """The helper has its plan and begins.
@@ -225,7 +237,7 @@ class Handshake:
         if not packet:
             poll.unregister(self._control.fileno())
             self._fail_if_said()
-            raise LaunchFailed(_STAGE_KILLED)
+            raise (BornDead if self._plan.joiner and not self._pids else LaunchFailed)(_STAGE_KILLED)
         message, *rest = wire.words(packet)
         if message == wire_table.MESSAGE_ERROR:
             raise self._failure(packet)
@@ -265,7 +277,8 @@ class Handshake:
 
     def _end_of_channel(self) -> None:
         self._fail_if_said()
-        raise LaunchFailed("the container's process was killed while it was being set up")
+        what = "the container's process was killed while it was being set up"
+        raise LaunchFailed(what) if self._here else BornDead(what)
 
     def _fail_if_said(self) -> None:
         """One side has ended: the other may have said why, or the stage may."""

@@ -404,9 +404,16 @@ def given_descriptors(request: Request, opened: list[int]) -> "tuple[dict[str, i
 
 
 def undo_list(directories: "tuple[str, ...]", state_path: str) -> bytes:
-    """What the stage removes when the launch is given up and we are not there to do it."""
+    """What the stage removes when the launch is given up and we are not there to do it.
+
+    Args:
+        directories: of cgroups, outermost first; those above others of them may have come to be of use to
+            somebody else.
+        state_path: the state directory.
+    """
     names = (*state.NAMES, files.temporary_name(state.STATE_FILE))
-    entries = [f"d{directory}" for directory in reversed(directories)]
+    parents = {os.path.dirname(directory) for directory in directories}
+    entries = [f"{'p' if each in parents else 'd'}{each}" for each in reversed(directories)]
     entries += [f"f{state_path}/{name}" for name in names]
     return b"".join(entry.encode() + b"\0" for entry in (*entries, f"d{state_path}"))
 

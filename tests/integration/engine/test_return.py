@@ -23,6 +23,7 @@ from pierhead.engine.launching import Launcher
 from pierhead.engine.planning import Place
 from pierhead.errors import Conflict
 from pierhead.runtime import list_ids, load
+from pierhead.runtime.cgroups import load_cgroups
 from tests.support.another_engine import another_engine
 from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, run, start, state_of
 from tests.support.requires import requires
@@ -234,6 +235,43 @@ def test_a_launch_that_is_being_undone(engines: Engines) -> None:
         assert await outcome(engine, made) == 0
 
     engines.run(work)
+
+
+def test_a_run_that_is_being_undone(engines: Engines) -> None:
+    """Whose engine was killed when the run had been recorded and not committed: it counts as none, however
+    late the helper removes it.
+    """
+    made: list[Record] = []
+
+    async def prepare(engine: Engine) -> None:
+        made.append(engine.roster.get(await create(engine, *FOREVER, name="web")))
+        launcher = Launcher(engine.paths, engine.planner)
+        await engine.places.take(made[0])
+        launcher.launch(made[0], Place(), gated=False).close()
+
+    engines.run(prepare, keep=True)
+    directory = Path(engines.settings.exec_root, "runtime", made[0].id)
+    fd = os.open(directory, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+    def undo() -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, fd)
+            container = stack.enter_context(load(directory.parent, made[0].id))
+            container.kill(signal.SIGKILL)
+            container.wait(60)
+            load_cgroups(container.state.cgroup).remove()
+            shutil.rmtree(directory)
+
+    undoing = threading.Timer(0.5, undo)
+    undoing.start()
+
+    async def work(engine: Engine) -> None:
+        assert (await state_of(engine, "web"))["Status"] == "created"
+        assert await actions(engine, "web") == ["create"]
+
+    engines.run(work)
+    undoing.join()
 
 
 def test_a_retry_goes_on_to_count(engines: Engines) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pierhead.runtime.launcher import whole_views
+from pierhead.runtime.launcher import undo_list, whole_views
 
 MOUNTINFO = """\
 21 1 254:0 / / rw - ext4 /dev/vda rw
@@ -26,3 +26,13 @@ def test_whole_views() -> None:
         "/sys",
         "/proc",
     )
+
+
+def test_undo_list() -> None:
+    """A container's own cgroups are waited for, from the inside out; one above them, which others may use by
+    now, is not; then the state's files go, and their directory.
+    """
+    entries = undo_list(("/cpu/all", "/cpu/all/web", "/pids/web"), "/run/web").split(b"\0")
+    assert entries[:3] == [b"d/pids/web", b"d/cpu/all/web", b"p/cpu/all"]
+    assert all(entry.startswith(b"f/run/web/") for entry in entries[3:-2])
+    assert entries[-2:] == [b"d/run/web", b""]
