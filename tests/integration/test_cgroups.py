@@ -250,9 +250,8 @@ def test_another_process_manages_it_from_the_state(make: Make) -> None:
     )
     with process("sleep", "60") as child:
         manager.join(child.pid)
-        subprocess.run(
-            [sys.executable, "-c", program, text], check=True, env={**os.environ, "PYTHONPATH": "src"}
-        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", program, text], check=True, env=environment)
         assert child.wait(60) == -signal.SIGKILL
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pierhead.engine import restart
 from pierhead.engine.documents import RestartPolicy, UpdateConfig
 from pierhead.errors import Conflict, InvalidInput, NotFound, NotModified, PierheadError
 from tests.support.engines import Engines, create, outcome, start, state_of
@@ -269,7 +270,10 @@ def test_restart_until_stopped(engines: Engines) -> None:
         while (await state_of(engine, made))["Status"] != "restarting":
             await asyncio.sleep(0.001)
         await engine.stop_container(made, timeout_s=None, signal="")
+        count = engine.roster.get(made).restart_count
+        await asyncio.sleep(restart.next_delay_s(0, 0) * 2 ** (count + 1))  # longer than it would have waited
         assert (await state_of(engine, made))["Status"] == "exited"
+        assert engine.roster.get(made).restart_count == count
 
     engines.run(work)
 

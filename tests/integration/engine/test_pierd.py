@@ -27,6 +27,8 @@ pytestmark = requires("root")
 
 NO_BRIDGE = ("--bridge", "none")
 IDLE_PSS_MIB_MOST = 60
+_LOADING = b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 100\r\n\r\n"
+"""A request whose end is still to come."""
 
 
 def test_its_life(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_one_that_ends_is_waited_for(tmp_path: Path) -> None:
     with daemon(tmp_path, *words) as it, connect(it.socket_path) as sending:
         wanted = {"Image": "pierhead/host", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
         assert it.client.post("/containers/create?name=some", wanted).status == 201
-        sending.sendall(b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 100\r\n\r\n")
+        sending.sendall(_LOADING)
         assert it.client.get("/_ping").status == 200  # so it has begun with the one before
         it.process.send_signal(signal.SIGTERM)
         assert it.told() == {"STOPPING": "1"}
@@ -104,12 +106,23 @@ def _holders(path: str) -> set[str]:
 
 
 def test_requests_end_before_it_does(tmp_path: Path) -> None:
-    """Streams without an end are cut; nobody new comes in."""
-    with daemon(tmp_path, *NO_BRIDGE) as it, connect(it.socket_path) as following:
+    """Who is being answered is; streams without an end are cut; nobody new comes in."""
+    with (
+        daemon(tmp_path, *NO_BRIDGE, "--shutdown-timeout", "100") as it,
+        connect(it.socket_path) as following,
+        connect(it.socket_path) as sending,
+    ):
         following.sendall(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
         receive_until(following, b"\r\n\r\n")
-        assert it.end() == 0
+        sending.sendall(_LOADING)
+        assert it.client.get("/_ping").status == 200  # so it has begun with the one before
+        it.process.send_signal(signal.SIGTERM)
+        assert it.told() == {"STOPPING": "1"}
         assert following.recv(100) == b""
+        assert not os.path.lexists(it.socket_path)
+        sending.sendall(bytes(100))
+        assert receive_until(sending, b"\r\n\r\n").startswith(b"HTTP/1.1 ")
+        assert it.process.wait(60) == 0
 
 
 def test_it_stops_by_itself(tmp_path: Path) -> None:
