@@ -144,6 +144,10 @@ def test_links_lead_nowhere_else(box: Box, tmp_path: Path) -> None:
     for path in ("/out/secret", "/up/secret", f"/srv/../../../..{secret}"):
         with pytest.raises(NotFound):
             box.get(path)
+    os.symlink("/srv", box.upper / "absolute")
+    os.symlink("../" * 40 + "srv", box.upper / "relative")
+    for link in ("absolute", "relative"):
+        assert box.get(f"/{link}/old") == {"old": b"old"}
 
 
 def test_hard_links_within_a_directory(box: Box) -> None:

@@ -24,6 +24,7 @@ from pierhead.engine.planning import Place
 from pierhead.errors import Conflict
 from pierhead.runtime import list_ids, load
 from tests.support.another_engine import another_engine
+from tests.support.containers import wait_until
 from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, run, start, state_of
 from tests.support.requires import requires
 
@@ -138,7 +139,16 @@ def test_the_lock_of_one_that_was_killed(engines: Engines) -> None:
     os.makedirs(engines.settings.exec_root)
     fd = os.open(f"{engines.settings.exec_root}/engine.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    ending = threading.Timer(0.3, os.close, (fd,))
+
+    def end() -> None:
+        """When the engine has come to the lock, and some time later."""
+        wait_until(
+            "somebody wants the lock", lambda: _opened(f"{engines.settings.exec_root}/engine.lock") > 1
+        )
+        time.sleep(0.1)
+        os.close(fd)
+
+    ending = threading.Thread(target=end)
     ending.start()
 
     async def work(engine: Engine) -> None:
@@ -146,6 +156,15 @@ def test_the_lock_of_one_that_was_killed(engines: Engines) -> None:
 
     engines.run(work)
     ending.join()
+
+
+def _opened(path: str) -> int:
+    """How often this process has the file open."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            count += os.readlink(f"/proc/self/fd/{name}") == path
+    return count
 
 
 def test_what_was_left_half_way(engines: Engines) -> None:
