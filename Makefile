@@ -50,7 +50,12 @@ packages: $(BIN)/python
 	@tests/packages.sh
 	@$(BIN)/python -m tests.support.trixie
 
-test: packages check
+# Where there can be none, test-v2 says why when its turn comes.
+guest: packages
+	@tests/guest/run --image || true
+
+test:
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync check guest
 	$(PYTEST) $(TESTS)
 	$(MAKE) --no-print-directory test-v2
 
@@ -74,4 +79,4 @@ clean:
 	rm -f src/pierhead/_libexec/pier-init
 	$(MAKE) --no-print-directory -C init clean
 
-.PHONY: all run check packages test test-v2 bench reference format clean
+.PHONY: all run check packages guest test test-v2 bench reference format clean

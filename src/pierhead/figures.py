@@ -14,6 +14,15 @@ _UNITS = {"": 0, "b": 0} | {
 _DIGITS_MOST = 40
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400}
 _YEAR_S = 365 * 86400
+_UNITS_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
 _ENOUGH = 2
 _GAP = 3
 
@@ -38,6 +47,25 @@ def parse_size(text: str) -> int | None:
         return None
     size = (int(digits) << _UNITS[unit]) // 10 ** len(fraction) if len(digits) < _DIGITS_MOST else 1 << 64
     return size if size < 1 << 63 else None
+
+
+def parse_span_ns(text: str) -> int | None:
+    """Nanoseconds of ``1h30m``, ``1.5s``, as Go writes them; None if it is no time."""
+    if text == "0":
+        return 0
+    total, at = 0.0, 0
+    while at < len(text):
+        begin = at
+        while at < len(text) and (text[at].isdecimal() or text[at] == "."):
+            at += 1
+        number, unit_at = text[begin:at], at
+        while at < len(text) and not (text[at].isdecimal() or text[at] == "."):
+            at += 1
+        factor = _UNITS_NS.get(text[unit_at:at])
+        if factor is None or not number.strip(".") or number.count(".") > 1 or not number.isascii():
+            return None
+        total += float(number) * factor
+    return round(total) if text else None
 
 
 def format_age(age_s: float) -> str:

@@ -111,16 +111,21 @@ class Connection(asyncio.StreamReaderProtocol):
         Raises:
             InvalidInput: what came is no request.
         """
+        raw = bytearray()
         try:
-            raw = await self.reader.readuntil(b"\r\n\r\n")
+            while not raw.endswith((b"\n\n", b"\n\r\n")):
+                line = await self.reader.readuntil(b"\n")
+                if raw or line.strip():
+                    raw += line
+                if len(raw) > HEAD_BYTES_MOST:
+                    raise _too_long()
         except asyncio.IncompleteReadError as error:
-            if error.partial.strip():
+            if raw or error.partial.strip():
                 raise InvalidInput("malformed HTTP request: it has no end", code="bad-request") from None
             return None
         except asyncio.LimitOverrunError:
-            message = f"malformed HTTP request: its head is longer than {HEAD_BYTES_MOST} bytes"
-            raise InvalidInput(message, code="bad-request") from None
-        return parse_head(raw)
+            raise _too_long() from None
+        return parse_head(bytes(raw))
 
     async def send(self, data: bytes) -> None:
         """The client will get it; waits while it does not read.
@@ -135,6 +140,11 @@ class Connection(asyncio.StreamReaderProtocol):
             await self.writer.drain()
         except ConnectionError:
             raise ClientGone("the client has gone") from None
+
+
+def _too_long() -> InvalidInput:
+    message = f"malformed HTTP request: its head is longer than {HEAD_BYTES_MOST} bytes"
+    return InvalidInput(message, code="bad-request")
 
 
 class Body:

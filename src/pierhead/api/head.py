@@ -65,7 +65,7 @@ def parse_head(raw: bytes) -> Head:
     Raises:
         InvalidInput: they are none.
     """
-    first, *lines = raw.decode("latin-1").lstrip("\r\n").removesuffix("\r\n\r\n").split("\r\n")
+    first, *lines = _as_sent(raw.decode("latin-1").lstrip("\r\n")).removesuffix("\r\n\r\n").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not _TOKEN(words[0]) or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise _bad("the first line is none of HTTP/1.1")
@@ -80,6 +80,18 @@ def parse_head(raw: bytes) -> Head:
         headers=headers,
         length=_body_length(headers, minor),
     )
+
+
+def _as_sent(text: str) -> str:
+    r"""With both characters at the end of each line, as programs send them.
+
+    People leave one out: ``echo -e "GET /info HTTP/1.0\r\n"`` of so many instructions ends with a line feed
+    of its own, and what is typed has nothing else (RFC 9112 section 2.2 lets servers take them).  One within
+    a line stays what it is, and is refused.
+    """
+    if text.endswith("\r\n\n"):
+        return text[:-1] + "\r\n"
+    return text if "\r" in text else text.replace("\n", "\r\n")
 
 
 def _parse_headers(lines: list[str]) -> dict[str, str]:

@@ -36,6 +36,11 @@ def _content_type(call: Call, *, terminal: bool) -> str:
     return MULTIPLEXED_STREAM if not terminal and call.version >= _MULTIPLEXED_SINCE else RAW_STREAM
 
 
+def _hijacked_type(call: Call, *, terminal: bool) -> str:
+    """Of a connection that is taken over: who did not ask for that hears of a raw stream, as with Docker."""
+    return _content_type(call, terminal=terminal) if call.head.upgrade else RAW_STREAM
+
+
 def _attach_query(call: Call) -> AttachQuery:
     return AttachQuery(**{name: call.boolean(name) for name in AttachQuery.fields})
 
@@ -48,7 +53,7 @@ async def attach(call: Call) -> Hijack:
     attachment = await call.backend.attach_container(call.reference, query)
     terminal = attachment.terminal
     speak = partial(talk, attachment, stdin=query.stdin, detach_keys=keys, framed=not terminal)
-    kind, later = _content_type(call, terminal=terminal), _after_headers(call, speak)
+    kind, later = _hijacked_type(call, terminal=terminal), _after_headers(call, speak)
     return Hijack(content_type=kind, talk=later, attachment=attachment)
 
 
@@ -96,6 +101,7 @@ async def logs(call: Call) -> Stream:
         until_ns=queries.moment_ns(call.head.query, "until"),
         tail=_tail(call.text("tail")),
         timestamps=call.boolean("timestamps"),
+        details=call.boolean("details"),
     )
     terminal, pieces = await call.backend.container_logs(call.reference, query)
     return Stream(
@@ -118,6 +124,7 @@ async def create_exec(call: Call) -> Reply:
     config = await call.decoded(ExecConfig)
     if not config.cmd:
         raise InvalidInput("No exec command specified", code="no-command")
+    parse_detach_keys(config.detach_keys)  # whoever starts it has gone over to another protocol by then
     return reply_json(await call.backend.create_exec(call.reference, config), 201)
 
 
@@ -142,7 +149,7 @@ async def begin_exec(call: Call, asked: ExecStart) -> Hijack | Reply:
     terminal = bool(known["ProcessConfig"]["tty"])
     keys = parse_detach_keys(str(known["DetachKeys"] or ""))
     speak = partial(_run_exec, call, asked, stdin=bool(known["OpenStdin"]), detach_keys=keys)
-    return Hijack(content_type=_content_type(call, terminal=terminal), talk=_after_headers(call, speak))
+    return Hijack(content_type=_hijacked_type(call, terminal=terminal), talk=_after_headers(call, speak))
 
 
 async def _run_exec(call: Call, asked: ExecStart, duplex: Duplex, *, stdin: bool, detach_keys: bytes) -> None:

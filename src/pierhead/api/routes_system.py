@@ -24,6 +24,8 @@ _PING_HEADERS = {
     "Builder-Version": "1",
     "Swarm": "inactive",
 }
+_KINDS = ("container", "image", "volume", "build-cache")
+_KINDS_HINT = f"one of {', '.join(_KINDS)}"
 _SEQUENCE = "application/json-seq"
 _LINES = "application/x-ndjson"
 
@@ -46,6 +48,9 @@ async def info(call: Call) -> Reply:
 async def disk_usage(call: Call) -> Reply:
     """``GET /system/df``."""
     kinds = call.all("type") if call.version >= (1, 42) else []
+    for kind in kinds:
+        if kind not in _KINDS:
+            raise InvalidInput(f"unknown object type: {kind}", code="bad-parameter", hint=_KINDS_HINT)
     return call.reply("disk-usage", await call.backend.disk_usage(kinds))
 
 

@@ -39,17 +39,25 @@ def frame(stream: str, piece: bytes) -> bytes:
     return _HEAD.pack(STREAMS[stream], len(piece)) + piece
 
 
+def frame_lines(stream: str, piece: bytes) -> bytes:
+    """Each line of the piece with a head of its own: many a client takes a frame of a log for a line."""
+    number = STREAMS[stream]
+    *lines, last = piece.split(b"\n")
+    frames = [_HEAD.pack(number, len(line) + 1) + line + b"\n" for line in lines]
+    return b"".join(frames) + (frame(stream, last) if last else b"")
+
+
 def show(stream: str, piece: bytes, *, terminal: bool) -> bytes:
     """The piece as it is sent."""
     return piece if terminal else frame(stream, piece)
 
 
 async def framed(pieces: AsyncIterator[tuple[str, bytes]], *, terminal: bool) -> AsyncGenerator[bytes, None]:
-    """All pieces as they are sent; an error on the way is the last of them."""
+    """All lines of a log as they are sent; an error on the way is the last of them."""
     async with closing(pieces):
         try:
             async for stream, piece in pieces:
-                yield show(stream, piece, terminal=terminal)
+                yield piece if terminal else frame_lines(stream, piece)
         except PierheadError as error:
             yield show("systemerr", f"{error.message}\n".encode(), terminal=terminal)
 
@@ -81,19 +89,19 @@ def parse_detach_keys(text: str) -> bytes:
     for word in text.split(","):
         letter = word.removeprefix("ctrl-")
         if len(letter) != 1 or not letter.isascii():
-            raise _unknown_key(word)
+            raise _unknown_keys(text)
         if letter == word:
             keys += letter.encode()
         elif letter in "abcdefghijklmnopqrstuvwxyz@[\\]^_":
             keys.append(ord(letter.upper()) & 0x1F)
         else:
-            raise _unknown_key(word)
+            raise _unknown_keys(text)
     return bytes(keys)
 
 
-def _unknown_key(word: str) -> InvalidInput:
+def _unknown_keys(text: str) -> InvalidInput:
     hint = "write them as ctrl-p,ctrl-q"
-    return InvalidInput(f'invalid detach keys: unknown character "{word}"', code="bad-keys", hint=hint)
+    return InvalidInput(f"Invalid detach keys ({text}) provided", code="bad-keys", hint=hint)
 
 
 class DetachKeys:

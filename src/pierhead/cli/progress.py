@@ -69,6 +69,10 @@ class TransferProgress(UnpackProgress):
         asked = answered_by and answered_by != reference.domain
         self._say(f"{reference.identifier}: {what} {reference.name}{f' (by {answered_by})' if asked else ''}")
 
+    def foreign(self, platform: str, machine: str) -> None:
+        """See ``Progress``."""
+        self._say(f"WARNING: the image is for {platform}, and this machine is {machine}")
+
     def planned(self, contents: tuple[Descriptor, ...]) -> None:
         """See ``Progress``."""
         for content in contents:

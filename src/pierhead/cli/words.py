@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pierhead.cli.flags import BadUsage
-from pierhead.figures import parse_size
+from pierhead.figures import parse_size, parse_span_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,15 +12,6 @@ if TYPE_CHECKING:
 
     from pierhead.cli.flags import Options
 
-_UNITS_NS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "m": 60_000_000_000,
-    "h": 3_600_000_000_000,
-}
 _NANO = 1_000_000_000
 
 
@@ -54,25 +45,6 @@ def nano_cpus(options: Options) -> int:
     if found <= 0:
         raise unfit("cpus", text, "write it as 2 or 0.5")
     return found
-
-
-def parse_span_ns(text: str) -> int | None:
-    """Nanoseconds of ``1h30m``, ``1.5s``, as Go writes them; None if it is no time."""
-    if text == "0":
-        return 0
-    total, at = 0.0, 0
-    while at < len(text):
-        begin = at
-        while at < len(text) and (text[at].isdecimal() or text[at] == "."):
-            at += 1
-        number, unit_at = text[begin:at], at
-        while at < len(text) and not (text[at].isdecimal() or text[at] == "."):
-            at += 1
-        factor = _UNITS_NS.get(text[unit_at:at])
-        if factor is None or not number.strip(".") or number.count(".") > 1 or not number.isascii():
-            return None
-        total += float(number) * factor
-    return round(total) if text else None
 
 
 def span_of(options: Options, flag: str) -> int:

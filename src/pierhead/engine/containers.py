@@ -11,7 +11,7 @@ from pierhead.engine.happenings import container_event
 from pierhead.engine.processtable import read_table
 from pierhead.engine.record import Event
 from pierhead.engine.streams import MonitorAttachment
-from pierhead.errors import Conflict, InvalidInput, NotFound
+from pierhead.errors import Conflict, InvalidInput, NotFound, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,11 @@ class ContainerDesk:
         if name.removeprefix("/") == record.name:
             message = "Renaming a container with the same name as its current name"
             raise InvalidInput(message, code="same-name")
-        name = self._roster.reserve(name)
+        try:
+            name = self._roster.reserve(name)
+        except PierheadError as error:
+            message = f"Error when allocating new name: {error.message}"
+            raise type(error)(message, code=error.code, hint=error.hint) from None
         try:
             renamed = record.replace(name=name)
             event = container_event(renamed, "rename", self._roster.now_ns(), oldName=f"/{record.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pierhead.engine.documents import EndpointSettings
 from pierhead.engine.moments import describe_span, format_moment
+from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
 from pierhead.engine.specgen.processes import program_of
 from pierhead.oci.document import encode
 
@@ -92,6 +93,8 @@ def networks(record: Record) -> Document:
     if mode.startswith("container:"):
         return {}
     wanted = record.networking.endpoints_config.get(mode, EndpointSettings())
+    if mode in NETWORK_DRIVERS:
+        wanted = wanted.replace(network_id=network_identity(mode))
     return {mode: encode(record.endpoint or wanted)}
 
 

@@ -152,11 +152,9 @@ class Ender:
         self._roster.tell(container_event(record, "kill", self._roster.now_ns(), signal=str(number)))
 
     async def restart(self, reference: str, *, timeout_s: int | None, signal: str) -> None:
-        """It runs anew; what ran has ended before."""
-        record = self._roster.get(reference)
-        if record.state.status == "paused":
-            raise Conflict(f"cannot restart container {record.name}: it is paused", code="paused")
-        await self._jobs.finish(self._restart(record.id, timeout_s, signal))
+        """It runs anew; what ran, or was paused, has ended before."""
+        container_id = self._roster.get(reference).id
+        await self._jobs.finish(self._restart(container_id, timeout_s, signal))
 
     async def _restart(self, container_id: str, timeout_s: int | None, signal: str) -> None:
         with self._supervisor.keeping(container_id):

@@ -15,6 +15,7 @@ from pierhead import jsontext
 from pierhead.engine.documents import ExecConfig
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE
 from pierhead.errors import InvalidInput
+from pierhead.linux.files import replace_file
 from pierhead.linux.process import is_zombie, open_pidfd, start_time
 from pierhead.oci.document import decode, encode
 from pierhead.runtime.exitrecord import read_exit_record
@@ -64,9 +65,11 @@ class ExecNotes:
         directory = self._directory(container_id)
         with contextlib.suppress(OSError):
             os.makedirs(directory, mode=0o700, exist_ok=True)
-            with open(f"{directory}/.{note.id}", "w", encoding="utf-8") as file:
-                file.write(jsontext.format_compact(encode(note)))
-            os.rename(f"{directory}/.{note.id}", f"{directory}/{note.id}")
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                replace_file(fd, note.id, jsontext.format_compact(encode(note)).encode())
+            finally:
+                os.close(fd)
 
     def remove(self, container_id: str, exec_id: str) -> None:
         """Nothing is left of the process."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _S = 1_000_000_000
 _DEFAULT_INTERVAL_S = 30.0
 _DEFAULT_TIMEOUT_S = 30.0
-_DEFAULT_START_INTERVAL_S = 5.0
 _DEFAULT_RETRIES = 3
 _RESULTS = 5
 _OUTPUT_BYTES = 4096
@@ -51,7 +50,7 @@ class Check(Value):
     interval_s: float = _DEFAULT_INTERVAL_S
     timeout_s: float = _DEFAULT_TIMEOUT_S
     start_period_s: float = 0.0
-    start_interval_s: float = _DEFAULT_START_INTERVAL_S
+    start_interval_s: float = _DEFAULT_INTERVAL_S
     retries: int = _DEFAULT_RETRIES
 
 
@@ -68,12 +67,13 @@ def check_of(config: ContainerConfig) -> Check | None:
     command = _command(wanted, config.shell or ("/bin/sh", "-c")) if wanted else ()
     if wanted is None or not command:
         return None
+    interval_s = wanted.interval / _S or _DEFAULT_INTERVAL_S
     return Check(
         command=command,
-        interval_s=wanted.interval / _S or _DEFAULT_INTERVAL_S,
+        interval_s=interval_s,
         timeout_s=wanted.timeout / _S or _DEFAULT_TIMEOUT_S,
         start_period_s=wanted.start_period / _S,
-        start_interval_s=wanted.start_interval / _S or _DEFAULT_START_INTERVAL_S,
+        start_interval_s=wanted.start_interval / _S or interval_s,  # as dockerd 26 has it; its pages say 5 s
         retries=wanted.retries or _DEFAULT_RETRIES,
     )
 

@@ -213,6 +213,19 @@ PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 """Those by which images are removed."""
 
 
+_NOTHING: Document = {
+    "Cmd": None,
+    "Entrypoint": None,
+    "Env": None,
+    "Labels": None,
+    "OnBuild": None,
+    "User": "",
+    "Volumes": None,
+    "WorkingDir": "",
+}
+"""What ``Config`` has of an image that says nothing: clients look without asking whether it is there."""
+
+
 def inspect_document(service: ImageService, image: Image, platform: Platform | None) -> Document:
     """What ``GET /images/{name}/json`` answers.
 
@@ -229,7 +242,7 @@ def inspect_document(service: ImageService, image: Image, platform: Platform | N
         "Created": document["Created"] or NEVER,
         "OsVersion": config.os_version if config else "",
         "Metadata": {"LastTagTime": NEVER},
-        "Config": encode(config.config) if config and config.config else {},
+        "Config": _NOTHING | (encode(config.config) if config and config.config else {}),
     }
 
 

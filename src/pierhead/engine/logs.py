@@ -17,6 +17,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from pierhead.engine.lognews import LogNews
+from pierhead.engine.logship.tags import format_details
 from pierhead.engine.moments import format_moment
 from pierhead.engine.queries import LogQuery
 from pierhead.engine.specgen.logwords import is_readable
@@ -60,14 +61,20 @@ def _as_json(data: bytes) -> bytes:
 class Filter:
     """Which lines a query wants, and how they are shown."""
 
-    def __init__(self, query: LogQuery) -> None:
-        """Makes the bounds that times are compared with: they are all of one length."""
+    def __init__(self, query: LogQuery, details: str = "") -> None:
+        """Makes the bounds that times are compared with: they are all of one length.
+
+        Args:
+            query: what is wanted.
+            details: what stands before each line, and after its time; nothing that JSON would quote.
+        """
         self._streams = {
             name for name, wanted in ((b"stdout", query.stdout), (b"stderr", query.stderr)) if wanted
         }
         self._since = _bound(query.since_ns)
         self._until = _bound(query.until_ns)
         self._timestamps = query.timestamps
+        self._details = details.encode()
         self.over = False
         """Whether a line was later than the query wants any."""
 
@@ -82,9 +89,12 @@ class Filter:
             found = [line for line in lines if line[2] <= self._until]
             self.over = self.over or len(found) < len(list(lines))
             lines = found
+        details = self._details
         for stream, run in groupby(lines, key=itemgetter(1)):
             if self._timestamps:
-                text = b"".join([b"%s %s" % (moment, output) for output, _, moment in run])
+                text = b"".join([b"%s %s%s" % (moment, details, output) for output, _, moment in run])
+            elif details:
+                text = b"".join([details + output for output, _, _ in run])
             else:
                 text = b"".join([output for output, _, _ in run])
             yield stream.decode(), json.loads(b'"%s"' % text).encode(errors="replace")
@@ -137,7 +147,8 @@ class ContainerLogs:
         path = self._path(record)
         if not os.path.isdir(os.path.dirname(path)):
             return
-        with _Reading(path, query) as reading:
+        details = format_details(record) if query.details else ""
+        with _Reading(path, query, details) as reading:
             if not query.follow:
                 async for piece in reading.present():
                     yield piece
@@ -164,9 +175,9 @@ class ContainerLogs:
 class _Reading:
     """One client's way through a log."""
 
-    def __init__(self, path: str, query: LogQuery) -> None:
+    def __init__(self, path: str, query: LogQuery, details: str) -> None:
         self._reader = LogReader(path)
-        self._filter = Filter(query)
+        self._filter = Filter(query, details)
         self._news = LogNews(self._reader.directory)
         if query.tail is not None:
             self._reader.skip_to_last(query.tail)

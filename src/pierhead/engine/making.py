@@ -13,7 +13,8 @@ import os
 
 from pierhead.engine import lifecycle
 from pierhead.engine.happenings import container_event, volume_event
-from pierhead.engine.naming import SHORT_LENGTH, no_such_container
+from pierhead.engine.joining import with_hostname, with_ids
+from pierhead.engine.naming import no_such_container
 from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.record import Record
 from pierhead.engine.volumemounts import unmount_all
@@ -96,16 +97,17 @@ class Maker:
             origin = await self._roots.find(config.image, platform)
             config, host, warnings = self._planner.fill(config, origin.execution, host)
             container_id = os.urandom(_ID_BYTES).hex()
+            host = with_ids(host, self._seek)
             record = Record(
                 id=container_id,
                 name=name,
                 created_ns=self._roster.now_ns(),
                 image=config.image,
                 image_id=origin.image_id,
-                config=config.replace(hostname=config.hostname or container_id[:SHORT_LENGTH]),
+                config=with_hostname(config, host, container_id, self._seek),
                 host=host,
                 networking=_with_default_named(networking),
-                warnings=warnings,
+                warnings=(*origin.warnings, *warnings),
             )
             return await self._lay_down(record, origin)
         finally:
@@ -227,6 +229,12 @@ class Maker:
         except (PierheadError, OSError) as error:
             _log.warning(_LEFT, container_id, error)
 
+    def _seek(self, reference: str) -> Record | None:
+        try:
+            return self._roster.get(reference)
+        except PierheadError:
+            return None
+
     def _need(self, container_id: str) -> Record:
         record = self._roster.find(container_id)
         if record is None:
@@ -236,11 +244,15 @@ class Maker:
     # What was left half-way
 
     async def settle(self) -> None:
-        """What an engine that was killed had begun to remove is gone, and so is what never came to be."""
+        """What an engine that was killed had begun to remove is gone, and so is what never came to be.
+
+        One that ends at this moment is not waited for: whoever cleans up after it removes it.
+        """
         for record in self._roster.all():
-            async with self._roster.lock(record.id):
-                with contextlib.suppress(PierheadError, OSError):  # the record says why
-                    await self._settle(record.id)
+            if _is_half_gone(record) and not self._supervisor.is_ending(record.id):
+                async with self._roster.lock(record.id):
+                    with contextlib.suppress(PierheadError, OSError):  # the record says why
+                        await self._settle(record.id)
         records = self._roster.all()
         ids = frozenset(record.id for record in records)
         await self._jobs.thread(self._roots.remove_others, ids)
@@ -250,8 +262,12 @@ class Maker:
         record = self._need(container_id)
         if record.state.status == "removing":
             await self._finish_removal(record)
-        elif record.host.auto_remove and record.state.status == "exited":
+        elif _is_half_gone(record):
             await self._remove_held(record, volumes=True)
+
+
+def _is_half_gone(record: Record) -> bool:
+    return record.state.status == "removing" or (record.host.auto_remove and record.state.status == "exited")
 
 
 @contextlib.contextmanager

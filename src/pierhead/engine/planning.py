@@ -209,9 +209,6 @@ class Planner:
             hosts=f"{directory}/{HOSTS}",
             hostname_file=f"{directory}/{HOSTNAME}",
             resolv_conf=f"{directory}/{RESOLV_CONF}",
-            hostname=os.uname().nodename
-            if record.network_mode == "host" and not record.config.hostname
-            else "",
             shm_path=place.shm_path,
             init_path=install_reaper(self._paths.data_root) if record.host.init else "",
             namespaces=place.namespaces,

@@ -31,7 +31,7 @@ from socket import (
 
 from pierhead.engine.machinesockets import PACKET_BYTES, format_question, receive_answer
 from pierhead.engine.portleading import (
-    Places,
+    ClientPlaces,
     Share,
     accept,
     await_readable,
@@ -72,8 +72,8 @@ class Forwarder:
                 for clients of UDP.
         """
         self._group = group
-        self._connections = Places(min(_CONNECTIONS_MOST, descriptors // 4))
-        self._flows = Places(min(_FLOWS_MOST, descriptors // 4))
+        self._connections = ClientPlaces(min(_CONNECTIONS_MOST, descriptors // 4))
+        self._flows = ClientPlaces(min(_FLOWS_MOST, descriptors // 4))
         self._ports: dict[int, tuple[dict[str, Any], asyncio.Task[None]]] = {}
         self._last = 0
 

@@ -52,7 +52,7 @@ _Client = tuple[tuple[str, int], bytes]
 _log = logging.getLogger(__name__)
 
 
-class Places:
+class ClientPlaces:
     """Places for clients, which ports share."""
 
     def __init__(self, count: int) -> None:
@@ -78,7 +78,7 @@ class Places:
 class Share:
     """The places of one port: it may have another while more are free than it has, so it never takes all."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: ClientPlaces) -> None:
         """None yet."""
         self._places = places
         self._taken = 0

@@ -14,6 +14,7 @@ class LogQuery(Value):
         since_ns, until_ns: Unix time; 0 for no bound.
         tail: how many of the last lines; None for all.
         timestamps: whether each line begins with its time.
+        details: whether then come the labels and variables that the log driver's options name.
     """
 
     stdout: bool = True
@@ -23,6 +24,7 @@ class LogQuery(Value):
     until_ns: int = 0
     tail: int | None = None
     timestamps: bool = False
+    details: bool = False
 
 
 class AttachQuery(Value):

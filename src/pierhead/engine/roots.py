@@ -12,7 +12,7 @@ import os
 from pierhead.engine.changes import MARK
 from pierhead.engine.imagedocuments import no_such_image
 from pierhead.errors import InvalidInput, NotFound
-from pierhead.images.platforms import parse_platform
+from pierhead.images.platforms import find_rank, format_platform, host_platform, parse_platform
 from pierhead.images.removal import remove_or_say
 from pierhead.images.unpacking import unpack_image
 from pierhead.images.walk import chain_ids
@@ -47,11 +47,13 @@ class Origin(Value):
         image_id: digest of the image's configuration; "" for the host.
         execution: what the image runs.
         shown: the image's documents; None for the host.
+        warnings: what whoever makes the container should know of the image.
     """
 
     image_id: str = ""
     execution: Execution | None = None
     shown: PlatformImage | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Roots:
@@ -86,7 +88,12 @@ class Roots:
         if shown.config is None:
             message = f"{image} is an artifact and has no files"
             raise InvalidInput(message, code="not-an-image")
-        return Origin(image_id=shown.id, execution=shown.config.config or Execution(), shown=shown)
+        return Origin(
+            image_id=shown.id,
+            execution=shown.config.config or Execution(),
+            shown=shown,
+            warnings=() if platform else _warn_of(shown.config.platform),
+        )
 
     async def prepare(self, container_id: str, origin: Origin) -> str:
         """The container has its own files upon the image's; returns the snapshot's key, "" for the host.
@@ -219,3 +226,15 @@ def mark(mount: Mount) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with contextlib.suppress(OSError):  # the image has one, or the disk is full: no reason for no container
         os.close(os.open(f"{mount.upper or mount.source}/{MARK}", flags, 0o755))
+
+
+def _warn_of(platform: Platform) -> tuple[str, ...]:
+    """Docker's sentence, where an image is for other machines and nobody has asked for that."""
+    machine = host_platform()
+    if not platform.architecture or find_rank(machine, platform) is not None:
+        return ()
+    found, expected = format_platform(platform), format_platform(machine)
+    differs = (
+        f"The requested image's platform ({found}) does not match the detected host platform ({expected})"
+    )
+    return (f"{differs} and no specific platform was requested",)

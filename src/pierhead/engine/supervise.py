@@ -67,6 +67,7 @@ class Supervisor:
         self._delays: dict[str, float] = {}
         self._kept: list[str] = []
         self._starting: set[str] = set()
+        self._ending: set[str] = set()
         self._resting = False
         self.companions: list[Companion] = []
         self.checks: list[Callable[[Record], Awaitable[None]]] = []
@@ -249,6 +250,13 @@ class Supervisor:
     async def _conclude(self, container_id: str, container: Container) -> None:
         """The first process has ended: so has the container."""
         ending = await self._jobs.thread(self._launcher.await_ending, container)
+        self._ending.add(container_id)
+        try:
+            await self._end(container_id, container, ending)
+        finally:
+            self._ending.discard(container_id)
+
+    async def _end(self, container_id: str, container: Container, ending: Ending) -> None:
         async with self._roster.lock(container_id):
             if self._running.pop(container_id, None) is None:
                 return
@@ -342,6 +350,10 @@ class Supervisor:
     def is_starting(self, container_id: str) -> bool:
         """Whether it is being started at this moment: when its lock is free, it runs or has failed."""
         return container_id in self._starting
+
+    def is_ending(self, container_id: str) -> bool:
+        """Whether it has just ended: it is being cleaned up, and removed if it is to be gone at its end."""
+        return container_id in self._ending
 
     def cancel_retry(self, container_id: str) -> None:
         """The container is not started again by its policy."""

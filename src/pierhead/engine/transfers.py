@@ -49,6 +49,10 @@ class Telling(UnpackProgress):
         else:
             self._tell({"status": f"Pulling from {reference.path}", "id": reference.identifier})
 
+    def foreign(self, platform: str, machine: str) -> None:
+        """See ``Progress``."""
+        self._tell({"status": f"WARNING: the image is for {platform}, and this machine is {machine}"})
+
     def planned(self, contents: tuple[Descriptor, ...]) -> None:
         """See ``Progress``."""
         for content in contents:

@@ -31,14 +31,10 @@ class VolumeDesk:
 
     async def create_volume(self, wanted: VolumeCreate) -> Document:
         """It is there, perhaps since before."""
-        known = await self._jobs.thread(self._names)
-        volume = await self._jobs.finish(self._jobs.thread(self._store.create, wanted))
-        if volume.name not in known:
+        volume, is_new = await self._jobs.finish(self._jobs.thread(self._store.ensure, wanted))
+        if is_new:
             self._publish("volume", "create", volume.name, _DRIVER)
         return volume.document()
-
-    def _names(self) -> set[str]:
-        return {volume.name for volume in self._store.list_volumes({})}
 
     async def list_volumes(self, filters: Filters) -> Document:
         """``{"Volumes", "Warnings"}``."""

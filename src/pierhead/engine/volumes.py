@@ -173,14 +173,14 @@ class VolumeStore:
 
     # By name
 
-    def create(self, wanted: VolumeCreate) -> Volume:
-        """A volume of this name: a new one, or the one that there is, as Docker has it.
+    def ensure(self, wanted: VolumeCreate) -> tuple[Volume, bool]:
+        """A volume of this name, and whether it is new: else it is the one that there is, as Docker has it.
 
         Raises:
             InvalidInput, NotFound, Unsupported: see ``check_volume``.
         """
         check_volume(wanted)
-        return self._ensure(wanted)[0]
+        return self._ensure(wanted)
 
     def _ensure(self, wanted: VolumeCreate, container_id: str = "") -> tuple[Volume, bool]:
         """The volume, which the container has from now on, and whether it is new."""
@@ -281,11 +281,15 @@ class VolumeStore:
     def prune(self, filters: dict[str, list[str]]) -> tuple[tuple[str, ...], int]:
         """Volumes that no container has are gone; their names, and the bytes that they took.
 
+        Those with options stay, as with Docker: they say where files are that are not the engine's.
+
         Raises:
             InvalidInput: there is no such filter.
         """
         names, reclaimed_bytes = [], 0
         for volume in self._matching(prune_filter(filters)):
+            if volume.options:
+                continue
             size_bytes = self.size_bytes(volume.name)
             with contextlib.suppress(Conflict):
                 self.remove(volume.name, force=True)

@@ -94,41 +94,43 @@ class Beneath:
     close = forget
 
     def _walk(self, path: bytes, *, make: bool) -> Found:
-        todo = path.split(b"/")[::-1]
-        fd, real = self._root_fd, b""
-        passing = -1
+        start, todo = self._nearest(path)
+        fd, real = start
         links = steps = 0
-        try:
-            while todo:
-                name = todo.pop()
-                steps += 1
-                if name in (b"", b"."):
-                    continue
-                if name == b"..":  # of a link's target
-                    todo += _components(real.rpartition(b"/")[0])
+        while todo:
+            name = todo.pop()
+            steps += 1
+            if name in (b"", b"."):
+                continue
+            if name == b"..":  # of a link's target
+                todo += _components(real.rpartition(b"/")[0])
+                fd, real = self._root_fd, b""
+                continue
+            key = real + b"/" + name if real else name
+            if (found := self._open.get(key)) is not None:
+                fd, real = found
+                continue
+            opened = self._step(fd, name, key, make=make)
+            if isinstance(opened, bytes):
+                links += 1
+                todo += _components(opened)
+                if opened.startswith(b"/"):
                     fd, real = self._root_fd, b""
-                    continue
-                key = real + b"/" + name if real else name
-                if (found := self._open.get(key)) is not None:
-                    fd, real = found
-                    continue
-                opened = self._step(fd, name, key, make=make)
-                if isinstance(opened, bytes):
-                    links += 1
-                    todo += _components(opened)
-                    if opened.startswith(b"/"):
-                        fd, real = self._root_fd, b""
-                    if links > _LINKS_MAX:
-                        raise _no_way(path, "through too many links")
-                    continue
-                fd, real = opened, key
-                passing = self._keep(passing, opened, key, last=not todo)
-                if steps > _STEPS_MAX or len(real) > PATH_BYTES_MAX:
-                    raise _no_way(path, "too deep")
-            return self._open.get(path) or self._remember(path, (fd, real))
-        finally:
-            if passing >= 0:
-                os.close(passing)
+                if links > _LINKS_MAX:
+                    raise _no_way(path, "through too many links")
+                continue
+            fd, real = opened, key
+            self._put(key, (fd, key))
+            if steps > _STEPS_MAX or len(real) > PATH_BYTES_MAX:
+                raise _no_way(path, "too deep")
+        return self._open.get(path) or self._remember(path, (fd, real))
+
+    def _nearest(self, path: bytes) -> tuple[Found, list[bytes]]:
+        """The last directory on the way that is open, and what comes after it."""
+        known = path
+        while (found := self._open.get(known)) is None:
+            known = known.rpartition(b"/")[0]
+        return found, _components(path[len(known) :])
 
     def _step(self, fd: int, name: bytes, key: bytes, *, make: bool) -> int | bytes:
         """The directory of this name, opened; or the target of a link that is there."""
@@ -147,15 +149,6 @@ class Beneath:
                     raise
             self._make(fd, name, key)
         raise AssertionError(name)
-
-    def _keep(self, passing: int, fd: int, key: bytes, *, last: bool) -> int:
-        """The directory stays open if there is room; returns the one that has to be closed after the next."""
-        if passing >= 0:
-            os.close(passing)
-        if not last and len(self._open) >= _OPEN_MAX:
-            return fd
-        self._put(key, (fd, key))
-        return -1
 
     def _remember(self, path: bytes, found: Found) -> Found:
         """The path that came here through links leads here at once next time."""

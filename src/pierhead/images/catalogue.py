@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
-from pierhead.images.platforms import find_nearest, format_platform, host_platform
+from pierhead.images.platforms import find_nearest, format_platform, host_platform, is_attestation
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
 from pierhead.oci.image import (
     CONFIG_TYPES,
@@ -199,6 +199,8 @@ class Catalogue:
         wanted = platform or host_platform()
         here = self._here(image)
         best = _nearest(here, wanted)
+        if best is None and platform is None:
+            best = next(filter(_is_image, here), None)
         if best is None:
             there = ", ".join(sorted(filter(None, map(_platform_text, here)))) or "nothing"
             raise NotFound(
@@ -243,7 +245,7 @@ class Catalogue:
     def summarise(self, image: Image) -> Summary:
         """What a list of images says of one."""
         here = self._here(image)
-        nearest = _nearest(here, host_platform()) or next(iter(here), None)
+        nearest = _nearest(here, host_platform()) or next(filter(_is_image, here), next(iter(here), None))
         shown = self._read(nearest.descriptor) if nearest is not None and _is_manifest(nearest) else None
         execution = shown.config.config if shown and shown.config else None
         return Summary(
@@ -295,6 +297,10 @@ def _looks_like_id(text: str) -> bool:
 
 def _is_manifest(presence: Presence) -> bool:
     return presence.descriptor.media_type in MANIFEST_TYPES
+
+
+def _is_image(presence: Presence) -> bool:
+    return _is_manifest(presence) and not is_attestation(presence.descriptor)
 
 
 def _platform_text(presence: Presence) -> str:

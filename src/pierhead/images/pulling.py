@@ -12,7 +12,6 @@ import os
 
 from pierhead.errors import Forbidden, NotFound
 from pierhead.images.library.collection import exists_in, reader
-from pierhead.images.platforms import host_platform
 from pierhead.images.reference import parse_reference
 from pierhead.images.remote import transfer
 from pierhead.images.remote.client import Client
@@ -128,7 +127,7 @@ async def pull_image(
     Args:
         service: whose store it comes to.
         text: its name.
-        platforms: of an index; () is this machine's, None all that there are.
+        platforms: see ``transfer.pull``.
         unpack: whether its layers become snapshots at once; with several platforms, those of the first.
         progress: is told.
         client: asks the registry; None is one as this user's files describe it.
@@ -145,7 +144,6 @@ async def pull_image(
     reference = parse_reference(text)
     name = str(reference.canonical())
     progress = progress or UnpackProgress()
-    wanted = (host_platform(),) if platforms == () else platforms
     with service.library.lease(purpose=f"pull of {reference.familiar()}") as lease:
         repository = client.repository(reference)
         policy = service.policy()
@@ -161,7 +159,7 @@ async def pull_image(
                     client,
                     lease.content,
                     reference,
-                    platforms=wanted,
+                    platforms=platforms,
                     progress=progress,
                     arrivals=arrivals if unpack else None,
                     pin=lease.pin,

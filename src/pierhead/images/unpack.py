@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from typing import Literal
 
 from pierhead.digests import DEFAULT_ALGORITHM, digest_of, hasher
-from pierhead.errors import Forbidden, InvalidInput, OperationFailed, PierheadError
+from pierhead.errors import Conflict, Forbidden, InvalidInput, OperationFailed, PierheadError
 from pierhead.images.beneath import Beneath, clean_path, make_private
 from pierhead.images.compression import open_reader
 from pierhead.images.readahead import ReadAhead
@@ -28,8 +28,9 @@ from pierhead.images.removal import remove_whatever
 from pierhead.images.tarlayer.entry import shown
 from pierhead.images.tarlayer.reader import READ_BYTES, TarReader
 from pierhead.images.unpackattributes import Attributes
-from pierhead.images.whiteouts import DEVICE, PREFIX, hidden_name, opaque_xattr
+from pierhead.images.whiteouts import DEVICE, PREFIX, belongs_to_aufs, hidden_name, opaque_xattr
 from pierhead.linux.facts import in_user_namespace
+from pierhead.linux.files import mount_id
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -238,6 +239,8 @@ class _Unpacker:
             return
         parent, _, last = path.rpartition(b"/")
         if PREFIX in path and self._has_whiteouts:
+            if belongs_to_aufs(path):
+                return
             if parent.startswith(PREFIX) or b"/" + PREFIX in parent:
                 message = f"the entry {shown(name)} is in a whiteout"
                 raise InvalidInput(message, code="invalid-whiteout")
@@ -417,6 +420,8 @@ class _Unpacker:
         mode = os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode
         if self._keeps_kinds and stat.S_ISDIR(mode):
             raise _other_kind(path, "directory", "non-directory")
+        if not self._has_whiteouts and _is_mounted(directory_fd, name):
+            raise Conflict(f"cannot replace {shown(path)}: something is mounted there", code="mounted")
         remove_whatever(directory_fd, name)
         if stat.S_ISDIR(mode):
             below = path + b"/"
@@ -492,6 +497,17 @@ def _join(parent: bytes, name: bytes) -> bytes:
 def _other_kind(path: bytes, there: str, coming: str) -> InvalidInput:
     """Docker's words."""
     return InvalidInput(f"cannot overwrite {there} {shown(path)} with {coming}", code="other-kind")
+
+
+def _is_mounted(directory_fd: int, name: bytes) -> bool:
+    """Whether something is mounted there, in whose mount namespace the directory may be: then to unlink the
+    name would take the mount away from everybody there (unlink(2) refuses it in one's own namespace only).
+    """
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        return mount_id(fd) != mount_id(directory_fd)
+    finally:
+        os.close(fd)
 
 
 def _too_large(what: str) -> InvalidInput:

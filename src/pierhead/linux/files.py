@@ -119,6 +119,14 @@ def write_text(path: str, text: str) -> None:
         os.close(fd)
 
 
+def mount_id(fd: int) -> int:
+    """Which mount the descriptor's file is in, among all of the kernel's (proc_pid_fdinfo(5))."""
+    for line in read_file(f"/proc/self/fdinfo/{fd}").splitlines():
+        if line.startswith(b"mnt_id:"):
+            return int(line[7:])
+    raise OSError(errno.ENOENT, "no mount id", f"/proc/self/fdinfo/{fd}")
+
+
 def open_in_root(root_fd: int, path: str) -> int:
     """An O_PATH descriptor of the path as a process with this root would find it; links lead nowhere else.
 

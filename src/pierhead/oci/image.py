@@ -268,14 +268,24 @@ def media_type_of(raw: bytes) -> str:
     Source: image-spec manifest.md, "mediaType"; a document must not be both.
     """
     document = _parse(raw, "manifest")
-    declared = document.get("mediaType")
-    if isinstance(declared, str) and declared:
+    declared = _declared(document)
+    if declared:
         return declared
     if document.get("schemaVersion") == 1:
         return DOCKER_SCHEMA1_SIGNED if "signatures" in document else DOCKER_SCHEMA1
     if "manifests" in document:
         return INDEX
     return MANIFEST if "config" in document else ""
+
+
+def says_its_media_type(raw: bytes) -> bool:
+    """Whether the bytes have a media type in them, and not only a shape that shows one."""
+    return bool(_declared(_parse(raw, "manifest")))
+
+
+def _declared(document: dict[str, object]) -> str:
+    declared = document.get("mediaType")
+    return declared if isinstance(declared, str) else ""
 
 
 def _parse(raw: bytes, name: str) -> dict[str, object]:

@@ -82,27 +82,7 @@ class Call:
             ConnectionError: it went away.
             Fault: it sent nothing for too long.
         """
-        await self._say_continue()
-        content = self.request.content
-        parts: list[bytes] = []
-        size = 0
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self.settings.idle_s) as patience:
-                while part := await content.readany():
-                    parts.append(part)
-                    size += len(part)
-                    if size >= _BLOCK_BYTES:
-                        block, parts, size = b"".join(parts), [], 0
-                        patience.reschedule(None)
-                        await offload(take, block)
-                    patience.reschedule(loop.time() + self.settings.idle_s)
-        except TimeoutError:
-            message = f"nothing came for {self.settings.idle_s:g} s"
-            raise Fault("BLOB_UPLOAD_INVALID", message, status=408) from None
-        finally:
-            if parts:
-                await offload(take, b"".join(parts))
+        await _receive(self.request, take, self.settings.idle_s)
 
     async def receive_document(self, limit_bytes: int) -> bytes:
         """The request's body, whole.
@@ -110,25 +90,65 @@ class Call:
         Raises:
             Fault: it is larger than the limit.
         """
-        parts: list[bytes] = []
-        size = 0
+        message = f"a manifest of more than {limit_bytes} bytes is not taken"
+        too_large = Fault("MANIFEST_INVALID", message, status=413)
+        return await receive_whole(self.request, limit_bytes, self.settings.idle_s, too_large)
 
-        def take(block: bytes) -> None:
-            nonlocal size
-            size += len(block)
-            if size > limit_bytes:
-                message = f"a manifest of more than {limit_bytes} bytes is not taken"
-                raise Fault("MANIFEST_INVALID", message, status=413)
-            parts.append(block)
 
-        await self.receive(take)
-        return b"".join(parts)
+async def receive_whole(request: web.BaseRequest, limit_bytes: int, idle_s: float, too_large: Fault) -> bytes:
+    """The request's body.
 
-    async def _say_continue(self) -> None:
-        """The client that waits for it is told to send (RFC 9110 section 10.1.1)."""
-        if (
-            self.request.headers.get("Expect", "").lower() == "100-continue"
-            and not self.request.content.is_eof()
-        ):
-            await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.request.writer.output_size = 0
+    Args:
+        request: it.
+        limit_bytes: how much of it is taken.
+        idle_s: how long the client may send nothing.
+        too_large: raised if there is more.
+
+    Raises:
+        ConnectionError: the client went away.
+        Fault: it sent nothing for too long.
+    """
+    parts: list[bytes] = []
+    size = 0
+
+    def take(block: bytes) -> None:
+        nonlocal size
+        size += len(block)
+        if size > limit_bytes:
+            raise too_large
+        parts.append(block)
+
+    await _receive(request, take, idle_s)
+    return b"".join(parts)
+
+
+async def _receive(request: web.BaseRequest, take: Callable[[bytes], None], idle_s: float) -> None:
+    """See ``Call.receive``."""
+    await _say_continue(request)
+    content = request.content
+    parts: list[bytes] = []
+    size = 0
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(idle_s) as patience:
+            while part := await content.readany():
+                parts.append(part)
+                size += len(part)
+                if size >= _BLOCK_BYTES:
+                    block, parts, size = b"".join(parts), [], 0
+                    patience.reschedule(None)
+                    await offload(take, block)
+                patience.reschedule(loop.time() + idle_s)
+    except TimeoutError:
+        message = f"nothing came for {idle_s:g} s"
+        raise Fault("BLOB_UPLOAD_INVALID", message, status=408) from None
+    finally:
+        if parts:
+            await offload(take, b"".join(parts))
+
+
+async def _say_continue(request: web.BaseRequest) -> None:
+    """The client that waits for it is told to send (RFC 9110 section 10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0

@@ -20,6 +20,7 @@ from pierhead.oci.image import (
     decode_index,
     decode_manifest,
     media_type_of,
+    says_its_media_type,
 )
 from pierhead.registry.faults import Fault
 from pierhead.values import Value
@@ -72,7 +73,7 @@ def read_facts(raw: bytes, content_type: str) -> Facts:
     """
     try:
         declared = media_type_of(raw)
-        media_type = _agreed(declared, content_type.partition(";")[0].strip().lower())
+        media_type = _agreed(raw, declared, content_type.partition(";")[0].strip().lower())
         if media_type in INDEX_TYPES:
             return _index_facts(raw, media_type)
         if media_type in MANIFEST_TYPES:
@@ -83,13 +84,13 @@ def read_facts(raw: bytes, content_type: str) -> Facts:
     raise Fault("MANIFEST_INVALID", f"{media_type or 'this'} is no kind of manifest", hint=hint)
 
 
-def _agreed(declared: str, content_type: str) -> str:
+def _agreed(raw: bytes, declared: str, content_type: str) -> str:
     """Clients that look at different places must not see different things (CVE-2021-41190)."""
     if content_type in _SAYS_NOTHING or content_type == declared:
         return declared
     shapes = {INDEX: INDEX_TYPES, MANIFEST: MANIFEST_TYPES}
-    if declared in shapes and content_type in shapes[declared]:
-        return content_type  # the document has no mediaType of its own: Docker's look the same
+    if content_type in shapes.get(declared, ()) and not says_its_media_type(raw):
+        return content_type  # Docker's look the same
     message = f"the manifest is sent as {content_type} and says that it is {declared or 'nothing known'}"
     raise InvalidInput(message)
 

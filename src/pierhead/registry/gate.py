@@ -13,6 +13,7 @@ import asyncio
 import base64
 import binascii
 import time
+from urllib.parse import parse_qs
 
 from pierhead.errors import InvalidInput
 from pierhead.registry.access import ACTIONS
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from pierhead.registry.passwords import Passwords
     from pierhead.registry.tokens import Tokens
 
-_FORM_BYTES_MOST = 1 << 16
+FORM_BYTES_MOST = 1 << 16
+"""Of what is sent to /token."""
+_FORM_FIELDS_MOST = 100
 
 
 class Identity(Value):
@@ -122,8 +125,8 @@ class Gate:
 
     # /token
 
-    async def give_token(self, request: web.BaseRequest) -> web.Response:
-        """A token with what was asked for, as far as it is allowed.
+    async def give_token(self, request: web.BaseRequest, form: bytes) -> web.Response:
+        """A token with what was asked for, as far as it is allowed; ``form`` is the request's body.
 
         Raises:
             Fault: UNAUTHORIZED: the name or the password is wrong; UNSUPPORTED: no tokens here.
@@ -132,7 +135,7 @@ class Gate:
         if tokens is None or request.method not in ("GET", "POST"):
             raise Fault("UNSUPPORTED", "tokens are asked for with GET or POST, where there are any")
         if request.method == "POST":
-            user, scopes = await self._read_form(request)
+            user, scopes = await self._read_form(request, form)
         else:
             user, scopes = "", request.query.getall("scope", [])
             scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
@@ -152,16 +155,16 @@ class Gate:
             headers = {"WWW-Authenticate": 'Basic realm="registry"'}
             raise Fault("UNAUTHORIZED", fault.message, headers=headers) from None
 
-    async def _read_form(self, request: web.BaseRequest) -> tuple[str, list[str]]:
-        if (request.content_length or 0) > _FORM_BYTES_MOST:
-            raise Fault("UNSUPPORTED", "the form is too large", status=413)
-        form = await request.post()
-        if form.get("grant_type") != "password":
+    async def _read_form(self, request: web.BaseRequest, raw: bytes) -> tuple[str, list[str]]:
+        """The user, who has a password, and scopes (Docker's "OAuth2 Token Authentication")."""
+        try:
+            form = parse_qs(raw.decode(), max_num_fields=_FORM_FIELDS_MOST)
+        except ValueError:
+            form = {}
+        if form.get("grant_type") != ["password"]:
             raise Fault("UNSUPPORTED", "only the grant type password is known here", status=400)
-        user = await self._login_for_token(
-            request, str(form.get("username", "")), str(form.get("password", ""))
-        )
-        return user, [str(scope) for scope in form.getall("scope", [])]
+        name, password = (form.get(field, [""])[0] for field in ("username", "password"))
+        return await self._login_for_token(request, name, password), form.get("scope", [])
 
     def _granted(self, user: str, scopes: Iterable[str]) -> tuple[Grant, ...]:
         grants = (parse_scope(scope) for text in scopes for scope in text.split(" "))

@@ -27,17 +27,23 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
         return None
     match = _RANGE.fullmatch(header)
     first, last = match.groups() if match else ("", "")
-    if not (first or last) or max(len(first), len(last)) > _DIGITS_MOST:
+    if not (first or last):
         raise _not_satisfiable(header, size)
     if first:
-        start, end = int(first), min(int(last) + 1, size) if last else size
+        start, end = _position(first), min(_position(last) + 1, size) if last else size
         # A last byte before the first is no range at all, whatever the content's size.
-        backwards = bool(last) and int(last) < start
+        backwards = bool(last) and _position(last) < start
     else:
-        start, end, backwards = max(size - int(last), 0), size, False
+        start, end, backwards = max(size - _position(last), 0), size, False
     if backwards or start >= end:
         raise _not_satisfiable(header, size)
     return start, end
+
+
+def _position(digits: str) -> int:
+    """The number; one that is larger than any content is as good as any other such."""
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) <= _DIGITS_MOST else 10**_DIGITS_MOST
 
 
 def _not_satisfiable(header: str, size: int) -> Fault:

@@ -48,6 +48,11 @@ def reply_head(headers: Mapping[str, str], size: int) -> web.Response:
     return web.Response(headers={**_API, **headers, "Content-Length": str(size)})
 
 
+def is_known(request: web.BaseRequest, digest: str) -> bool:
+    """Whether the client has what it asks for already (RFC 9110 section 13.1.2)."""
+    return any(tag.value in (digest, "*") for tag in request.if_none_match or ())
+
+
 async def send_file(
     request: web.BaseRequest, fd: int, first: int, end: int, status: int, headers: Mapping[str, str]
 ) -> web.StreamResponse:

@@ -9,7 +9,7 @@ from pierhead.registry.evict import hold
 from pierhead.registry.faults import Fault
 from pierhead.registry.names import check_digest_of_path
 from pierhead.registry.ranges import parse_range
-from pierhead.registry.replies import reply, reply_head, send_blocks, send_file
+from pierhead.registry.replies import is_known, reply, reply_head, send_blocks, send_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ async def _send(call: Call, fd: int, size: int) -> web.StreamResponse:
     digest = call.reference
     try:
         headers, request = _headers(digest), call.request
-        if request.headers.get("If-None-Match", "") in ("*", headers["ETag"]):
+        if is_known(request, digest):
             return reply(304, {"ETag": headers["ETag"]})
         if request.method == "HEAD":
             return reply_head(headers, size)

@@ -11,7 +11,7 @@ from pierhead.oci.image import DOCUMENT_BYTES_MAX, INDEX
 from pierhead.registry.documents import encode_referrers
 from pierhead.registry.faults import Fault
 from pierhead.registry.names import check_digest_of_path, check_tag, is_digest_reference, is_tag
-from pierhead.registry.replies import reply, reply_head
+from pierhead.registry.replies import is_known, reply, reply_head
 from pierhead.registry.storage import MANIFEST_BYTES_MOST
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ async def get_manifest(call: Call) -> web.StreamResponse:
         "Docker-Content-Digest": record.digest,
         "ETag": f'"{record.digest}"',
     }
-    if call.request.headers.get("If-None-Match", "") in ("*", headers["ETag"]):
+    if is_known(call.request, record.digest):
         return reply(304, {"ETag": headers["ETag"], "Docker-Content-Digest": record.digest})
     if call.request.method == "HEAD":
         return reply_head(headers, len(record.raw))

@@ -81,11 +81,12 @@ async def running(settings: Settings) -> AsyncIterator[int]:
         server = Server(storage, settings, metrics=metrics, gate=gate, access_log=access_log, cache=cache)
         if settings.metrics_port >= 0:
             where = (settings.metrics_host, settings.metrics_port)
-            await _listen(stack, partial(_watch, storage, metrics), where)
+            await _listen(stack, partial(_watch, storage, metrics), where, idle_s=settings.idle_s)
         port = await _listen(
             stack,
             server.answer,
             (settings.host, settings.port),
+            idle_s=settings.idle_s,
             tls=tls,
             drain=partial(server.drain, settings.stop_s),
         )
@@ -192,12 +193,14 @@ async def _listen(
     answer: Answerer,
     where: tuple[str, int],
     *,
+    idle_s: float,
     tls: ssl.SSLContext | None = None,
     drain: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
     """The function answers what comes there, until the stack is left; returns the port.
 
     Then nobody new comes in, ``drain`` waits for the requests that are there, and what is left is cut off.
+    Whoever sends no whole request within ``idle_s`` is hung up on: connections are not without number.
     """
     listener = web.Server(
         answer,
@@ -205,6 +208,7 @@ async def _listen(
         max_line_size=_HEADER_BYTES_MOST,
         max_field_size=_HEADER_BYTES_MOST,
         auto_decompress=False,
+        keepalive_timeout=idle_s,
         access_log=None,
     )
     runner = web.ServerRunner(listener, shutdown_timeout=_CANCEL_S)

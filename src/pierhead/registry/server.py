@@ -9,8 +9,9 @@ import time
 from pierhead.errors import PierheadError
 from pierhead.registry import routes_blobs, routes_lists, routes_manifests, routes_uploads
 from pierhead.registry.accesslog import AccessEntry
-from pierhead.registry.call import Call, UploadLocks
+from pierhead.registry.call import Call, UploadLocks, receive_whole
 from pierhead.registry.faults import Fault
+from pierhead.registry.gate import FORM_BYTES_MOST
 from pierhead.registry.names import check_name, parse_path
 from pierhead.registry.replies import reply, reply_fault
 from pierhead.registry.watching import WATCHING, watch
@@ -35,9 +36,9 @@ _log = logging.getLogger(__name__)
 
 ROUTES: dict[str, dict[str, Route]] = {
     "ping": {"GET": routes_lists.ping, "HEAD": routes_lists.ping},
-    "catalog": {"GET": routes_lists.list_repositories},
-    "tags": {"GET": routes_lists.list_tags},
-    "referrers": {"GET": routes_manifests.get_referrers},
+    "catalog": {"GET": routes_lists.list_repositories, "HEAD": routes_lists.list_repositories},
+    "tags": {"GET": routes_lists.list_tags, "HEAD": routes_lists.list_tags},
+    "referrers": {"GET": routes_manifests.get_referrers, "HEAD": routes_manifests.get_referrers},
     "manifest": {
         "GET": routes_manifests.get_manifest,
         "HEAD": routes_manifests.get_manifest,
@@ -149,7 +150,9 @@ class Server:
     async def _route(self, request: web.BaseRequest, noted: _Noted) -> web.StreamResponse:
         if request.path == "/token" and self._gate is not None:
             noted.kind = "token"
-            return await self._gate.give_token(request)
+            too_large = Fault("UNSUPPORTED", "the form is too large", status=413)
+            form = await receive_whole(request, FORM_BYTES_MOST, self._settings.idle_s, too_large)
+            return await self._gate.give_token(request, form)
         if self._settings.metrics_port < 0 and request.path in WATCHING:
             noted.kind = "watch"
             return await watch(request, self._storage, self._metrics)

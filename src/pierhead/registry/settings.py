@@ -48,7 +48,7 @@ class Settings(Value):
         collect_untagged: manifests without tags are garbage too.
         grace_s: what nothing needs is kept for so long after it was last asked for.
         chunk_least_bytes: clients are asked for chunks of at least this size; 0 asks for nothing.
-        idle_s: a client that sends nothing of its body for so long is hung up on.
+        idle_s: a client that sends nothing for so long, no request or nothing of its body, is hung up on.
         stop_s: requests have so long to end when the registry is told to stop.
         access_log: file of a line for each request; "-" is standard error, "" none.
         access_log_format: ``text`` or ``json``.

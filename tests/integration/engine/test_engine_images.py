@@ -12,10 +12,13 @@ import pytest
 
 from pierhead.engine.documents import ContainerConfig, HostConfig
 from pierhead.engine.images import EngineImages
+from pierhead.engine.jobs import Jobs
 from pierhead.engine.record import Record, State
+from pierhead.engine.roots import Origin, Roots
 from pierhead.engine.settings import Settings
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.exchange import import_image
+from pierhead.images.platforms import format_platform, host_platform
 from pierhead.images.service import ImageService
 from tests.support.image_archives import archive
 from tests.support.registries import Registry, registry
@@ -120,6 +123,28 @@ def test_pull_is_told_as_docker_tells_it(desk: Desk, server: Registry, tmp_path:
     assert listed[0]["RepoTags"] == [f"{name}:1"]
     assert listed[0]["RepoDigests"] == [f"{name}@{digest}"]
     assert listed[0]["Labels"] == {"a": "b"}
+
+
+def test_an_image_for_other_machines(desk: Desk, server: Registry, tmp_path: Path) -> None:
+    """Is pulled where nobody says for which; that is told, and whoever makes a container of it is warned."""
+    name = f"{server.address}/team/foreign:1"
+    asyncio.run(desk.import_rootfs(*name.rsplit(":", 1), platform="linux/s390x"))
+
+    async def there_and_back() -> tuple[list[Any], Origin, Origin]:
+        await all_of(await desk.images.push_image(name, "", {}))
+        other = Desk(tmp_path / "other")
+        with other.service:
+            pulled = await all_of(await other.images.pull_image(name, "", {}))
+            async with Jobs() as jobs:
+                roots = Roots(other.service, jobs)
+                return pulled, await roots.find(name, ""), await roots.find(name, "linux/s390x")
+
+    pulled, unasked, asked = asyncio.run(there_and_back())
+    machine = format_platform(host_platform())
+    assert {"status": f"WARNING: the image is for linux/s390x, and this machine is {machine}"} in pulled
+    (warning,) = unasked.warnings
+    assert warning.startswith("The requested image's platform (linux/s390x) does not match the detected host")
+    assert asked.warnings == ()
 
 
 def test_all_tags_of_a_repository(desk: Desk, server: Registry, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.engine.machinesockets import format_question, receive_answer
-from pierhead.engine.portleading import Places, Share, lead_connections
+from pierhead.engine.portleading import ClientPlaces, Share, lead_connections
 from pierhead.engine.usernet import noted_pid
 from pierhead.engine.userports import ForwardedPorts
 from pierhead.errors import Unavailable
@@ -144,7 +144,7 @@ class Noted(Share):
     """Notes in which turn each place was taken."""
 
     def __init__(self) -> None:
-        super().__init__(Places(10 * _MANY))
+        super().__init__(ClientPlaces(10 * _MANY))
         self.turn = 0
         self.turns: list[int] = []
 

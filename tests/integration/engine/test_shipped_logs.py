@@ -94,8 +94,12 @@ def test_no_server(engines: Engines, tmp_path: Path) -> None:
 
 
 @requires("root")
-def test_an_engine_that_comes_back_goes_on(engines: Engines, tmp_path: Path) -> None:
-    """What a container writes, and one that ends, while no engine is there: all comes once, in order."""
+def test_an_engine_that_comes_back_goes_on(
+    engines: Engines, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a container writes, and one that ends, while no engine is there: all comes once, in order; and the
+    engine is there at once, though the server takes nothing.
+    """
     log = syslog(f"unix://{tmp_path}/log", tag="t")
     with server(f"{tmp_path}/log") as listener:
 
@@ -107,6 +111,7 @@ def test_an_engine_that_comes_back_goes_on(engines: Engines, tmp_path: Path) -> 
             found.extend(await receive(listener, 3))
 
         async def come_back(engine: Engine) -> None:
+            assert "last lines wait" not in caplog.text
             assert await outcome(engine, "writer") == 0
             found.extend(await receive(listener, 40 - len(found)))
 

@@ -37,7 +37,7 @@ with VolumeStore(f"{top}/engine.db", f"{top}/volumes", f"{top}/run") as store:
         number += 1
         if number == 2:
             print(time.monotonic() - began_s, flush=True)
-        store.create(VolumeCreate(name="ram", driver_opts={"type": "tmpfs", "device": "tmpfs"}))
+        store.ensure(VolumeCreate(name="ram", driver_opts={"type": "tmpfs", "device": "tmpfs"}))
         decided = store.resolve(str(number), config, host, {})
         for point in decided.to_fill:
             store.copy_up(root, point)

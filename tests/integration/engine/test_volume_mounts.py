@@ -56,7 +56,7 @@ def part(subpath: str, target: str = "/part") -> Mount:
 
 def test_a_volume_in_memory(store: VolumeStore) -> None:
     """It is mounted with its options while containers use it, once for all of them."""
-    place = store.create(tmpfs("ram")).mountpoint
+    place = store.ensure(tmpfs("ram"))[0].mountpoint
     start(store, "c1", binds=("ram:/ram",))
     start(store, "c2", binds=("ram:/ram",))
     assert mounted_on(place) == 1
@@ -74,7 +74,7 @@ def test_a_directory_as_a_volume(store: VolumeStore, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there/file").write_text("x")
     options = {"type": "none", "device": str(tmp_path / "there"), "o": "bind,ro"}
-    place = store.create(VolumeCreate(name="dir", driver_opts=options)).mountpoint
+    place = store.ensure(VolumeCreate(name="dir", driver_opts=options))[0].mountpoint
     start(store, "c1", binds=("dir:/dir",))
     assert os.listdir(place) == ["file"]
     with pytest.raises(OSError, match="Read-only file system"):
@@ -86,7 +86,7 @@ def test_a_directory_as_a_volume(store: VolumeStore, tmp_path: Path) -> None:
 
 def test_what_cannot_be_mounted(store: VolumeStore) -> None:
     """The kernel's reason is told, with the volume's name; nothing is left."""
-    store.create(tmpfs("ram", "colour=red"))
+    store.ensure(tmpfs("ram", "colour=red"))
     with pytest.raises(OperationFailed, match=r"failed to mount local volume: .*colour") as caught:
         start(store, "c1", binds=("ram:/ram",))
     assert "ram" in caught.value.hint
@@ -95,7 +95,7 @@ def test_what_cannot_be_mounted(store: VolumeStore) -> None:
 
 def test_a_part_of_a_volume(store: VolumeStore) -> None:
     """A directory or a file of it, wherever its own links point: never outside; gone with the container."""
-    data = store.create(VolumeCreate(name="data")).mountpoint
+    data = store.ensure(VolumeCreate(name="data"))[0].mountpoint
     os.makedirs(f"{data}/a/b")
     with open(f"{data}/a/file", "w", encoding="ascii") as file:
         file.write("x")
@@ -117,7 +117,7 @@ def test_a_part_of_a_volume(store: VolumeStore) -> None:
 def test_the_engine_was_killed(store: VolumeStore) -> None:
     """What a container needed that no longer runs is unmounted when the engine is back; the rest is kept."""
     for name in ("one", "two"):
-        store.create(tmpfs(name))
+        store.ensure(tmpfs(name))
         start(store, name, binds=(f"{name}:/ram",))
     assert store.reconcile(("one", "two"), ("one",)) == ()
     assert mounted_on(store.get("one").mountpoint) == 1

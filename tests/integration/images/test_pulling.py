@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from pierhead.errors import NotFound
 from pierhead.images.exchange import load_images
+from pierhead.images.platforms import format_platform, host_platform
 from pierhead.images.pulling import open_client, pull_image, push_image
+from pierhead.images.reference import parse_reference
 from pierhead.images.service import ImageService
+from pierhead.images.unpackprogress import UnpackProgress
+from pierhead.oci.image import Platform
 from tests.support.image_archives import archive, oci_layout, write_files
-from tests.support.image_contents import random_bytes
+from tests.support.image_contents import add_image, random_bytes
 from tests.support.registries import Registry, registry
 from tests.support.requires import requires
 
@@ -133,3 +138,54 @@ def test_layers_without_compression_get_one(
     with open_service(tmp_path / "pulling") as service:
         asyncio.run(pull_image(service, name))
         assert is_whole(service, name)
+
+
+@pytest.mark.parametrize(
+    ("platform", "told"),
+    [(Platform(os="linux", architecture="s390x"), ["linux/s390x"]), (Platform(os="linux"), [])],
+)
+def test_an_image_for_no_machine_of_this_kind(
+    server: Registry, tmp_path: Path, platform: Platform, told: list[str]
+) -> None:
+    """An image that is no index comes where nobody asks for a platform, and it is told what it is for; one
+    that does not say comes in any case.
+    """
+    name = f"{server.address}/foreign:1"
+    with open_service(tmp_path / "pushing") as service:
+        image = add_image(service.content, LAYERS[:1], platform=platform)
+        service.library.set_image(str(parse_reference(name).canonical()), image)
+        asyncio.run(push_image(service, name))
+    machine = host_platform()
+    with open_service(tmp_path / "store") as service:
+        with pytest.raises(NotFound, match="is for linux/s390x and not for") if told else nullcontext():
+            asyncio.run(pull_image(service, name, platforms=(machine,)))
+        heard = Foreign()
+        asyncio.run(pull_image(service, name, progress=heard))
+        assert heard.platforms == told
+        found = service.catalogue.get(name)
+        assert service.catalogue.open(found).descriptor.digest == image.digest
+        with pytest.raises(NotFound, match="there is nothing for") if told else nullcontext():
+            service.catalogue.open(found, machine)
+
+
+class Foreign(UnpackProgress):
+    """Notes what images are for."""
+
+    def __init__(self) -> None:
+        self.platforms: list[str] = []
+
+    def foreign(self, platform: str, machine: str) -> None:
+        """See ``Progress``."""
+        assert machine == format_platform(host_platform())
+        self.platforms.append(platform)
+
+
+def test_an_image_for_another_system(server: Registry, tmp_path: Path) -> None:
+    """Does not come unasked: nothing here runs its programs."""
+    name = f"{server.address}/foreign:1"
+    with open_service(tmp_path / "store") as service:
+        image = add_image(service.content, LAYERS[:1], platform=Platform(os="windows", architecture="amd64"))
+        service.library.set_image(str(parse_reference(name).canonical()), image)
+        asyncio.run(push_image(service, name))
+        with pytest.raises(NotFound, match="is for windows/amd64"):
+            asyncio.run(pull_image(service, name))

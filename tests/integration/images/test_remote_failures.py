@@ -149,6 +149,25 @@ def test_a_manifest_sent_as_something_else(scene: Scene) -> None:
         scene.pull(lambda registry: registry.fault("GET", "manifests/", gives(raw, content_type=sent)))
 
 
+def test_what_is_no_manifest_at_all(scene: Scene) -> None:
+    """The page of a proxy, say: the sentence names the registry and what was asked for."""
+    page = gives(b"<html>Please log in</html>", content_type="text/html")
+
+    def arrange(registry: MisbehavingRegistry) -> None:
+        registry.fault("HEAD", "manifests/", page)
+        registry.fault("GET", "manifests/", page)
+
+    with pytest.raises(InvalidInput, match=r"did not give the manifest 1 of team/app: manifest is not JSON"):
+        scene.pull(arrange)
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_registries_without_head(scene: Scene, status: int) -> None:
+    """Are asked for the manifest itself."""
+    scene.pull(lambda registry: registry.fault("HEAD", "manifests/", answers(status), times=9))
+    assert scene.is_whole()
+
+
 def test_huge_manifests_are_not_read(scene: Scene) -> None:
     """Not more than a manifest may have."""
     huge = gives(b" " * (5 << 20), content_type=MANIFEST)

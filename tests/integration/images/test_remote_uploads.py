@@ -66,6 +66,12 @@ def test_in_one_piece(scene: Scene) -> None:
     assert (registry.count("POST", "uploads"), registry.count("PATCH", "")) == (2, 0)
 
 
+def test_a_registry_without_head(scene: Scene) -> None:
+    """Gets what it cannot be asked for."""
+    scene.push(lambda registry: registry.fault("HEAD", "", answers(405), times=9))
+    assert scene.is_whole()
+
+
 def test_a_broken_upload_goes_on(scene: Scene) -> None:
     """The registry is asked what it has; the rest follows, and not the whole again."""
     registry = scene.push(

@@ -317,6 +317,19 @@ def test_whiteouts_that_would_hide_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "upper/e") == ["file"]
 
 
+@pytest.mark.parametrize("form", ["overlay", "apply"])
+def test_what_aufs_kept_for_itself(tmp_path: Path, form: Whiteouts) -> None:
+    """Layers of Docker's first years have it at their top; it is not unpacked, and hides nothing."""
+    archive = pack(
+        Entry(name=b"./.wh..wh.aufs"),
+        Entry(name=b".wh..wh.plnk", kind="directory", mode=0o700),
+        (Entry(name=b".wh..wh.plnk/12.34"), b"linked"),
+        (Entry(name=b"file"), b"own"),
+    )
+    unpack(archive, tmp_path / "root", whiteouts=form)
+    assert os.listdir(tmp_path / "root") == ["file"]
+
+
 def test_a_device_that_overlayfs_takes_for_a_whiteout(tmp_path: Path) -> None:
     """Has the meaning of one in either form."""
     device = Entry(name=b"gone/file", kind="character")

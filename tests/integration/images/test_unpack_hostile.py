@@ -227,7 +227,7 @@ LIES = {
     "an empty whiteout": (pack(Entry(name=b"d/.wh.")), "no valid whiteout"),
     "a whiteout of ..": (pack(Entry(name=b"d/.wh...")), "no valid whiteout"),
     "a whiteout of .": (pack(Entry(name=b".wh..")), "no valid whiteout"),
-    "aufs's own": (pack(Entry(name=b".wh..wh.plnk", kind="directory")), "no valid whiteout"),
+    "aufs's own, elsewhere": (pack(Entry(name=b"d/.wh..wh.plnk", kind="directory")), "no valid whiteout"),
     "something in a whiteout": (pack(Entry(name=b"d/.wh.x/y")), "is in a whiteout"),
     "a link to a directory": (
         pack(Entry(name=b"d", kind="directory"), Entry(name=b"e", kind="hardlink", linkname=b"d")),

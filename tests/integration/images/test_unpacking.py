@@ -154,6 +154,7 @@ def test_several_at_once(service: ImageService, tmp_path: Path) -> None:
     assert set(seen(service, name)) == {f"f{number}" for number in range(5)}
 
 
+@pytest.mark.parametrize("service", ["overlay"], indirect=True)
 def test_many_layers(service: ImageService, tmp_path: Path) -> None:
     """An image may have more layers than fit into the options of a mount."""
     layers = [

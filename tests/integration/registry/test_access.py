@@ -130,11 +130,27 @@ def test_tokens(tmp_path: Path, files: dict[str, str]) -> None:
         assert as_user(reg, f"{push}x").get("/v2/").status == 401
 
 
+FORM = "application/x-www-form-urlencoded"
+
+
+def test_forms_that_are_none(tmp_path: Path, files: dict[str, str]) -> None:
+    """They are refused in a sentence, whatever is wrong with them."""
+    with registry(tmp_path / "root", **files, auth="token") as reg:
+        for kind, form, status in (
+            ("multipart/form-data; boundary=x", b"--x\r\nno form", 400),
+            (FORM, b"grant_type=password&username=\xff\xfe", 400),
+            (FORM, b"&".join([b"a=b"] * 200), 400),
+            (FORM, b"scope=" + b"x" * 100_000, 413),
+        ):
+            answer = reg("POST", "/token", form, {"Content-Type": kind})
+            assert (answer.status, answer.word) == (status, "UNSUPPORTED")
+
+
 def test_tokens_by_form(tmp_path: Path, files: dict[str, str]) -> None:
     """Containerd asks with a form (OAuth 2); a token outlives the server that gave it."""
     fields = {"grant_type": "password", "service": "s", "username": "bob", "password": "bob"}
     form = urllib.parse.urlencode({**fields, "scope": "repository:team/a:push"}).encode()
-    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    kind = {"Content-Type": FORM}
     settings = {**files, "auth": "token", "token_service": "s"}
     with registry(tmp_path / "root", **settings) as reg:
         answer = reg("POST", "/token", form, kind)

@@ -258,6 +258,22 @@ def test_tags_in_pages(reg: Registry, name: str) -> None:
         assert (answer.status, answer.word) == (400, "PAGINATION_NUMBER_INVALID")
 
 
+def test_lists_without_their_bodies(reg: Registry, name: str) -> None:
+    """HEAD of a list says what GET would, pages and all; the connection goes on."""
+    image = Pushing(reg, name).image()
+    for tag in "ab":
+        reg.put_manifest(name, tag, image)
+    for path in (
+        f"{name}/tags/list?n=1",
+        f"_catalog?last={name}0&n=1",
+        f"{name}/referrers/{digest_of(b'x')}",
+    ):
+        shown, told = reg.get(f"/v2/{path}"), reg.head(f"/v2/{path}")
+        assert (told.status, told.body) == (200, b"")
+        for header in ("Content-Length", "Content-Type", "Link"):
+            assert told.headers[header] == shown.headers[header]
+
+
 def test_unknown_repository(reg: Registry) -> None:
     """Its tags are 404."""
     answer = reg.get("/v2/nobody/here/tags/list")
@@ -301,6 +317,7 @@ def test_what_is_no_manifest(reg: Registry, name: str) -> None:
         (b"[]", MANIFEST),
         (b"{}", MANIFEST),
         (json.dumps(image).encode(), INDEX),
+        (json.dumps(image).encode(), f"{DOCKER}.manifest.v2+json"),
         (json.dumps({**image, "manifests": []}).encode(), MANIFEST),
         (json.dumps({**image, "schemaVersion": 1}).encode(), MANIFEST),
         (json.dumps({**image, "layers": [{"digest": "sha256:x", "size": 1}]}).encode(), MANIFEST),

@@ -110,6 +110,17 @@ def test_a_client_that_stalls_is_hung_up_on(tmp_path: Path) -> None:
         assert reg.finish(location, digest_of(data), data[600_000:]).status == 201
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET /v2/ HTTP/1.1\r\nHost: x\r\nUser-"], ids=["nothing", "half"])
+def test_a_client_that_asks_for_nothing_is_hung_up_on(tmp_path: Path, begun: bytes) -> None:
+    """Also one that never comes to the end of its question, at first and after others."""
+    with registry(tmp_path / "root", idle_s=0.5) as reg:
+        host, _, port = reg.address.partition(":")
+        for before in (b"", b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"):
+            with socket.create_connection((host, int(port))) as client, client.makefile("rb") as answers:
+                client.sendall(before + begun)
+                assert answers.read().startswith(before and b"HTTP/1.1 200 ")
+
+
 def push_until_killed(reg: Registry, acknowledged: dict[str, bytes], seed: int) -> None:
     """Pushes image after image; notes what was acknowledged."""
     chance = random.Random(seed)

@@ -104,6 +104,16 @@ def test_any_bytes(raw: bytes) -> None:
         assert parse_head(raw + b"\r\n\r\n").path.startswith("/")
 
 
+@pytest.mark.parametrize(
+    "raw", [b"GET / HTTP/1.0\r\n\n", b"GET / HTTP/1.0\r\nA: b\r\n\n", b"GET / HTTP/1.0\nA: b\n\n"]
+)
+def test_bare_line_feeds(raw: bytes) -> None:
+    """The empty line may be one, and all lines may end with one, but not some of them."""
+    assert parse_head(raw).path == "/"
+    with pytest.raises(InvalidInput):
+        parse_head(raw.replace(b"HTTP/1.0", b"HTTP/1.0\r\nC: d\nE: f"))
+
+
 def test_a_target_that_is_not_escaped() -> None:
     """Is read as UTF-8, path and query alike."""
     found = parse_head("GET /images/é/json?name=ü HTTP/1.1\r\n\r\n".encode())

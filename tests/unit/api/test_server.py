@@ -285,7 +285,7 @@ _UPGRADE = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
     [
         ("1.51", _UPGRADE, b"HTTP/1.1 101 UPGRADED\r\n", b"multiplexed-stream"),
         ("1.41", _UPGRADE, b"HTTP/1.1 101 UPGRADED\r\n", b"raw-stream"),
-        ("1.51", "", b"HTTP/1.1 200 OK\r\n", b"multiplexed-stream"),
+        ("1.51", "", b"HTTP/1.1 200 OK\r\n", b"raw-stream"),
     ],
 )
 def test_attach_with_the_end_of_input(

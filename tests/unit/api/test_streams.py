@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pierhead.api.duplex import accept_key, encode_frame, unmask
-from pierhead.api.streams import DEFAULT_DETACH_KEYS, DetachKeys, frame, parse_detach_keys
+from pierhead.api.streams import DEFAULT_DETACH_KEYS, DetachKeys, frame, frame_lines, parse_detach_keys
 from pierhead.errors import InvalidInput
 
 
@@ -15,6 +15,14 @@ def test_frames() -> None:
     """Stream, three zeros, length, piece: the bytes that docker's own client reads."""
     assert frame("stdout", b"hi\n") == b"\x01\x00\x00\x00\x00\x00\x00\x03hi\n"
     assert frame("stderr", b"a" * 70000)[:8] == b"\x02\x00\x00\x00\x00\x01\x11\x70"
+
+
+def test_frames_of_lines() -> None:
+    """Each line has one; the last may have no end."""
+    one, two = frame("stderr", b"one\n"), frame("stderr", b"two")
+    assert frame_lines("stderr", b"one\none\ntwo") == one + one + two
+    assert frame_lines("stderr", b"\r\n\n") == frame("stderr", b"\r\n") + frame("stderr", b"\n")
+    assert frame_lines("stderr", b"") == b""
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from pierhead.cli.pier_life import VERBS as LIFE
 from pierhead.cli.pier_list import format_ports
 from pierhead.cli.pier_run import VERBS, start_status
 from pierhead.cli.pier_stats import cpu_percent, format_binary
-from pierhead.cli.words import filters, parse_span_ns
+from pierhead.cli.words import filters
 from pierhead.engine.documents import ContainerConfig, HostConfig, NetworkingConfig
+from pierhead.figures import parse_span_ns
 from pierhead.oci.document import decode
 
 

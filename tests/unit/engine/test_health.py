@@ -40,7 +40,7 @@ def test_what_is_run(test: tuple[str, ...], command: tuple[str, ...] | None) -> 
 def test_times_and_defaults() -> None:
     """Nanoseconds become seconds; what is not given is docker's default."""
     found = check_of(ContainerConfig(healthcheck=HealthConfig(test=("CMD", "x"), interval=2 * S, retries=5)))
-    assert found == Check(command=("x",), interval_s=2.0, retries=5)
+    assert found == Check(command=("x",), interval_s=2.0, start_interval_s=2.0, retries=5)
     assert check_of(ContainerConfig()) is None
 
 

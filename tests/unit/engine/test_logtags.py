@@ -8,7 +8,7 @@ import pytest
 
 from pierhead.engine.documents import ContainerConfig, HostConfig, LogConfig
 from pierhead.engine.logship.journald import JournalFields, encode_fields, field_name
-from pierhead.engine.logship.tags import attributes_of, tag_of
+from pierhead.engine.logship.tags import attributes_of, format_details, tag_of
 from pierhead.engine.record import Record
 from pierhead.errors import InvalidInput
 from pierhead.runtime.logs import LogEntry
@@ -52,6 +52,13 @@ def test_what_is_no_tag() -> None:
     """The error says which."""
     with pytest.raises(InvalidInput, match=r"failed to parse log tag '\{\{\.Nme\}\}'"):
         tag_of(container(tag="{{.Nme}}"))
+
+
+def test_details() -> None:
+    """As in the query of a URL, by names; a tag only where there is an option for it."""
+    assert format_details(container(labels="tier,app", env="MODE")) == "MODE=fast,app=shop,tier=front "
+    assert format_details(container(tag="a b&c")) == "tag=a+b%26c "
+    assert format_details(container()) == " "
 
 
 def test_labels_and_variables() -> None:

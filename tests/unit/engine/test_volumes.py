@@ -49,9 +49,10 @@ def names(store: VolumeStore, **filters: list[str]) -> list[str]:
 
 def test_create(store: VolumeStore) -> None:
     """A volume is a directory; to make it again changes nothing."""
-    made = store.create(VolumeCreate(name="data", labels={"a": "b"}))
+    made = store.ensure(VolumeCreate(name="data", labels={"a": "b"}))[0]
     assert os.listdir(made.mountpoint) == []
-    assert store.create(VolumeCreate(name="data")) == made == store.get("data")
+    assert store.ensure(VolumeCreate(name="data")) == (made, False)
+    assert store.get("data") == made
     document = made.document()
     assert (document["Name"], document["Driver"], document["Labels"]) == ("data", "local", {"a": "b"})
     assert document["CreatedAt"].endswith("Z")
@@ -59,7 +60,7 @@ def test_create(store: VolumeStore) -> None:
 
 def test_without_a_name(store: VolumeStore) -> None:
     """It is given one of 64 digits, and a label by which Docker's clients know it."""
-    made = store.create(VolumeCreate())
+    made = store.ensure(VolumeCreate())[0]
     assert len(made.name) == 64
     assert made.anonymous
 
@@ -102,7 +103,7 @@ def test_without_a_name(store: VolumeStore) -> None:
 def test_refused(store: VolumeStore, wanted: VolumeCreate, kind: type[Exception], message: str) -> None:
     """What cannot be a volume is refused with Docker's sentence, and nothing is made."""
     with pytest.raises(kind) as caught:
-        store.create(wanted)
+        store.ensure(wanted)
     assert str(caught.value) == message
     assert names(store) == []
 
@@ -124,13 +125,13 @@ def test_users(store: VolumeStore) -> None:
             store.remove("data", force=force)
     assert store.release("c1", anonymous=True) == ()
     assert store.remove("data")
-    assert not os.path.exists(store.create(VolumeCreate(name="data")).mountpoint + "/old")
+    assert not os.path.exists(store.ensure(VolumeCreate(name="data"))[0].mountpoint + "/old")
 
 
 def test_filters(store: VolumeStore) -> None:
     """By part of the name, label, driver, and whether somebody has them."""
-    store.create(VolumeCreate(name="data", labels={"a": "1", "b": ""}))
-    store.create(VolumeCreate(name="database", labels={"a": "2"}))
+    store.ensure(VolumeCreate(name="data", labels={"a": "1", "b": ""}))
+    store.ensure(VolumeCreate(name="database", labels={"a": "2"}))
     resolve(store, "c1", binds=("database:/x",))
     assert names(store, name=["data"]) == ["data", "database"]
     assert names(store, label=["a"]) == ["data", "database"]
@@ -145,9 +146,9 @@ def test_filters(store: VolumeStore) -> None:
 
 def test_prune(store: VolumeStore) -> None:
     """Those without a name that nobody has; all that nobody has where that is asked for."""
-    anonymous = store.create(VolumeCreate(labels={"keep": ""}))
-    other = store.create(VolumeCreate())
-    (named := store.create(VolumeCreate(name="data"))).document()
+    anonymous = store.ensure(VolumeCreate(labels={"keep": ""}))[0]
+    other = store.ensure(VolumeCreate())[0]
+    (named := store.ensure(VolumeCreate(name="data"))[0]).document()
     resolve(store, "c1", binds=("used:/x",))
     with open(f"{other.mountpoint}/file", "wb") as file:
         file.write(bytes(10000))
@@ -265,7 +266,7 @@ def test_after_a_crash(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         resolve(store, "gone", binds=("data:/data",))
         resolve(store, "there", binds=("kept:/kept",))
-        store._table.begin_removal(store.create(VolumeCreate(name="going")).name)
+        store._table.begin_removal(store.ensure(VolumeCreate(name="going"))[0].name)
     volumes = tmp_path / "volumes"
     (volumes / "half-made/_data").mkdir(parents=True)
     (volumes / "hardly-made").mkdir()
@@ -284,8 +285,8 @@ def test_after_a_crash(tmp_path: Path) -> None:
 def test_what_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What of a volume that is gone cannot be removed is in the log, and holds up nothing."""
     with open_store(tmp_path) as store:
-        store.create(VolumeCreate(name="kept"))
-        store.create(VolumeCreate(name="gone"))
+        store.ensure(VolumeCreate(name="kept"))
+        store.ensure(VolumeCreate(name="gone"))
     volumes = tmp_path / "volumes"
     (volumes / ".removing-0123").write_text("no directory")
     (volumes / "kept/_data.filling").write_text("no directory")
@@ -304,5 +305,5 @@ def test_what_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_two_stores_of_one_engine(tmp_path: Path) -> None:
     """The tables are shared: what one makes the other sees."""
     with open_store(tmp_path) as one, open_store(tmp_path) as two:
-        one.create(VolumeCreate(name="data", driver_opts=TMPFS))
+        one.ensure(VolumeCreate(name="data", driver_opts=TMPFS))
         assert two.get("data").options == TMPFS

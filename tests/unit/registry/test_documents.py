@@ -49,6 +49,8 @@ def test_a_bare_document_of_docker() -> None:
     assert read_facts(raw, DOCKER_MANIFEST).media_type == DOCKER_MANIFEST
     with pytest.raises(Fault, match="is sent as"):
         read_facts(raw, INDEX)
+    with pytest.raises(Fault, match=r"is sent as .* and says that it is"):
+        read_facts(raw.replace(b"{", f'{{"mediaType": "{MANIFEST}", '.encode(), 1), DOCKER_MANIFEST)
 
 
 def test_old_manifests() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
 
 from pierhead.engine.naming import SHORT_LENGTH
 from pierhead.errors import InvalidInput
@@ -59,6 +60,19 @@ def attributes_of(record: Record) -> dict[str, str]:
     options = record.host.log_config.config
     variables = dict(each.partition("=")[::2] for each in record.config.env if "=" in each)
     return _chosen(record.config.labels, options, "labels") | _chosen(variables, options, "env")
+
+
+def format_details(record: Record) -> str:
+    """What ``docker logs --details`` has before each line: the attributes, and the tag if there is an option
+    for it, as they stand in the query of a URL; a blank ends them.
+
+    Raises:
+        InvalidInput: an option is wrong.
+    """
+    found = attributes_of(record)
+    if record.host.log_config.config.get("tag"):
+        found["tag"] = tag_of(record)
+    return ",".join(f"{quote_plus(name)}={quote_plus(found[name])}" for name in sorted(found)) + " "
 
 
 def _chosen(known: dict[str, str], options: dict[str, str], option: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from pierhead.engine.documents import LogConfig, RestartPolicy
+from pierhead.engine.networknames import DEFAULT_NETWORK
 from pierhead.engine.runtimes import find_runtime
 from pierhead.engine.specgen.devicerules import check_device_requests, check_devices
 from pierhead.engine.specgen.ground import ANY_MACHINE
@@ -75,7 +76,7 @@ def fill_host(
     filled = filled.replace(
         ulimits=ulimits,
         log_config=log,
-        network_mode=host.network_mode or "default",
+        network_mode=DEFAULT_NETWORK if host.network_mode in ("", "default") else host.network_mode,
         restart_policy=host.restart_policy if host.restart_policy.name else RestartPolicy(name="no"),
         console_size=host.console_size or (0, 0),
         cgroupns_mode=host.cgroupns_mode or "private",

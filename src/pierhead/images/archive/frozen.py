@@ -35,7 +35,7 @@ from pierhead.images.archive.v1layout import (
 from pierhead.images.compression import open_reader
 from pierhead.linux.files import write_all
 from pierhead.oci.document import encode
-from pierhead.oci.image import DOCUMENT_BYTES_MAX, decode_config, decode_manifest
+from pierhead.oci.image import CONFIG_TYPES, DOCUMENT_BYTES_MAX, decode_config, decode_manifest
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -65,7 +65,7 @@ def write_frozen(
 
     Raises:
         NotFound: something that an image needs is not in the store.
-        InvalidInput: a layer is not what the image's configuration says.
+        InvalidInput: a layer is not what the configuration says, or it is an artifact without files.
         OperationFailed: the directory cannot be written.
     """
     root = os.fspath(directory)
@@ -84,6 +84,9 @@ def _write(images: tuple[FrozenImage, ...], content: ContentStore, root: str) ->
     for image in images:
         raw = content.read(image.descriptor.digest, limit_bytes=DOCUMENT_BYTES_MAX)
         manifest = decode_manifest(raw, name=f"{image.repository}:{image.tag}")
+        if manifest.config.media_type not in CONFIG_TYPES:
+            message = f"{image.repository}:{image.tag} is an artifact and has no files"
+            raise InvalidInput(message, code="not-an-image")
         raw = content.read(manifest.config.digest, limit_bytes=DOCUMENT_BYTES_MAX)
         config = decode_config(raw)
         ids = _write_layers(root, content, manifest, config, archives)

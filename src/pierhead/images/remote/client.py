@@ -48,8 +48,10 @@ if TYPE_CHECKING:
 
 _TYPES = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX, DOCKER_SCHEMA1_SIGNED, DOCKER_SCHEMA1)
 _ACCEPT = ("Accept", ", ".join(_TYPES))
-_HEAD_ACCEPTS = (200, 400, 404, 405)
+_HEAD_ACCEPTS = (200, 400, 404, 405, 406, 501)
 """Answers without a body say no reason: then the manifest itself is asked for, which gives one."""
+_HEAD_SAYS = (200, 404, 405, 501)
+"""A registry without HEAD does not say whether it has something: it gets it once more then."""
 _LIST_BYTES_MAX = 16 << 20
 _PAGES_MAX = 10_000
 _REST_S = 60.0
@@ -245,8 +247,8 @@ class Repository:
         return request.replace(headers=(_ACCEPT,))
 
     async def has_manifest(self, digest: str) -> bool:
-        """Whether the registry itself has it."""
-        request = self._manifest_request(self.origin, "HEAD", digest).replace(accepts=(200, 404))
+        """Whether the registry itself has it, and says so."""
+        request = self._manifest_request(self.origin, "HEAD", digest).replace(accepts=_HEAD_SAYS)
         return (await self.client.connection.perform(self.origin, request)).status == 200
 
     async def put_manifest(self, raw: bytes, media_type: str, identifier: str) -> Answer:
@@ -283,11 +285,11 @@ class Repository:
     # Contents
 
     async def find_blob_size(self, digest: str) -> int | None:
-        """The size in bytes of a content that the registry itself has; None if it has not."""
+        """The size in bytes of a content that the registry itself has; None if it has none, or says none."""
         request = self.request(
             self.origin, "HEAD", f"blobs/{digest}", f"say whether it has the content {digest}"
         )
-        answer = await self.client.connection.perform(self.origin, request.replace(accepts=(200, 404)))
+        answer = await self.client.connection.perform(self.origin, request.replace(accepts=_HEAD_SAYS))
         length = answer.headers.get("content-length", "")
         return int(length) if answer.status == 200 and length.isdecimal() else None
 
@@ -402,13 +404,18 @@ def _describe(answer: Answer, identifier: str, start: str) -> tuple[Descriptor, 
         InvalidInput: it is not what was asked for, or not what it says; the sentence begins with ``start``.
     """
     raw = answer.body
+    try:
+        shape = media_type_of(raw)
+    except InvalidInput as error:
+        hint = "does something else than a registry answer there, a proxy that wants a login?"
+        raise InvalidInput(f"{start}: {error.message}", code=error.code, hint=hint) from None
     sent = answer.headers.get("content-type", "").partition(";")[0].strip()
-    media_type = sent if sent in _TYPES else media_type_of(raw)
+    media_type = sent if sent in _TYPES else shape
     if media_type not in _TYPES:
         what = media_type or sent or "nothing that is known here"
         raise InvalidInput(f"{start}: what came is {what[:200]}", code="unknown-manifest")
     if contradicts(raw, media_type):
-        found = media_type_of(raw) or "something else"
+        found = shape or "something else"
         message = f"{start}: it was sent as {sent} and says that it is {found[:200]}"
         raise InvalidInput(message, code="ambiguous-manifest")
     # Of a signed manifest nothing counts but what was signed: the rest could say anything.

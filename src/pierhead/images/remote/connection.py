@@ -73,6 +73,13 @@ class Patience(Value):
     read_timeout_s: float = 60.0
     answer_timeout_s: float = 300.0
 
+    def lasts(self, attempt: int, asked_s: float | None) -> bool:
+        """Whether to try again after this many attempts; not if the server wants more time than all of them
+        would be given.
+        """
+        left = self.attempts - attempt
+        return left > 0 and (asked_s or 0.0) <= left * self.longest_delay_s
+
     def delay_s(self, attempt: int, asked_s: float | None, chance: float) -> float:
         """Before the next attempt, after this many; ``chance`` is from 0 to 1."""
         own = self.first_delay_s * 2.0 ** (attempt - 1) * (1 - chance / 2)
@@ -210,13 +217,13 @@ class Connection:
                             continue
                     asked_s = parse_retry_after(response.headers.get("Retry-After", ""), time.time())
                     body = await _read(response, _ERROR_BYTES_MAX)
-                    error = refusal(endpoint, request.about, response.status, body)
+                    error = refusal(endpoint, request.about, response.status, body, asked_s=asked_s)
                     passing = response.status in PASSING_STATUSES
             except FAILURES as cause:
                 error, passing = failure(endpoint, request.about, cause), not is_permanent(cause)
                 error.__cause__ = cause
             attempt += 1
-            if not passing or not request.repeats or attempt >= self.patience.attempts:
+            if not passing or not request.repeats or not self.patience.lasts(attempt, asked_s):
                 raise error
             await self.pause(attempt, asked_s)
 

@@ -22,6 +22,9 @@ class Progress:
     def resolved(self, name: str, descriptor: Descriptor, answered_by: str) -> None:
         """The name means this manifest, says the server of that address."""
 
+    def foreign(self, platform: str, machine: str) -> None:
+        """The image is for this platform and not for this machine's, and nobody has said which."""
+
     def planned(self, contents: tuple[Descriptor, ...]) -> None:
         """These contents are to be transferred, in the order of the image's layers."""
 

@@ -26,6 +26,7 @@ from pierhead.errors import (
     TimedOut,
     Unavailable,
 )
+from pierhead.figures import format_age
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def describe_endpoint(endpoint: Endpoint) -> str:
     return f"the registry {endpoint.registry}"
 
 
-def refusal(endpoint: Endpoint, about: str, status: int, body: bytes) -> PierheadError:
+def refusal(
+    endpoint: Endpoint, about: str, status: int, body: bytes, *, asked_s: float | None = None
+) -> PierheadError:
     """The error that an answer is.
 
     Args:
@@ -60,6 +63,7 @@ def refusal(endpoint: Endpoint, about: str, status: int, body: bytes) -> Pierhea
         about: what it was asked to do: "give the manifest latest of library/busybox".
         status: HTTP's.
         body: of the answer, in the standard form or any.
+        asked_s: how long it wants to be left alone, if it says.
     """
     code, words = _read_errors(body)
     reason = ", ".join(part for part in (code, words) if part) or _STATUS_WORDS.get(
@@ -73,7 +77,8 @@ def refusal(endpoint: Endpoint, about: str, status: int, body: bytes) -> Pierhea
     if status == 404:
         return NotFound(message, code="not-in-registry")
     if status == 429:
-        return Unavailable(message, code="too-many-requests", hint="wait, log in, or use a mirror")
+        wait = f"wait {format_age(asked_s).removesuffix(' ago').lower()}" if asked_s else "wait"
+        return Unavailable(message, code="too-many-requests", hint=f"{wait}, log in, or use a mirror")
     if status in PASSING_STATUSES:
         return Unavailable(message, code="registry-unavailable")
     kind: Callable[..., PierheadError] = InvalidInput if status in (400, 413) else OperationFailed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pierhead.digests import compute_digest
 from pierhead.errors import InvalidInput, NotFound
-from pierhead.images.platforms import find_rank, format_platform, select
+from pierhead.images.platforms import find_rank, format_platform, host_platform, normalise, select
 from pierhead.images.remote import schema1
 from pierhead.images.remote.client import contradicts
 from pierhead.images.remote.download import Downloads
@@ -85,7 +85,9 @@ async def pull(
         client: to ask.
         store: where contents go; nothing here says that they are needed.
         reference: the image's name.
-        platforms: what is wanted of an index, each of which must be there; None is all that there is.
+        platforms: what is wanted of an index, each of which must be there; None is all that there is.  () is
+            this machine's, and of an image that is no index whatever it is for, as long as that is of this
+            machine's system: who has the means runs another processor's programs (binfmt_misc).
         settings: how contents are fetched.
         progress: is told.
         arrivals: is told what it can go on with.
@@ -121,7 +123,8 @@ class _Pull:
         self._repository: Repository = downloads.repository
         self._store = downloads.store
         self._reference = reference
-        self._platforms = platforms
+        self._unasked = platforms == ()
+        self._platforms = (host_platform(),) if platforms == () else platforms
         self._arrivals = downloads.arrivals
         self._images: dict[str, tuple[Descriptor, Manifest]] = {}
         self._documents_bytes = 0
@@ -250,8 +253,14 @@ class _Pull:
         digest = manifest.config.digest
         raw = await offload(lambda: self._store.read(digest, limit_bytes=_CONFIG_BYTES_MAX))
         platform = decode_config(raw, name=f"the configuration {digest} of {self._reference}").platform
-        if all(find_rank(wanted, platform) is None for wanted in self._platforms):
-            wanted = ", ".join(format_platform(each) for each in self._platforms)
+        if not platform.architecture or any(
+            find_rank(wanted, platform) is not None for wanted in self._platforms
+        ):
+            return  # as in an index, what does not say what it is for is taken
+        wanted = ", ".join(format_platform(each) for each in self._platforms)
+        if self._unasked and normalise(platform).os == self._platforms[0].os:
+            self._downloads.progress.foreign(format_platform(platform), wanted)
+        else:
             message = f"the image {self._reference} is for {format_platform(platform)} and not for {wanted}"
             hint = f"ask for it: --platform {format_platform(platform)}"
             raise NotFound(message, code="platform-not-found", hint=hint)

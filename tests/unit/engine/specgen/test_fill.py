@@ -199,7 +199,7 @@ def test_defaults() -> None:
     """What nobody says has a value in what is kept."""
     host, warnings = filled()
     assert warnings == ()
-    assert (host.network_mode, host.ipc_mode, host.cgroupns_mode) == ("default", "private", "private")
+    assert (host.network_mode, host.ipc_mode, host.cgroupns_mode) == ("bridge", "private", "private")
     assert (host.shm_size, host.runtime, host.restart_policy.name) == (64 * MIB, "pierhead", "no")
     assert (host.log_config.type, host.init, host.console_size) == ("json-file", False, (0, 0))
     assert host.masked_paths == DEFAULT_MASK_PATHS

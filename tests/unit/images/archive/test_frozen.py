@@ -13,7 +13,9 @@ from pierhead.images.archive.frozen import FrozenImage, write_frozen
 from pierhead.images.archive.load import load
 from pierhead.images.content import ContentStore
 from pierhead.images.library import Library
+from pierhead.oci.image import MANIFEST, Manifest
 from tests.support import image_archives as made
+from tests.support.image_contents import add_content, add_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +80,21 @@ def test_both_of_its_forms_are_read_again(library: Library, tmp_path: Path) -> N
             images = load(tmp_path / "frozen", library, lease)
         assert sorted(each.names for each in images) == [("a:1",), ("a:2", "b:1")]
         (tmp_path / "frozen/manifest.json").unlink(missing_ok=True)
+
+
+def test_an_artifact(library: Library, tmp_path: Path) -> None:
+    """Has no layers that anybody could load, whatever its contents are."""
+    artifact = Manifest(
+        schema_version=2,
+        media_type=MANIFEST,
+        config=add_content(library.content, b"{}", "application/vnd.oci.empty.v1+json"),
+        layers=(),
+    )
+    frozen = FrozenImage(
+        repository="chart", tag="1", descriptor=add_document(library.content, artifact, MANIFEST)
+    )
+    with pytest.raises(InvalidInput, match="chart:1 is an artifact and has no files"):
+        write_frozen([frozen], library.content, tmp_path / "frozen")
 
 
 def test_what_the_store_lacks(library: Library, tmp_path: Path) -> None:

@@ -196,6 +196,23 @@ def test_patience_has_an_end(attempt: int, asked_s: float | None, chance: float)
     assert asked_s is None or delay_s >= min(asked_s, patience.longest_delay_s)
 
 
+def test_patience_is_not_begun_for_nothing() -> None:
+    """A server that wants to be left alone for longer than all attempts would take is not asked again."""
+    patience = Patience(attempts=3, longest_delay_s=10.0)
+    asked = [(1, None), (2, 10.0), (1, 20.0), (1, 20.5), (2, 20.0), (3, None)]
+    assert [patience.lasts(*each) for each in asked] == [True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "hint"),
+    [(None, "wait, log in"), (7200.0, "wait 2 hours, log in"), (0.5, "wait less than a second, log in")],
+)
+def test_how_long_to_wait(asked_s: float | None, hint: str) -> None:
+    """Is told, if the server says it."""
+    error = refusal(ORIGIN, "give the manifest 1 of a/b", 429, b"", asked_s=asked_s)
+    assert error.hint.startswith(hint)
+
+
 def test_patience_grows() -> None:
     """Each wait is twice the one before, up to half of it left to chance."""
     patience = Patience(first_delay_s=1.0, longest_delay_s=10.0)
