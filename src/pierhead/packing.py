@@ -38,7 +38,7 @@ def write_pack(path: str, directory: str = DIRECTORY, *, now_ns: int = 0) -> boo
         with open(fd, "wb") as file:
             file.write(encode_pack(directory, now_ns or time.time_ns()))
         os.rename(temporary, path)
-    except (OSError, SyntaxError, Unsettled):
+    except (OSError, SyntaxError, Unsettled, KeyboardInterrupt):  # who types ^C has the command's result
         os.unlink(temporary)
         return False
     return True

@@ -202,7 +202,7 @@ def test_kill_delivers_the_signal(ctr: Ctr, box: str) -> None:
     ctr("task", "kill", "-s", "SIGTERM", box)
     wait_until(lambda: ctr.status(box) == "STOPPED", what="the container's end")
     result = ctr.result("task", "delete", box)
-    assert "3" in result.stderr
+    assert "exit code 3" in result.stderr, result.stderr
 
 
 def test_kill_all_reaches_every_process(ctr: Ctr, box: str) -> None:
@@ -296,6 +296,8 @@ def test_the_runtime_keeps_its_state_where_told(ctr: Ctr, box: str) -> None:
 def test_removal_leaves_nothing(ctr: Ctr) -> None:
     """After the task is deleted no cgroup and no state of it is left."""
     ctr(*ctr.run("gone", "sleep", "1000", flags=("-d",)))
+    assert cgroups_with(f"/{_PARENT}/gone")
+    assert (ctr.runtime_root / "tests/gone").exists()
     ctr.remove("gone")
     assert cgroups_with(f"/{_PARENT}/gone") == []
     assert not (ctr.runtime_root / "tests/gone").exists()

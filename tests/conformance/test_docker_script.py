@@ -391,9 +391,11 @@ def test_namespaces_of_others(docker: Docker) -> None:
     assert docker.says("run", "--rm", NONE, "--ipc", "container:first", IMAGE, "cat", "/dev/shm/f") == "x"
     assert "sleep 99" in docker.says("run", "--rm", NONE, "--pid", "container:first", IMAGE, "ps")
     assert "pier0" in docker.says("run", "--rm", "--network=host", IMAGE, "ip", "-o", "link")
-    assert "does not run" in docker.refuses(
-        "run", "--rm", "--pid", "container:fresh", IMAGE, status=125
-    ).replace("No such container: fresh", "does not run")
+    assert "No such container: fresh" in docker.refuses(
+        "run", "--rm", NONE, "--pid", "container:fresh", IMAGE, status=125
+    )
+    docker("create", "--name", "fresh", NONE, IMAGE)
+    assert "fresh" in docker.refuses("run", "--rm", NONE, "--pid", "container:fresh", IMAGE, status=125)
 
 
 def test_limits_and_rights(docker: Docker) -> None:

@@ -367,6 +367,7 @@ def test_attach(docker: Docker) -> None:
 def test_removal_leaves_nothing(docker: Docker) -> None:
     """After `docker rm -f` no cgroup of the container is left."""
     container = docker.background("sleep", "1000")
+    assert cgroups_with(container)
     docker("rm", "-f", container)
     assert cgroups_with(container) == []
 

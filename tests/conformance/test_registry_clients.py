@@ -156,6 +156,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         ctr("images", "import", os.fspath(archive))
         ctr("images", "tag", "localhost/box:latest", image)
         ctr("images", "push", "--plain-http", *who, image)
+        assert image in ctr("images", "ls", "-q")
         ctr("images", "rm", "--sync", "localhost/box:latest", image)
         assert image not in ctr("images", "ls", "-q")
         ctr("images", "pull", "--plain-http", "--snapshotter", "native", *who, image)

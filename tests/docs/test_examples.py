@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.bundles import make_rootfs
 from tests.support.pages import (
     blocks,
     commands,
     is_as_promised,
+    make_rootfs,
     pages,
     perform,
     perform_commands,
@@ -44,8 +45,10 @@ def pages_with(language: str) -> list[object]:
 
 @pytest.fixture(scope="session")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root file system that examples find at /srv/busybox."""
-    return make_rootfs(tmp_path_factory.mktemp("documentation") / "rootfs")
+    """The root file system that examples find at /srv/busybox: what the first tutorial makes."""
+    directory = tmp_path_factory.mktemp("documentation")
+    make_rootfs(directory)
+    return directory
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +87,18 @@ def test_console(page: Path, rootfs: Path, tmp_path: Path) -> None:
             assert is_as_promised(said.splitlines(), promised), f"{where}\n{said}"
         else:
             assert (status, said) == (0, ""), f"{where}\n{said}"
+
+
+def test_no_example_is_passed_over() -> None:
+    """Every block of a language that is performed is found, however it is written; its commands are, too."""
+    for page in pages():
+        performed = [block for block in blocks(page) if block.language in ("python", "console", "output")]
+        written = re.findall(
+            r"^[ \t>]*(?:`{3,}|~{3,})\s*(?:python|console|output)\b", page.read_text(), re.MULTILINE
+        )
+        assert len(performed) == len(written), name_of(page)
+        for block in performed:
+            assert block.language != "console" or block.text.startswith("$ "), f"{name_of(page)}:{block.line}"
 
 
 def test_promises_are_read_right() -> None:

@@ -8,7 +8,8 @@
 page must succeed.  Blocks in any other language (text, sh, json, c) are not performed.
 
 A page is performed in mount and network namespaces of its own: /run, /srv, /var/lib and /var/log are empty
-but for /srv/busybox, a root file system of busybox, and there is no network but a loopback.
+but for /srv/busybox, a root file system as the first tutorial has readers make it, and there is no network
+but a loopback.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOTFS = "/srv/busybox"
+_TUTORIAL = ROOT / "docs/tutorial/first-container.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ANYTHING = "…"
 _MARK = "\0"
@@ -91,6 +93,18 @@ def commands(page: Path) -> Iterator[tuple[str, list[str], int]]:
                 found[1].append(line)
         if found:
             yield found
+
+
+def make_rootfs(directory: Path) -> None:
+    """``directory`` has what the first tutorial's commands make at /srv/busybox.
+
+    Raises:
+        subprocess.CalledProcessError: they fail,.
+    """
+    (script,) = [block.text for block in blocks(_TUTORIAL) if "busybox --install" in block.text]
+    status, said = perform(("sh", "-ec", script), directory, directory)
+    if status:
+        raise subprocess.CalledProcessError(status, script, said)
 
 
 def perform(command: Sequence[str], rootfs: Path, directory: Path) -> tuple[int, str]:

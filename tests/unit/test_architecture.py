@@ -50,6 +50,7 @@ def test_directions() -> None:
 def test_whoever_waits_is_answered() -> None:
     """After each sync, and after ready, comes a go before the next one: nothing happens meanwhile."""
     spoken = [packet.message for packet in drawings()[0] if packet.message in ("sync", "ready", "go")]
+    assert "sync" in spoken
     assert spoken[1::2] == ["go"] * (len(spoken) // 2)
     assert "go" not in spoken[::2]
 
@@ -57,6 +58,7 @@ def test_whoever_waits_is_answered() -> None:
 def test_a_descriptor_comes_before_its_sync() -> None:
     """Whoever is asked to do something with a descriptor has it already."""
     packets = [packet for packet in drawings()[0] if packet.message in ("descriptor", "sync")]
+    assert "descriptor" in {packet.message for packet in packets}
     for number, packet in enumerate(packets):
         if packet.message == "descriptor":
             assert packets[number + 1] == Packet(to_python=True, message="sync", detail=packet.detail)
@@ -87,5 +89,20 @@ def test_floors_are_those_that_are_enforced() -> None:
 
 def test_every_decision_record_is_listed() -> None:
     """ARCHITECTURE.md links every record of a decision."""
-    for path in sorted((ROOT / "docs/adr").glob("[0-9]*.md")):
-        assert f"docs/adr/{path.name}" in TEXT
+    records = {path.name for path in (ROOT / "docs/adr").glob("[0-9]*.md")}
+    assert records
+    assert records - set(re.findall(r"\]\(docs/adr/([\w.-]+)\)", TEXT)) == set()
+
+
+def test_rooms_are_there() -> None:
+    """Every file and folder of the table of rooms exists; a name without a folder has the one before it."""
+    section = TEXT.partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE):
+        folder = ""
+        for name in re.findall(r"`([\w/.*]+)`", row):
+            path = name if "/" in name else f"{folder}/{name}"
+            folder = path.rstrip("/").rpartition("/")[0]
+            top = ROOT if path.startswith("init/") else ROOT / "src/pierhead"
+            if "/" not in name and "." not in name:  # files of the helper, by their names alone
+                path += ".c"
+            assert any(top.glob(path.rstrip("/"))), name

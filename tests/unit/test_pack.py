@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pkgutil
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -162,6 +163,21 @@ def test_a_source_that_has_just_been_changed(packed: Packed) -> None:
     assert not write_pack(
         str(packed.path), str(packed.directory), now_ns=packed.source.stat().st_ctime_ns + 1
     )
+    assert list(packed.path.parent.iterdir()) == []
+
+
+def test_whoever_interrupts_it(packed: Packed) -> None:
+    """Ctrl-C means the command, which has done its work by then: no word, and nothing is left."""
+    packed.path.unlink()
+    packed.source.unlink()
+    os.mkfifo(packed.source)  # whoever opens it to read waits
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        assert not packed.write()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     assert list(packed.path.parent.iterdir()) == []
 
 

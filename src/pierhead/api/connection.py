@@ -143,8 +143,9 @@ class Connection(asyncio.StreamReaderProtocol):
 
 
 def _too_long() -> InvalidInput:
-    message = f"malformed HTTP request: its head is longer than {HEAD_BYTES_MOST} bytes"
-    return InvalidInput(message, code="bad-request")
+    return InvalidInput(
+        f"malformed HTTP request: its head is longer than {HEAD_BYTES_MOST} bytes", code="bad-request"
+    )
 
 
 class Body:

@@ -8,6 +8,7 @@ fd://   fd://3   fd://NAME        sockets that were open before us (sd_listen_fd
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -30,6 +31,10 @@ _BACKLOG = 1024
 _MODE = 0o660
 _PORT, _TLS_PORT = 2375, 2376
 """Docker's, as IANA has them."""
+_HINTS = {
+    errno.EADDRINUSE: "another program listens there: ss -ltnp tells which",
+    errno.EADDRNOTAVAIL: "it has to be an address of this machine: ip address lists them",
+}
 
 
 class Address(Value):
@@ -179,7 +184,10 @@ def _open(address: Address, group_id: int, inherited: Mapping[int, str]) -> list
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         message = f"cannot listen at {address.text}: {reason}"
-        raise OperationFailed(message, errno=error.errno or 0, code="cannot-listen") from error
+        number = error.errno or 0
+        raise OperationFailed(
+            message, errno=number, code="cannot-listen", hint=_HINTS.get(number, "")
+        ) from error
 
 
 def _take_over(name: str, inherited: Mapping[int, str]) -> list[socket.socket]:
@@ -214,7 +222,8 @@ def _clear(path: str) -> None:
     """What a daemon that was killed left is gone; whoever listens there is left alone."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise Conflict(f"{path} is there and is no socket", code="address-in-use")
+            hint = "name a path that is free"
+            raise Conflict(f"{path} is there and is no socket", code="address-in-use", hint=hint)
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

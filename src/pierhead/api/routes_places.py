@@ -69,4 +69,5 @@ async def remove_network(call: Call) -> Reply:
 async def change_networks(_: Call) -> Reply:
     """``POST /networks/create``, ``/networks/{id}/connect``, ``/networks/{id}/disconnect``."""
     message = "networks of one's own are not supported by this engine"
-    raise Unsupported(message, code="no-networks", hint="there are bridge, host, none and container:NAME")
+    hint = "there are bridge, host, none and container:NAME; in a compose file, network_mode: bridge"
+    raise Unsupported(message, code="no-networks", hint=hint)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 
 from pierhead.cli.daemon_options import CONFIG_FILE, OPTIONS, VALIDATE
 from pierhead.cli.flags import BadUsage, Flag, parse
-from pierhead.cli.output import STDOUT, Output
+from pierhead.cli.output import Output
 from pierhead.cli.program import HELP, INTERRUPTED, VERSION
 from pierhead.errors import InvalidInput, PierheadError, Unavailable
 
@@ -48,9 +49,9 @@ def serve(words: Sequence[str], rootless: Rootless | None) -> int:
         if options.switch("version"):
             output.print(_version())
         elif options.switch("help"):
-            from pierhead.cli.help import daemon_help
+            from pierhead.cli.help import Painter, daemon_help
 
-            output.print(daemon_help("pierd", ABOUT, TEXT, (*FLAGS, HELP), colour=output.colour(STDOUT)))
+            output.print(daemon_help("pierd", ABOUT, TEXT, (*FLAGS, HELP), Painter.of(output)))
         elif arguments:
             raise BadUsage(f"pierd does not take {arguments[0]!r}", hint="see --help")
         else:
@@ -121,10 +122,21 @@ def read_settings(
         if named:
             raise InvalidInput(f"{path} does not exist", code="no-configuration") from None
         text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot read {path}: {error}", code="no-configuration") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidInput(f"cannot read {path}: {reason}", code="no-configuration") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is not UTF-8", code="bad-configuration") from None
     by_file, passed_over = given_by_file(parse_file(text, path), path)
-    settings = make_settings(merge(given_by_flags(options), by_file, path), roots, user_id)
+    by_flags = given_by_flags(options)
+    try:
+        settings = make_settings(merge(by_flags, by_file, path), roots, user_id)
+    except InvalidInput as error:
+        message = error.message
+        with suppress(InvalidInput):
+            make_settings(by_flags, roots, user_id)
+            message = f"{path}: {message}"  # it is not the flags
+        raise InvalidInput(message, code=error.code, hint=error.hint) from None
     if rootless is not None:
         from pierhead.cli.daemon_settings import settle_rootless
 

@@ -26,6 +26,8 @@ from pierhead.cli.daemon_log import begin_log, set_level
 from pierhead.cli.daemon_notify import VARIABLE, Notifier
 from pierhead.engine.engine import Engine
 from pierhead.errors import InvalidInput, PierheadError
+from pierhead.images.remote.tasks import parallel
+from pierhead.linux.refusals import Refusals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pierhead.api.call import Call
     from pierhead.api.ports import Backend
     from pierhead.cli.daemon_settings import DaemonSettings
+    from pierhead.values import Value
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ class Daemon:
             engine = await stack.enter_async_context(Engine(settings.engine))
             backend: Backend = engine
             version = str((await engine.version()).get("Version", pierhead.__version__))
-            async with asyncio.TaskGroup() as tasks:
+            async with parallel() as tasks:
                 server = Server(backend, TABLE, tasks, metrics=self._metrics, version=version)
                 async with AsyncExitStack() as listeners:
                     listeners.push_async_callback(server.stop, settings.patience_s)
@@ -164,11 +167,17 @@ class Daemon:
         )
         set_level(now.log_level)
         if now != wanted:
-            changed = [name for name in now.fields if getattr(now, name) != getattr(wanted, name)]
-            _log.warning("changes of %s need a new start of pierd", ", ".join(changed))
+            changed = [*_changed(now, wanted), *_changed(now.engine, wanted.engine)]
+            told = ", ".join(name.replace("_", "-") for name in changed if name != "engine")
+            _log.warning("changes of %s need a new start of pierd", told)
         self._settings = now
         _log.info("the configuration was read anew")
         self._notifier.ready("the configuration was read anew")
+
+
+def _changed(now: Value, wanted: Value) -> list[str]:
+    """Names of fields in which they differ."""
+    return [name for name in now.fields if getattr(now, name) != getattr(wanted, name)]
 
 
 def _give_up() -> None:
@@ -233,11 +242,15 @@ def run(
         settings: what it was told.
         reread: what it would be told now.
         passed_over: keys of its configuration that change nothing.
+
+    Raises:
+        PierheadError: it could not, or not any more.
     """
     begin_log(settings.log_level, settings.log_format)
     for key in passed_over:
         _log.warning("%s in the configuration changes nothing", key)
-    asyncio.run(_serve(settings, reread))
+    with Refusals("serve"):
+        asyncio.run(_serve(settings, reread))
 
 
 async def _serve(settings: DaemonSettings, reread: Callable[[], DaemonSettings]) -> None:

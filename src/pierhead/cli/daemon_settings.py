@@ -229,8 +229,11 @@ def _runtime(name: str, program: object) -> RuntimeProgram:
     """A path, or docker's object ``{"path", "runtimeArgs"}``."""
     told: dict[str, Any] = program if isinstance(program, dict) else {"path": program}
     path, arguments = told.get("path"), told.get("runtimeArgs") or ()
-    if name == "pierhead" or not isinstance(path, str) or not path:
-        raise _bad("runtimes", name, "write it as NAME=PATH; pierhead is the library's own name")
+    if name == "pierhead":
+        raise _bad("runtimes", name, "it is the library's own name")
+    if not isinstance(path, str) or not path:
+        hint = "write it as a flag NAME=PATH, or in the file as [runtimes.NAME] with a path"
+        raise InvalidInput(f"runtimes: {name} has no path", code="bad-configuration", hint=hint)
     return RuntimeProgram(path=path, arguments=tuple(str(each) for each in arguments))
 
 

@@ -81,7 +81,7 @@ def _tls(place: EnginePlace) -> ssl.SSLContext | None:
 
 def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
     """The error; where no container or image has the name, with the nearest name that one has."""
-    from pierhead.nearest import nearest
+    from pierhead.nearest import nearest, nearest_image
 
     if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
         wanted = error.message.removeprefix(_NO_CONTAINER)
@@ -91,12 +91,19 @@ def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
     elif isinstance(error, NotFound) and error.message.startswith(_NO_IMAGE):
         wanted = error.message.removeprefix(_NO_IMAGE)
         tags = [tag for each in engine.get("/images/json") for tag in each.get("RepoTags") or ()]
-        near = nearest(wanted, [*tags, *(tag.removesuffix(":latest") for tag in tags)])
+        near = nearest_image(wanted, tags)
         error.hint = f"did you mean {near}?" if near else f"pull it: pier pull {wanted}"
     return error
 
 
-def on_each(call: Call, engine: Engine, names: Iterable[str], perform: Callable[[str], Any]) -> int:
+def on_each(
+    call: Call,
+    engine: Engine,
+    names: Iterable[str],
+    perform: Callable[[str], Any],
+    *,
+    may_be_gone: bool = False,
+) -> int:
     """Each was performed, and named unless it said something else; 1 if one failed, after all the others.
 
     Args:
@@ -104,6 +111,7 @@ def on_each(call: Call, engine: Engine, names: Iterable[str], perform: Callable[
         engine: has the objects.
         names: of them.
         perform: does it; returns what is printed, None for the name.
+        may_be_gone: of what is not there that is said, and it is no failure.
     """
     from pierhead.errors import PierheadError as AnyError
 
@@ -115,7 +123,8 @@ def on_each(call: Call, engine: Engine, names: Iterable[str], perform: Callable[
             raise
         except AnyError as error:
             call.output.error(with_near_miss(engine, error))
-            status = 1
+            if not (may_be_gone and isinstance(error, NotFound)):
+                status = 1
         else:
             call.output.print(f"{name if said is None else said}\n")
     return status

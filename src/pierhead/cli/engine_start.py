@@ -16,6 +16,8 @@ from pierhead.linux.process import spawn_apart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pierhead.cli.engine_place import EnginePlace
 
 IDLE, BRIDGE = "PIER_IDLE_TIMEOUT", "PIER_BRIDGE"
@@ -138,6 +140,15 @@ def _as_failure(log_path: str, begin: int) -> PierheadError:
     with open(log_path, "rb") as file:
         file.seek(begin)
         lines = file.read(_TOLD_BYTES).decode(errors="replace").strip().splitlines()
-    said = next((line for line in lines if line.startswith("pierd: ")), lines[-1] if lines else "no word")
-    told = said.removeprefix("pierd: ")
-    return OperationFailed(f"cannot start pierd: {told}", code="engine-start", hint=f"see {log_path}")
+    told, hint = read_failure(lines)
+    return OperationFailed(f"cannot start pierd: {told}", code="engine-start", hint=hint or f"see {log_path}")
+
+
+def read_failure(lines: Sequence[str]) -> tuple[str, str]:
+    """Why a daemon says that it ended, and its hint, if it has one; its last word if it does not say."""
+    for number, line in enumerate(lines):
+        if line.startswith("pierd: ") and not line.startswith("pierd: warning: "):
+            following = lines[number + 1] if number + 1 < len(lines) else ""
+            hint = following.removeprefix("hint: ") if following.startswith("hint: ") else ""
+            return line.removeprefix("pierd: "), hint
+    return (lines[-1] if lines else "no word"), ""

@@ -84,6 +84,7 @@ class Verb(Value):
         flags: its own.
         examples: pairs of a command line's rest and what it does.
         literal: whether the first argument ends the flags, because a command with its own may follow.
+        stateless: whether it needs no place for state, and so works where nobody has one.
         error_status: the program's exit status when the verb fails.
         error_prefix: what errors begin with, where callers expect it.
         perform: does it; returns the exit status.
@@ -98,6 +99,7 @@ class Verb(Value):
     flags: tuple[Flag, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     literal: bool = False
+    stateless: bool = False
     error_status: int = 1
     error_prefix: str = ""
     perform: Callable[[Call], int]

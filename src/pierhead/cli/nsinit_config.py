@@ -326,6 +326,7 @@ def load_config(path: str) -> Config:
 VERBS = {
     "config": Verb(
         name="config",
+        stateless=True,
         arguments="[COMMAND [ARGUMENT...]]",
         most=None,
         about="make a configuration file",

@@ -86,6 +86,21 @@ _ALIASES = {
 }
 """docker's further names; the verbs of groups that docker has at the top as well."""
 
+_SWARM = "an engine here is one machine: run and create make containers"
+_ABSENT = {
+    **dict.fromkeys(
+        ("build", "builder", "buildx"),
+        "images are not built here: pull one, or make one with import, commit or bootstrap",
+    ),
+    "compose": "docker compose works with pierd: set DOCKER_HOST to the address of its socket",
+    **dict.fromkeys(("swarm", "node", "service", "stack", "secret", "config"), _SWARM),
+    "plugin": "drivers of volumes, networks and logs are those that the engine has",
+    "manifest": "pull --all-platforms and push keep an image's whole index",
+    "trust": "pier sign signs images, and policy.toml says which must be signed",
+    "checkpoint": "pause keeps a container as it is, in memory",
+}
+"""docker's verbs of which there is nothing here."""
+
 PROGRAM = Program(
     name="pier",
     about="containers and images",
@@ -219,6 +234,7 @@ PROGRAM = Program(
     version=_version,
     settle=_settle,
     aliases=_ALIASES,
+    absent=_ABSENT,
 )
 
 

@@ -107,7 +107,7 @@ def _rm(call: Call) -> int:
     names = call.arguments
     if force and len(names) > 1:
         return _remove_together(call, engine, names, remove)
-    return on_each(call, engine, names, remove)
+    return on_each(call, engine, names, remove, may_be_gone=force)
 
 
 def _remove_together(call: Call, engine: Engine, names: tuple[str, ...], remove: Any) -> int:
@@ -130,7 +130,7 @@ def _remove_together(call: Call, engine: Engine, names: tuple[str, ...], remove:
         if failure is not None:
             raise failure
 
-    return on_each(call, engine, names, tell)
+    return on_each(call, engine, names, tell, may_be_gone=True)
 
 
 def _update(call: Call) -> int:
@@ -194,7 +194,12 @@ VERBS = {
         "rm",
         "remove containers",
         _rm,
-        Flag(name="force", short="f", kind="switch", about="those too that run: they are killed"),
+        Flag(
+            name="force",
+            short="f",
+            kind="switch",
+            about="those too that run: they are killed; one that is not there is no failure",
+        ),
         Flag(name="volumes", short="v", kind="switch", about="and their nameless volumes"),
     ),
     "update": _verb("update", "change the limits of containers", _update, *_update_flags()),

@@ -55,11 +55,17 @@ def _make(call: Call, engine: Engine, *, foreground: bool) -> str:
     try:
         made = engine.post("/containers/create", document, **query)
     except NotFound as error:
-        if _NO_IMAGE.lower() not in error.message.lower() or when == "never" or image == HOST_WORD:
+        if not _may_be_pulled(error) or when == "never" or image == HOST_WORD:
             raise with_near_miss(engine, error) from None
         if not options.switch("quiet"):
             call.output.remark(f"Unable to find image {image!r} locally\n")
-        _pull(call, engine, image)
+        try:
+            _pull(call, engine, image)
+        except PierheadError as failure:
+            near = with_near_miss(engine, error).hint
+            if near.startswith("did you mean"):
+                failure.hint = near
+            raise
         made = engine.post("/containers/create", document, **query)
     for warning in made.get("Warnings") or ():
         call.output.warn(warning)
@@ -68,6 +74,10 @@ def _make(call: Call, engine: Engine, *, foreground: bool) -> str:
             file.write(made["Id"])
     identity: str = made["Id"]
     return identity
+
+
+def _may_be_pulled(error: NotFound) -> bool:
+    return _NO_IMAGE.lower() in error.message.lower() or error.code == "platform-not-found"
 
 
 def _pull(call: Call, engine: Engine, image: str) -> None:

@@ -10,7 +10,7 @@ import sys
 
 from pierhead.cli.call import Call
 from pierhead.cli.flags import BadUsage, Flag, Options, Verb, count_arguments, parse
-from pierhead.cli.output import STDOUT, Output, open_log
+from pierhead.cli.output import Output, open_log
 from pierhead.errors import InvalidInput, PierheadError, Unavailable
 from pierhead.values import Value
 
@@ -60,6 +60,7 @@ class Program(Value):
         version: what ``--version`` prints.
         settle: makes of the global flags what calls need: (root, cgroup manager).
         aliases: verbs by further names, which the help does not list: ``container ls`` is ``ps``.
+        absent: words for verbs that people know from elsewhere, and what there is instead.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Program(Value):
     version: Callable[[], str]
     settle: Callable[[Options], tuple[str, str]]
     aliases: Mapping[str, str] = {}
+    absent: Mapping[str, str] = {}
 
 
 def find_verb(program: Program, name: str) -> Verb:
@@ -85,13 +87,16 @@ def find_verb(program: Program, name: str) -> Verb:
             verb: Verb = module.VERBS[wanted]
             return verb
     group, _, rest = name.partition(" ")
-    verbs = [entry.name.partition(" ")[2] for entry in program.entries if entry.name.startswith(f"{group} ")]
+    names = (*(entry.name for entry in program.entries), *program.aliases)
+    verbs = sorted(each.partition(" ")[2] for each in names if each.startswith(f"{group} "))
     if verbs and (not rest or rest.startswith("-")):
         hint = f"{program.name} {group} {', '.join(verbs[:-1])} or {verbs[-1]}"
         raise BadUsage(f"{group} needs a verb", hint=hint)
+    if group in program.absent:
+        raise BadUsage(f"there is no {program.name} {group}", hint=program.absent[group])
     from pierhead.nearest import nearest
 
-    near = nearest(name, [*(entry.name for entry in program.entries), *program.aliases])
+    near = nearest(name, names)
     hint = f"did you mean {program.name} {near}?" if near else f"{program.name} --help lists all verbs"
     raise BadUsage(f"unknown verb {name!r}", hint=hint)
 
@@ -154,12 +159,12 @@ def help_flag(verb: Verb) -> Flag:
 def _perform(program: Program, verb: Verb, words: Sequence[str], options: Options, output: Output) -> int:
     given, arguments = parse((*verb.flags, help_flag(verb)), words, literal=verb.literal)
     if given.switch("help"):
-        from pierhead.cli.help import verb_help
+        from pierhead.cli.help import Painter, verb_help
 
-        output.print(verb_help(program.name, verb, colour=output.colour(STDOUT)))
+        output.print(verb_help(program.name, verb, Painter.of(output)))
         return 0
     count_arguments(verb, arguments)
-    root, cgroup_manager = program.settle(options)
+    root, cgroup_manager = ("", "") if verb.stateless else program.settle(options)
     call = Call(
         options=given,
         arguments=tuple(arguments),
@@ -174,18 +179,14 @@ def _perform(program: Program, verb: Verb, words: Sequence[str], options: Option
 
 
 def _help(program: Program, words: Sequence[str], output: Output) -> int:
-    from pierhead.cli.help import program_help, verb_help
+    from pierhead.cli.help import Painter, program_help, verb_help
 
-    colour = output.colour(STDOUT)
+    paint = Painter.of(output)
     if words:
-        output.print(
-            verb_help(program.name, find_verb(program, split_verb(program, words)[0]), colour=colour)
-        )
+        output.print(verb_help(program.name, find_verb(program, split_verb(program, words)[0]), paint))
         return 0
     rows = [(entry.name, entry.about) for entry in program.entries]
-    output.print(
-        program_help(program.name, program.about, program.text, rows, (*program.flags, HELP), colour=colour)
-    )
+    output.print(program_help(program.name, program.about, program.text, rows, (*program.flags, HELP), paint))
     return 0
 
 

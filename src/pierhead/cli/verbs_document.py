@@ -78,6 +78,7 @@ VERBS = {
     for verb in (
         Verb(
             name="spec",
+            stateless=True,
             about="write a config.json to begin with",
             text="The document runs sh in the bundle's directory rootfs, with runc's defaults; edit it into "
             "what you want.",
@@ -93,6 +94,7 @@ VERBS = {
         ),
         Verb(
             name="features",
+            stateless=True,
             about="print what this runtime can do, as JSON",
             text="The document is the one that the runtime specification describes (features.md).",
             perform=_features,

@@ -204,12 +204,7 @@ class Engine:
         try:
             return Connection(_open_socket(self.address, self._tls))
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise Unavailable(
-                f"cannot connect to the engine at {self.address}: {reason}",
-                code="no-engine",
-                hint="is pierd running there?",
-            ) from None
+            raise connection_failure(self.address, error) from None
 
 
 class Connection:
@@ -331,6 +326,15 @@ def _open_socket(address: Address, tls: ssl.SSLContext | None) -> socket | TlsSo
     raise failure
 
 
+def connection_failure(address: Address, error: OSError) -> Unavailable:
+    """The error that nobody was reached there."""
+    reason = (error.strerror or str(error)).lower()
+    hint = "is pierd running there?"
+    if isinstance(error, PermissionError):
+        hint = "its socket is for root and its own group (ls -l shows which): call it as one of them"
+    return Unavailable(f"cannot connect to the engine at {address}: {reason}", code="no-engine", hint=hint)
+
+
 def _error_of(reply: Reply) -> PierheadError:
     """The error that the engine has answered with."""
     with reply:
@@ -340,8 +344,10 @@ def _error_of(reply: Reply) -> PierheadError:
     except PierheadError:
         document = {}
     found = document if isinstance(document, dict) else {}
-    message = str(found.get("message") or f"the engine answered with status {reply.status}")
-    message, _, told = message.partition("\nhint: ")  # for clients who know of no hints
+    message, _, told = str(found.get("message", "")).partition("\nhint: ")  # for clients who know of no hints
+    if not message:
+        message = f"no engine answers so: status {reply.status}, without a message"
+        told = "does another server listen at that address? pier context show, PIER_HOST, DOCKER_HOST"
     code, hint = str(found.get("code") or ""), str(found.get("hint") or told)
     kind = _KINDS.get(reply.status)
     return kind(message, code=code, hint=hint) if kind else OperationFailed(message, code=code, hint=hint)

@@ -73,7 +73,7 @@ class Answer:
             raise Unavailable(
                 "the engine hung up in the middle of its answer",
                 code="engine-hung-up",
-                hint="look into its log, and try again",
+                hint="containers go on without it; try again, and its log tells more",
             )
         self._buffer += data
 

@@ -279,7 +279,8 @@ class EngineImages:
         """See ``api.ports.Images``."""
         image = await offload(self.find, reference)
         identity = await offload(self._id_of, image)
-        names = await offload(self._service.catalogue.names_of, image.descriptor.digest)
+        meant = await offload(self._service.catalogue.list_meant, identity)
+        names = [each.name for each in meant]
         by_id = not any(reference in _spellings(name) for name in names)
         if by_id or len(names) == 1:
             self._refuse_used(reference, identity, force=force)
@@ -289,7 +290,6 @@ class EngineImages:
         documents: list[Document] = []
         for line in done:
             word, _, what = line.partition(": ")
-            what = identity if word == "Deleted" else what
             documents.append({word: what})
             self._publish("delete" if word == "Deleted" else "untag", identity, {"name": what})
         return documents

@@ -26,9 +26,10 @@ from pierhead.engine.specgen import (
 )
 from pierhead.engine.specgen.apparmorprofile import NAME, PROFILE, profile_of
 from pierhead.engine.specgen.processes import short_hostname
+from pierhead.engine.specgen.seccompprofile import parse_profile
 from pierhead.engine.usermapping import maps_of
 from pierhead.engine.volumemounts import mount_changes
-from pierhead.errors import OperationFailed, PierheadError, Unsupported
+from pierhead.errors import InvalidInput, OperationFailed, PierheadError, Unsupported
 from pierhead.linux import apparmor, files
 from pierhead.runtime import Network, RootOverlay, host_rootfs
 from pierhead.runtime.config import SECCOMP_DEFAULT
@@ -73,7 +74,7 @@ class Place(Value):
     files: str = ""
 
 
-def _read_profile(path: str) -> str:
+def _read_profile(path: str, machine: Machine) -> str:
     """The text of the settings' filter of system calls; the built-in one where none is named."""
     if path in ("", "builtin"):
         return SECCOMP_DEFAULT
@@ -81,9 +82,19 @@ def _read_profile(path: str) -> str:
         return path
     try:
         with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeError) as error:
-        raise OperationFailed(f"cannot read the seccomp profile {path}: {error}", code="no-profile") from None
+            text = file.read()
+        parse_profile(text, (), machine.arch, machine.kernel)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OperationFailed(
+            f"cannot read the seccomp profile {path}: {reason}", code="no-profile"
+        ) from None
+    except UnicodeError:
+        raise InvalidInput(f"the seccomp profile {path} is not UTF-8", code="bad-seccomp-profile") from None
+    except InvalidInput as error:
+        message = f"{path}: {error.message}"
+        raise InvalidInput(message, code="bad-seccomp-profile", hint=error.hint) from None
+    return text
 
 
 def _forget_volatile(work: str) -> None:
@@ -126,13 +137,14 @@ class Planner:
 
         Raises:
             OperationFailed: the settings' filter of system calls cannot be read.
+            InvalidInput: it is none.
         """
         self._settings = settings
         self._paths = paths
         self._roots = roots
         self._users = users
-        self._seccomp = _read_profile(settings.seccomp_profile)
         self.machine: Machine = observe_machine()
+        self._seccomp = _read_profile(settings.seccomp_profile, self.machine)
         if settings.cgroup_manager == "disabled":
             self.machine = with_controllers(self.machine, frozenset())
         elif settings.rootless is not None:

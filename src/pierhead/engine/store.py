@@ -91,11 +91,15 @@ class Store:
         self._last_event: int
         with explaining(path):
             self._connection = _connect(path)
-            _migrate(self._connection, path)
-            _check(self._connection, path)
-            [self._last_event] = self._connection.execute(
-                "SELECT coalesce(max(sequence), 0) FROM events"
-            ).fetchone()
+            try:
+                _migrate(self._connection, path)
+                _check(self._connection, path)
+                [self._last_event] = self._connection.execute(
+                    "SELECT coalesce(max(sequence), 0) FROM events"
+                ).fetchone()
+            except BaseException:
+                self._connection.close()
+                raise
         self._oldest_kept = self._last_event
         self._writes = 0
         self._keep_reserve()

@@ -16,6 +16,7 @@ from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.platforms import find_nearest, format_platform, host_platform, is_attestation
 from pierhead.images.reference import is_identifier, parse_any, parse_reference
+from pierhead.nearest import nearest_image
 from pierhead.oci.image import (
     CONFIG_TYPES,
     DOCUMENT_BYTES_MAX,
@@ -116,8 +117,15 @@ class Catalogue:
             hint = (
                 f"pull it: pier pull {text}" if not is_identifier(text) else "pier images lists what there is"
             )
+            if near := self.find_near(text):
+                hint = f"did you mean {near}?"
             raise NotFound(f"there is no image {text}", code="image-not-found", hint=hint)
         return found
+
+    def find_near(self, text: str) -> str:
+        """The name of an image that somebody meant who has mistyped it; "" if none is near."""
+        names = [self.familiar(image.name) for image in self._library.images()]
+        return nearest_image(text, names)
 
     def _find_by_name(self, text: str) -> Image | None:
         try:
@@ -163,6 +171,12 @@ class Catalogue:
             message = f"{len(forms)} images have an id that begins with {beginning}"
             raise Conflict(message, code="ambiguous-id", hint="give more of it")
         return tuple(found.values())
+
+    def has_id(self, identity: str) -> bool:
+        """Whether any name stands for the image, in whatever form."""
+        return any(
+            identity in (image.descriptor.digest, *self._ids(image)) for image in self._library.images()
+        )
 
     def list_meant(self, text: str) -> tuple[Image, ...]:
         """Of a name that image; of an id or a digest the image under all its names, in every form.
@@ -245,8 +259,8 @@ class Catalogue:
     def summarise(self, image: Image) -> Summary:
         """What a list of images says of one."""
         here = self._here(image)
-        nearest = _nearest(here, host_platform()) or next(filter(_is_image, here), next(iter(here), None))
-        shown = self._read(nearest.descriptor) if nearest is not None and _is_manifest(nearest) else None
+        closest = _nearest(here, host_platform()) or next(filter(_is_image, here), next(iter(here), None))
+        shown = self._read(closest.descriptor) if closest is not None and _is_manifest(closest) else None
         execution = shown.config.config if shown and shown.config else None
         return Summary(
             name=image.name,

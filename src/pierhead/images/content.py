@@ -21,6 +21,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 
 from pierhead.digests import (
     DEFAULT_ALGORITHM,
@@ -65,6 +66,7 @@ class ContentStore:
         self.root = os.path.abspath(os.fspath(root))
         self.announce = announce or _tell_nobody
         self._ingest = f"{self.root}/ingest"
+        _make_private(self.root)
         for name in ("ingest", *(f"blobs/{algorithm}" for algorithm in _ALGORITHMS)):
             os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
         if not os.path.exists(f"{self.root}/oci-layout"):
@@ -460,3 +462,14 @@ def _flush_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _make_private(path: str) -> None:
+    """The directory is there, and only its owner comes through it.
+
+    Images of private registries are not for all users of the machine to read.
+    """
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    found = os.stat(path)
+    if found.st_mode & stat.S_IRWXO and found.st_uid == os.geteuid():  # an earlier version made it for all
+        os.chmod(path, stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)

@@ -137,12 +137,13 @@ class ImageService:
             names = ", ".join(image.name for image in doomed)
             message = f"the image {text} has {len(doomed)} names: {names}"
             raise Conflict(message, code="several-names", hint="remove them one by one, or add --force")
+        ids = dict.fromkeys(self.catalogue.summarise(image).id for image in doomed)
         for image in doomed:
             self.library.remove_image(image.name)
             yield f"Untagged: {self.catalogue.familiar(image.name)}"
-        for digest in dict.fromkeys(image.descriptor.digest for image in doomed):
-            if not self.catalogue.names_of(digest):
-                yield f"Deleted: {digest}"
+        for identity in ids:
+            if not self.catalogue.has_id(identity):
+                yield f"Deleted: {identity}"
 
     # Description
 

@@ -23,7 +23,13 @@ def temporary_name(name: str) -> str:
 
 
 def replace_file(
-    directory_fd: int, name: str, data: bytes, *, mode: int = 0o600, durable: bool = False
+    directory_fd: int,
+    name: str,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    durable: bool = False,
+    like: os.stat_result | None = None,
 ) -> None:
     """The file holds ``data``; a reader sees the old or the new content, never a part.
 
@@ -33,8 +39,9 @@ def replace_file(
         data: whole content.
         mode: permission bits of a new file.
         durable: also after a power cut; costs a disk flush.
+        like: whose owner and permission bits it has, whatever the umask is, in place of ``mode``.
     """
-    prepare_file(directory_fd, name, data, mode=mode, durable=durable)
+    prepare_file(directory_fd, name, data, mode=mode, durable=durable, like=like)
     try:
         put_in_place(directory_fd, name)
     except BaseException:
@@ -43,14 +50,24 @@ def replace_file(
 
 
 def prepare_file(
-    directory_fd: int, name: str, data: bytes, *, mode: int = 0o600, durable: bool = False
+    directory_fd: int,
+    name: str,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    durable: bool = False,
+    like: os.stat_result | None = None,
 ) -> None:
     """The first half of ``replace_file``: what needs room on the disk is done, and no reader sees it."""
     temporary = temporary_name(name)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode, dir_fd=directory_fd)
+    first = mode if like is None else 0o600  # until it has its owner, nobody else reads it
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, first, dir_fd=directory_fd)
     try:
         try:
             write_all(fd, data)
+            if like is not None:
+                os.fchown(fd, like.st_uid, like.st_gid)
+                os.fchmod(fd, like.st_mode & 0o777)
             if durable:
                 os.fsync(fd)
         finally:

@@ -49,8 +49,12 @@ INDEX_TYPES = frozenset((INDEX, DOCKER_INDEX))
 CONFIG_TYPES = frozenset((CONFIG, DOCKER_CONFIG))
 SCHEMA1_TYPES = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
 
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
-"""RFC 6838, section 4.2."""
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_PARAMETER = rf"[ \t]*;[ \t]*{_NAME}=(?:{_NAME}|\"[^\"\\\x00-\x1f\x7f]{{0,126}}\")"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(?:{_PARAMETER}){{0,8}}")
+"""RFC 6838 section 4.2, with parameters: they do not belong there, but Podman's artifacts have them, a text's
+``text/plain; charset=utf-8``.
+"""
 
 DOCUMENT_BYTES_MAX = 4 << 20
 """The largest manifest that registries must take (distribution-spec, "Pushing Manifests")."""

@@ -17,6 +17,8 @@ Knows nothing of files of contents: ``storage`` does.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -129,10 +131,17 @@ class Index:
 
     @staticmethod
     def _connect(path: str) -> sqlite3.Connection:
+        # For its owner alone, as the contents are.  Its companions get its mode from SQLite.
+        with contextlib.suppress(OSError):  # SQLite has the words for it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        # With NORMAL a power cut may take the last changes back, although they were reported as made.
-        db.execute("PRAGMA synchronous = FULL")
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            # With NORMAL a power cut may take the last changes back, although they were reported as made.
+            db.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def __enter__(self) -> Self:

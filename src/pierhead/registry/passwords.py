@@ -114,14 +114,15 @@ def _rewrite(path: str, user: str, lines: list[str]) -> bool:
     """These lines take the place of the user's; False: there was none."""
     directory, name = os.path.split(os.path.abspath(path))
     try:
-        old, mode = read_file(path).decode().splitlines(), os.stat(path).st_mode & 0o777
+        like: os.stat_result | None = os.stat(path)
+        old = read_file(path).decode().splitlines()
     except FileNotFoundError:
-        old, mode = [], 0o600
+        old, like = [], None
     kept = [line for line in old if line.strip().partition(":")[0] != user]
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         text = "".join(f"{line}\n" for line in (*kept, *lines))
-        replace_file(directory_fd, name, text.encode(), mode=mode, durable=True)
+        replace_file(directory_fd, name, text.encode(), durable=True, like=like)
     finally:
         os.close(directory_fd)
     return len(kept) < len(old)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pierhead.client.address import Address
-from pierhead.client.engine import Engine
+from pierhead.client.engine import Engine, connection_failure
 from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable
 
 if TYPE_CHECKING:
@@ -112,6 +112,14 @@ def test_errors(server: Server, status: str, kind: Any) -> None:
         Engine(server.address).get("/containers/web/json")
 
 
+def test_another_server(server: Server) -> None:
+    """What listens there may be no engine: that it says no word of an engine's is told, and where to look."""
+    server.answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope"
+    with pytest.raises(NotFound, match="no engine answers so: status 404") as caught:
+        Engine(server.address).get("/containers/json")
+    assert "does another server listen" in caught.value.hint
+
+
 def test_a_stream_of_documents(server: Server) -> None:
     """They come one by one, each as soon as it has been sent."""
     server.later = b'{"status":"b"}\n'
@@ -173,6 +181,14 @@ def test_an_order_is_given_once(tmp_path: Path) -> None:
     assert engine.get("/y") == {}
     server.close()
     assert server.asked.count(b"POST ") == 1
+
+
+def test_a_socket_of_others(tmp_path: Path) -> None:
+    """Whoever may not use it is told so, and not asked whether there is an engine."""
+    failed = PermissionError(13, "Permission denied")
+    assert "is for root and its own group" in connection_failure(Address(path="/s"), failed).hint
+    gone = FileNotFoundError(2, "No such file or directory")
+    assert connection_failure(Address(path="/s"), gone).hint == "is pierd running there?"
 
 
 def test_nobody_there(tmp_path: Path) -> None:

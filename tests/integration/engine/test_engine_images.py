@@ -125,6 +125,25 @@ def test_pull_is_told_as_docker_tells_it(desk: Desk, server: Registry, tmp_path:
     assert listed[0]["Labels"] == {"a": "b"}
 
 
+def test_an_image_under_two_names_in_two_forms(desk: Desk, server: Registry, tmp_path: Path) -> None:
+    """Is there while one of them is: the other goes although a container uses it, and nothing is deleted."""
+    name = f"{server.address}/team/box:1"
+    identity = asyncio.run(desk.import_rootfs("box", "1"))
+    desk.service.tag("box:1", name)
+
+    async def push_and_remove() -> tuple[list[Any], list[Any]]:
+        await all_of(await desk.images.push_image(name, "", {}))  # compressed now
+        assert len({each.descriptor.digest for each in desk.service.library.images()}) == 2
+        desk.use(identity, "exited")
+        first = await desk.images.remove_image(name, force=False, no_prune=False)
+        desk.records.clear()
+        return first, await desk.images.remove_image("box:1", force=False, no_prune=False)
+
+    first, second = asyncio.run(push_and_remove())
+    assert first == [{"Untagged": name}]
+    assert second == [{"Untagged": "box:1"}, {"Deleted": identity}]
+
+
 def test_an_image_for_other_machines(desk: Desk, server: Registry, tmp_path: Path) -> None:
     """Is pulled where nobody says for which; that is told, and whoever makes a container of it is warned."""
     name = f"{server.address}/team/foreign:1"

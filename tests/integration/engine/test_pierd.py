@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.api_server import connect, receive_until
 from tests.support.containers import wait_until
 from tests.support.daemons import command, daemon
@@ -144,7 +146,7 @@ def test_its_configuration_is_read_anew(tmp_path: Path) -> None:
         for _ in range(2):  # when the second is answered, the first has been noted
             it.client.get("/_ping")
         assert "GET /_ping: 200" in it.log
-        assert "changes of engine need a new start of pierd" in it.log
+        assert "changes of labels need a new start of pierd" in it.log
         path.write_text("bridge = ")
         it.process.send_signal(signal.SIGHUP)
         assert it.told()["RELOADING"] == "1"
@@ -174,6 +176,38 @@ def test_a_socket_of_systemds(tmp_path: Path) -> None:
                 process.terminate()
                 assert process.wait(60) == 0
         assert os.path.exists(path), "it is not ours to remove"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--group", "nobodys"), "there is no group nobodys"),
+        (("--host", "unix:///proc"), "/proc is there and is no socket"),
+        (
+            ("--host", "tcp://127.0.0.1:{taken}"),
+            "cannot listen at tcp://127.0.0.1:{taken}: address already in use",
+        ),
+        (("--host", "fd://"), "nobody gave us a socket for fd://"),
+        (("--pidfile", "/proc/pierd.pid"), "cannot serve: /proc/pierd.pid.new: no such file or directory"),
+        (("--data-root", "/etc/passwd/data"), "cannot serve: /etc/passwd/data: not a directory"),
+        (("--seccomp-profile", "/etc/passwd"), "/etc/passwd: Decoding seccomp profile failed: "),
+    ],
+)
+def test_what_it_cannot_begin_with(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    """It ends with a sentence that names what is in its way, and no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            command(tmp_path, *NO_BRIDGE, *(word.replace("{taken}", port) for word in words)),
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert f"pierd: {message.replace('{taken}', port)}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_figures(tmp_path: Path) -> None:

@@ -374,7 +374,7 @@ def test_words_of_refusals(loaded: Pier) -> None:
     assert failed.stdout.startswith("Untagged: box:latest\n")
     assert failed.stderr == "pier: there is no image none\nhint: pull it: pier pull none\n"
     failed = loaded.result("registry")
-    assert "hint: pier registry serve, gc or htpasswd" in failed.stderr
+    assert "hint: pier registry gc, htpasswd or serve" in failed.stderr
     failed = loaded.result("load", "box.tar")
     assert "hint: name the archive with --input FILE" in failed.stderr
 

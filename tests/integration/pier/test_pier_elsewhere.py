@@ -84,7 +84,7 @@ def test_names(pier: Far) -> None:
         refused = pier.result("rmi", *flags, "box")
         assert (refused.returncode, "hint: remove the container user first" in refused.stderr) == (1, True)
     missing = pier.result("rmi", "bos")
-    assert missing.stderr == "pier: No such image: bos:latest\nhint: did you mean box:latest?\n"
+    assert missing.stderr == "pier: No such image: bos:latest\nhint: did you mean box?\n"
     assert pier("rmi", "--force", "bos") == ""
 
 

@@ -83,6 +83,25 @@ def test_exit_statuses_of_run(pier: Pier, words: tuple[str, ...], status: int, s
     assert pier.lines("ps", "--all", "--quiet") == []
 
 
+def test_an_image_for_another_platform_is_pulled(pier: Pier) -> None:
+    """As one that is not here at all is."""
+    pier("tag", "box", "localhost:1/box")
+    result = pier.run_result("--platform", "linux/s390x", "localhost:1/box", "true")
+    assert result.returncode == 125
+    assert "Unable to find image 'localhost:1/box' locally" in result.stderr
+    assert "connection refused" in result.stderr
+
+
+def test_removal_by_force(pier: Pier) -> None:
+    """Who wants it gone has no failure if it is gone, and hears of it; without force it is one."""
+    start(pier)
+    for names in (("gone",), ("web", "gone")):
+        result = pier.result("rm", "--force", *names)
+        assert (result.returncode, "No such container: gone" in result.stderr) == (0, True), result
+    assert pier.lines("ps", "--all", "--quiet") == []
+    assert pier.result("rm", "gone").returncode == 1
+
+
 def test_streams(pier: Pier) -> None:
     """Output and errors stay apart, input comes whole and ends, and much of both does not stand still."""
     result = pier.run_result("-i", "box", "sh", "-c", "cat; echo bad >&2", input="x" * 300_000)
@@ -121,6 +140,8 @@ def test_inspections(pier: Pier) -> None:
     result = pier.result("inspect", "web", "nothing")
     assert (result.returncode, len(json.loads(result.stdout))) == (1, 1)
     assert "No such object: nothing" in result.stderr
+    assert "hint" not in result.stderr
+    assert "hint: did you mean web?" in pier.result("inspect", "weeb").stderr
 
 
 def test_looks(pier: Pier) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pierhead.api.tls import TlsSettings, make_context, role_of
 from pierhead.errors import InvalidInput
-from tests.support.api_server import Client, receive_until, served
+from tests.support.api_server import Client, receive_all, receive_until, served
 from tests.support.certificates import Authority
 from tests.support.fake_engine import FakeAttachment, FakeEngine
 
@@ -38,11 +38,14 @@ def api(authority: Authority, tmp_path: Path) -> Iterator[Client]:
 
 
 @contextmanager
-def speaking(api: Client, authority: Authority, name: str = "", unit: str = "") -> Iterator[Speaker]:
-    """A client with a certificate, or without one."""
+def speaking(
+    api: Client, authority: Authority, name: str = "", unit: str = "", certificate: tuple[str, ...] = ()
+) -> Iterator[Speaker]:
+    """A client with a certificate, of the authority or the given one, or without."""
     context = ssl.create_default_context(cafile=str(authority.path))
-    if name:
-        context.load_cert_chain(*authority.make(name, unit))
+    shown = authority.make(name, unit) if name else certificate
+    if shown:
+        context.load_cert_chain(*shown)
     with socket.create_connection(("127.0.0.1", api.port)) as raw:
         raw.settimeout(30)
         yield Speaker(raw, context)
@@ -101,10 +104,18 @@ def ask(speaker: Speaker, text: str) -> bytes:
     return receive_until(speaker, b"\r\n").partition(b"\r\n")[0]
 
 
-def test_nobody_without_a_certificate(api: Client, authority: Authority) -> None:
-    """Whom the authority does not know gets no answer."""
-    with pytest.raises((ssl.SSLError, OSError)), speaking(api, authority) as speaker:
-        ask(speaker, "GET /_ping HTTP/1.1\n\n")
+def test_nobody_without_a_certificate(api: Client, authority: Authority, tmp_path: Path) -> None:
+    """Whom the authority does not know gets no answer, also with what somebody else has signed."""
+    (tmp_path / "strangers").mkdir()
+    stranger = Authority(tmp_path / "strangers").make("ci")
+    for shown in ((), stranger):
+        with (
+            pytest.raises((ssl.SSLError, ConnectionError)),
+            speaking(api, authority, certificate=shown) as speaker,
+        ):
+            ask(speaker, "GET /_ping HTTP/1.1\n\n")
+    with speaking(api, authority, "ci") as speaker:
+        assert ask(speaker, "GET /_ping HTTP/1.1\n\n") == b"HTTP/1.1 200 OK"
 
 
 def test_roles(api: Client, authority: Authority) -> None:
@@ -137,7 +148,7 @@ def test_what_is_no_tls(api: Client) -> None:
     with socket.create_connection(("127.0.0.1", api.port)) as raw:
         raw.settimeout(30)
         raw.sendall(b"GET /_ping HTTP/1.1\r\n\r\n")
-        assert b"200" not in raw.recv(100)
+        assert b"HTTP" not in receive_all(raw)
     assert api.get("/_ping").status == 200
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +25,9 @@ from pierhead.cli.flags import parse
 from pierhead.engine.rootlesswords import Rootless, UserNetwork
 from pierhead.engine.settings import BridgeSettings, RuntimeProgram
 from pierhead.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOTS = Roots(data_root="/d", exec_root="/e", config_file="/c")
 
@@ -232,7 +236,7 @@ def test_the_program(capfd: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     """Help has every flag; a mistyped one is suggested; a configuration can be tried out."""
     assert main(["--help"]) == 0
     text = capfd.readouterr().out
-    assert not [flag.name for flag in FLAGS if f"--{flag.name}" not in text]
+    assert {flag.name for flag in FLAGS} <= set(re.findall(r"--([a-z0-9-]+)", text))
     assert main(["--version"]) == 0
     assert capfd.readouterr().out.startswith("pierd version ")
     assert main(["--dta-root", "x"]) == 1
@@ -248,3 +252,23 @@ def test_the_program(capfd: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     assert main(["--config-file", str(path), "--validate", "--mtu", "1500"]) == 1
     assert "given as a flag and in" in capfd.readouterr().err
     assert main(["--config-file", str(tmp_path / "missing.toml")]) == 1
+    assert "missing.toml" in capfd.readouterr().err
+
+
+def test_a_file_that_means_what_cannot_be(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It is named, unless it is the flags that are wrong; so is one that is no text."""
+    path = tmp_path / "pierd.toml"
+    path.write_text('bip = "10.0.0.0/24"\n')
+    assert main(("--config-file", str(path), "--validate")) == 1
+    assert capfd.readouterr().err.startswith(f"pierd: {path}: bip cannot be '10.0.0.0/24'\nhint: ")
+    path.write_text("mtu = 1400\n")
+    assert main(("--config-file", str(path), "--validate", "--bip", "x")) == 1
+    assert capfd.readouterr().err.startswith("pierd: bip cannot be 'x'\n")
+    path.write_text('[runtimes.crun]\npth = "/usr/bin/crun"\n')
+    assert main(("--config-file", str(path), "--validate")) == 1
+    assert f"pierd: {path}: runtimes: crun has no path\n" in capfd.readouterr().err
+    path.write_bytes(b"\xff")
+    assert main(("--config-file", str(path), "--validate")) == 1
+    assert capfd.readouterr().err == f"pierd: {path} is not UTF-8\n"
+    assert main(("--config-file", str(tmp_path), "--validate")) == 1
+    assert capfd.readouterr().err == f"pierd: cannot read {tmp_path}: is a directory\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,9 +97,10 @@ def test_no_bundle(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_bad_ids(identity: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """An id that cannot name a directory is refused before anything is done."""
     bundle(tmp_path)
+    (tmp_path / "rootfs").mkdir()
     root = tmp_path / "state"
     assert runtime.main(["--root", str(root), "run", "--bundle", str(tmp_path), identity]) == 1
-    assert "id" in capfd.readouterr().err
+    assert re.search(r"\bcontainer('s)? id\b", capfd.readouterr().err)
     assert not root.exists()
 
 
@@ -307,8 +309,10 @@ def test_spec(words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str
     config = load_bundle(str(tmp_path), Output("x"))
     assert config.copy_on_write is ("--host" in words)
     assert capfd.readouterr().err == ""
-    assert runtime.main(["spec", "--bundle", str(tmp_path)]) == 1
+    (tmp_path / "config.json").write_text("mine")
+    assert runtime.main(["spec", *words, "--bundle", str(tmp_path)]) == 1
     assert "exists" in capfd.readouterr().err
+    assert (tmp_path / "config.json").read_text() == "mine"
 
 
 def configure(*words: str) -> Config:

@@ -10,6 +10,7 @@ import pytest
 
 import pierhead
 from pierhead.cli import nsinit, pier, runtime
+from pierhead.cli.help import Painter, program_help, verb_help
 from pierhead.cli.program import Entry, Program, find_verb, help_flag, split_verb
 from pierhead.cli.runtime import default_root
 from pierhead.errors import InvalidInput
@@ -77,7 +78,7 @@ def test_help_of_every_verb(
     run = MAINS[program.name]
     assert run([*verb.name.split(), "--help"]) == 0
     text = capfd.readouterr().out
-    assert all(f"--{flag.name}" in text for flag in verb.flags)
+    assert {flag.name for flag in verb.flags} <= set(re.findall(r"--([a-z0-9-]+)", text))
     assert max(map(len, text.splitlines())) <= 110
     assert "\x1b" not in text
     assert run(["help", *verb.name.split()]) == 0
@@ -126,6 +127,38 @@ def test_a_mistyped_verb(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == (
         "pier-runtime: unknown verb 'craete'\nhint: did you mean pier-runtime create?\n"
     )
+
+
+def test_dockers_verbs_that_are_not_there(capfd: pytest.CaptureFixture[str]) -> None:
+    """It is said that there is no such thing, and what to do instead; no far-fetched verb is suggested."""
+    assert pier.main(["build", "."]) == 1
+    assert capfd.readouterr().err.startswith("pier: there is no pier build\nhint: images are not built here")
+    assert pier.main(["swarm", "init"]) == 1
+    assert capfd.readouterr().err.startswith(
+        "pier: there is no pier swarm\nhint: an engine here is one machine"
+    )
+
+
+def test_a_group_without_a_verb(capfd: pytest.CaptureFixture[str]) -> None:
+    """All that it has are named, also those that have shorter names."""
+    assert pier.main(["volume"]) == 1
+    assert capfd.readouterr().err == (
+        "pier: volume needs a verb\nhint: pier volume create, inspect, list, ls, prune, remove or rm\n"
+    )
+    assert pier.main(["container"]) == 1
+    assert " ls, " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_help_in_a_narrow_terminal(width: int) -> None:
+    """No line is longer than the terminal is wide, so that none breaks within a word; examples may be."""
+    paint = Painter(colour=False, width=width)
+    rows = [(entry.name, entry.about) for entry in pier.PROGRAM.entries]
+    texts = [program_help("pier", "words", pier.PROGRAM.text, rows, pier.PROGRAM.flags, paint)]
+    texts += [verb_help("pier", find_verb(pier.PROGRAM, name), paint) for name, _ in rows]
+    for text in texts:
+        told = text.partition("Examples")[0]
+        assert max(len(line) for line in told.splitlines()) <= width, told
 
 
 def test_a_container_that_does_not_exist(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -215,6 +248,19 @@ def test_where_state_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     with pytest.raises(InvalidInput, match="XDG_RUNTIME_DIR is not set"):
         default_root("auto")
+
+
+def test_documents_need_no_place_for_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What writes or prints a document works without a session of its user's, as in cron or after su."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert runtime.main(["spec", "--rootless", "--bundle", str(tmp_path)]) == 0
+    assert (tmp_path / "config.json").exists()
+    assert runtime.main(["features"]) == 0
+    assert nsinit.main(["config"]) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_init_is_not_to_be_called(capfd: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ def test_forms(form: str, wanted: str, capfd: pytest.CaptureFixture[str]) -> Non
 
 def place_of(*words: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     """The address that a call with these flags and variables has."""
-    for name in ("PIER_HOST", "DOCKER_HOST", "PIER_CONTEXT"):
+    for name in ("PIER_HOST", "DOCKER_HOST", "PIER_CONTEXT", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -38,11 +38,32 @@ def test_resolvers_are_read_back(resolver: Resolver) -> None:
     assert parse_resolver(format_resolver(resolver)) == resolver
 
 
-@given(st.text())
+PIECES = (
+    "nameserver",
+    "search",
+    "domain",
+    "options",
+    "a",
+    "::1",
+    "#",
+    ";",
+    " ",
+    "\t",
+    "\n",
+    "\r",
+    "\x0b",
+    "\x85",
+    "\u2028",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text())
 def test_any_resolv_conf(text: str) -> None:
     """A file that says anything is read; nothing of it becomes a second line of ours."""
-    again = format_resolver(parse_resolver(text))
-    assert parse_resolver(again) == parse_resolver(text)
+    found = parse_resolver(text)
+    again = format_resolver(found)
+    assert parse_resolver(again) == found
+    assert len(again.splitlines()) == len(found.servers) + bool(found.search) + bool(found.options)
 
 
 def test_comments_and_old_words() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -36,6 +37,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def event(number: int, action: str = "start", **what: str) -> Event:
     """One of the container's, at that second."""
     return container_event(record(), action, number * 10**9, **what)
+
+
+def open_files(directory: Path) -> list[str]:
+    """Files of the directory that this process has open, while what was raised is still there."""
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    return [os.readlink(link) for link in links if os.path.realpath(link).startswith(f"{directory}/")]
 
 
 def test_records_come_back(store: Store, tmp_path: Path) -> None:
@@ -101,8 +108,9 @@ def test_a_damaged_page(tmp_path: Path) -> None:
     for number in range(pages):
         broken = whole[: number * PAGE] + b"\xff" * PAGE + whole[(number + 1) * PAGE :]
         path.write_bytes(broken)
-        with pytest.raises(OperationFailed, match="is damaged"):
+        with pytest.raises(OperationFailed, match="is damaged") as caught:
             Store(str(path))
+        assert not open_files(tmp_path), caught.value
 
 
 def test_a_damaged_entry(tmp_path: Path) -> None:
@@ -122,8 +130,9 @@ def test_a_newer_pierhead_has_been_here(tmp_path: Path) -> None:
     Store(path).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version=1000")
-    with pytest.raises(Conflict, match="made by a newer Pierhead"):
+    with pytest.raises(Conflict, match="made by a newer Pierhead") as caught:
         Store(path)
+    assert not open_files(tmp_path), caught.value
 
 
 def test_log_is_worked_in(store: Store) -> None:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pierhead.engine.documents import ContainerConfig, HostConfig, RestartPolicy
+from pierhead.engine.documents import (
+    ContainerConfig,
+    EndpointSettings,
+    HostConfig,
+    PortBinding,
+    RestartPolicy,
+)
 from pierhead.engine.ending import Ender
 from pierhead.engine.jobs import Jobs
 from pierhead.engine.journal import Journal
@@ -130,7 +136,15 @@ async def house(path: Path, policy: str, *companions: FailingCompanion) -> Async
     state = State(status="running", pid=7, started_ns=1_000)
     host = HostConfig(restart_policy=RestartPolicy(name=policy))
     record = Record(
-        id=ID, name="it", created_ns=1, image="busybox", config=ContainerConfig(), host=host, state=state
+        id=ID,
+        name="it",
+        created_ns=1,
+        image="busybox",
+        config=ContainerConfig(),
+        host=host,
+        state=state,
+        endpoint=EndpointSettings(ip_address="172.17.0.2"),
+        ports={"80/tcp": (PortBinding(host_port="8080"),)},
     )
     with Store(str(path / "engine.db")) as store:
         store.write(put=record)
@@ -208,5 +222,5 @@ def test_what_changed_meanwhile_stays(tmp_path: Path, policy: str) -> None:
         return made.roster.get("renamed")
 
     record = asyncio.run(run())
-    assert record.endpoint is None
+    assert (record.endpoint, record.ports) == (None, {})
     assert record.state.exit_code == 3

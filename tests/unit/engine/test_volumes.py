@@ -100,12 +100,15 @@ def test_without_a_name(store: VolumeStore) -> None:
         ),
     ],
 )
-def test_refused(store: VolumeStore, wanted: VolumeCreate, kind: type[Exception], message: str) -> None:
+def test_refused(
+    store: VolumeStore, tmp_path: Path, wanted: VolumeCreate, kind: type[Exception], message: str
+) -> None:
     """What cannot be a volume is refused with Docker's sentence, and nothing is made."""
     with pytest.raises(kind) as caught:
         store.ensure(wanted)
     assert str(caught.value) == message
     assert names(store) == []
+    assert os.listdir(tmp_path / "volumes") == []
 
 
 def test_no_such_volume(store: VolumeStore) -> None:
@@ -120,12 +123,13 @@ def test_no_such_volume(store: VolumeStore) -> None:
 def test_users(store: VolumeStore) -> None:
     """A volume that a container has cannot be removed, by force neither; afterwards it can."""
     resolve(store, "c1", binds=("data:/data",))
+    (Path(store.get("data").mountpoint) / "old").touch()
     for force in (False, True):
         with pytest.raises(Conflict, match=r"^remove data: volume is in use - \[c1\]$"):
             store.remove("data", force=force)
     assert store.release("c1", anonymous=True) == ()
     assert store.remove("data")
-    assert not os.path.exists(store.ensure(VolumeCreate(name="data"))[0].mountpoint + "/old")
+    assert os.listdir(store.ensure(VolumeCreate(name="data"))[0].mountpoint) == []
 
 
 def test_filters(store: VolumeStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -35,6 +36,16 @@ def test_it_is_an_image_layout(store: ContentStore) -> None:
     assert json.loads((root / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     assert (root / "blobs/sha256" / DIGEST[7:]).read_bytes() == DATA
     assert not parts(store)
+
+
+def test_nobody_else_reads_it(tmp_path: Path) -> None:
+    """Other users of the machine do not come to the contents, also where they once could."""
+    store = ContentStore(tmp_path / "new")
+    assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old").chmod(0o755)
+    store = ContentStore(tmp_path / "old")
+    assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o750
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])

@@ -145,12 +145,17 @@ def test_sparse_data_that_change() -> None:
         writer.add(Entry(name=b"x", size=500, sparse=((100, 5),)), (b"four",))
 
 
-@given(NAME)
+LONG = st.lists(st.integers(1, 160).map(lambda size: b"x" * size), min_size=1, max_size=5).map(b"/".join)
+
+
+@given(st.one_of(LONG, NAME))
 def test_names_are_split_where_a_slash_is(name: bytes) -> None:
-    """Prefix and name are the whole name, and fit."""
+    """Prefix and name are the whole name, and fit; what is not split cannot be."""
     split = split_name(name)
     if split is None:
+        slashes = [at for at in range(len(name)) if name[at : at + 1] == b"/"]
         assert len(name) > 100
+        assert not [at for at in slashes if at <= 155 and 0 < len(name) - at - 1 <= 100]
         return
     prefix, rest = split
     assert len(prefix) <= 155

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,11 @@ def test_reading(text: str, seconds: float) -> None:
     assert parse_time(text) == pytest.approx(seconds)
 
 
-@given(st.text(max_size=30))
+ZONES = st.one_of(st.none(), st.timezones())
+NEAR = st.text("0123456789-:TZ.+W ", max_size=30)
+
+
+@given(st.one_of(st.datetimes(timezones=ZONES).map(dt.datetime.isoformat), NEAR, st.text(max_size=30)))
 def test_any_text(text: str) -> None:
     """Nothing raises, nothing is before 1970."""
     assert parse_time(text) >= 0

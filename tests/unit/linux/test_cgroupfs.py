@@ -228,11 +228,13 @@ def test_only_what_was_made_is_reported_and_removed(tmp_path: Path) -> None:
 
 
 def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
-    """The directory cannot be made (its parent is a file): what was made on the way is gone again."""
+    """What cannot be made has a file for its parent, or too long a name: what was made on the way is gone."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a/file").write_text("")
     with pytest.raises(OperationFailed, match="not a directory"):
         make_directories(plain_tree(tmp_path), "/a/file/x")
+    with pytest.raises(OperationFailed, match="name too long"):
+        make_directories(plain_tree(tmp_path), "/a/b/c/" + "x" * 256)
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
 
 

@@ -47,6 +47,10 @@ def test_absolute_paths_outside_are_not_reached(root: Path, root_fd: int) -> Non
     """An absolute link, to a file that is there outside, is looked for from the root."""
     (root / "link").symlink_to(root.parent / "secret")
     assert read_text_in_root(root_fd, "/link") is None
+    (root / "etc/link").symlink_to("/secret")
+    assert read_text_in_root(root_fd, "/etc/link") is None
+    (root / "secret").write_text("inside")
+    assert read_text_in_root(root_fd, "/etc/link") == "inside"
 
 
 def test_loops_end(root: Path, root_fd: int) -> None:

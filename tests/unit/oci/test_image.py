@@ -53,6 +53,13 @@ def test_a_manifest() -> None:
     assert found.subject is None
 
 
+@pytest.mark.parametrize("media_type", ["text/plain; charset=utf-8", 'a/b;c="d e";f=g', "a/b+c"])
+def test_media_types_of_artifacts(media_type: str) -> None:
+    """Podman's have parameters, as its ``artifact add`` finds them."""
+    found = decode_manifest(manifest(layers=[{**LAYER, "mediaType": media_type}]))
+    assert found.layers[0].media_type == media_type
+
+
 def test_an_index() -> None:
     """Platforms have dots in some of their names."""
     platform = {
@@ -107,6 +114,8 @@ def test_a_configuration() -> None:
         (manifest(layers=[{**LAYER, "digest": "../../x"}]), "'../../x' is not a digest"),
         (manifest(layers=[{**LAYER, "size": -1}]), r"layers\[0\]\.size: expected 0 to"),
         (manifest(layers=[{**LAYER, "mediaType": "nothing"}]), "'nothing' is not a media type"),
+        (manifest(layers=[{**LAYER, "mediaType": "text/plain; charset"}]), "is not a media type"),
+        (manifest(layers=[{**LAYER, "mediaType": "text/plain; a=\n"}]), "is not a media type"),
         (manifest(subject="x"), r"\$\.subject: expected an object"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -104,3 +105,13 @@ def test_newer_tables(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(Unsupported, match="was made by a newer version"):
         Index(path)
+
+
+def test_what_is_no_database(tmp_path: Path) -> None:
+    """It is not opened, and nothing of it stays open."""
+    path = tmp_path / "db"
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database") as caught:
+        Index(str(path))
+    links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert str(path) not in links, caught.value

@@ -78,9 +78,17 @@ def test_making_users(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_text(f"# ours\n{path.read_text()}")
     path.chmod(0o640)
-    set_password(str(path), "bob", "two")
-    set_password(str(path), "alice", "three")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    if os.geteuid() == 0:
+        os.chown(path, 4711, 4712)
+    before = path.stat()
+    usual = os.umask(0o077)
+    try:
+        set_password(str(path), "bob", "two")
+        set_password(str(path), "alice", "three")
+    finally:
+        os.umask(usual)
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     passwords = Passwords(str(path))
     assert passwords.verify("alice", "three")
     assert passwords.verify("bob", "two")

@@ -70,6 +70,9 @@ def test_metrics() -> None:
     assert all(form.fullmatch(line) for line in samples)
     declared = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(declared) == len(set(declared))
+    assert {re.sub(r"_(bucket|sum|count)?$", "", re.match(r"\w+", line)[0]) for line in samples} <= {  # type: ignore[index]
+        re.sub(r"_$", "", name) for name in declared
+    }
     assert 'pierhead_registry_requests_total{method="GET",place="b\\"\\n",status="200"} 3' in lines
     counts = [int(line.split()[1]) for line in samples if "_bucket" in line]
     assert counts == sorted(counts)

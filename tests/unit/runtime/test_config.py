@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -81,12 +82,12 @@ def test_every_promised_parameter() -> None:
     assert set(PROMISED.split()) <= set(Config.fields)
     for cls in (Config, ProcessSpec, Network, Route):
         for name in cls.fields:
-            assert name in (cls.__doc__ or ""), f"{cls.__name__}.{name}"
+            assert re.search(rf"\b{name}\b", cls.__doc__ or ""), f"{cls.__name__}.{name}"
 
 
 def test_from_spec() -> None:
     """Everything that an OCI document says arrives."""
-    spec = EVERY_FIELD
+    spec = EVERY_FIELD.replace(oci_version="1.0.2")  # nothing of it is what it would be by itself
     assert spec.process is not None
     assert spec.linux is not None
     config = config_from_spec(spec, "/bundle")

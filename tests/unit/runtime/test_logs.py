@@ -50,7 +50,28 @@ def test_lines_that_are_none(line: bytes) -> None:
     assert parse_entry(line) is None
 
 
-@given(st.binary(max_size=80))
+PIECES = (
+    b'{"log":',
+    b'"stream":',
+    b'"time":',
+    b'"stdout"',
+    b'"\\ud800\\n"',
+    b",",
+    b"}",
+    b"null",
+    b"1",
+    b"[",
+    b"\xff",
+    TIME.encode(),
+    b" ",
+    b"stderr",
+    b"F",
+    b"P",
+    b"\0",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=10).map(b"".join) | st.binary(max_size=80))
 def test_any_line(line: bytes) -> None:
     """Nothing raises."""
     parse_entry(line)

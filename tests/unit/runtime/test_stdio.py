@@ -28,8 +28,16 @@ def test_inherited_streams_are_passed_on() -> None:
 
 def test_no_stream_is_the_null_device() -> None:
     """None is a descriptor of its own for each stream."""
-    given, header = opened_by(Stdio.null(), supervise=False)
-    assert len(set(given.values())) == 3
+    given: dict[str, int] = {}
+    header: dict[str, int | str | bytes] = {}
+    opened: list[int] = []
+    Stdio.null().open(given, header, opened, supervise=False)
+    try:
+        assert sorted(given.values()) == sorted(set(opened))
+        assert [os.readlink(f"/proc/self/fd/{fd}") for fd in given.values()] == ["/dev/null"] * 3
+    finally:
+        for fd in opened:
+            os.close(fd)
     assert not header
 
 

@@ -148,6 +148,9 @@ class Database:
             self._idle.append(connection)
 
     def _connect(self) -> Connection:
+        # For its owner alone, as the contents are.  Its companions get its mode from SQLite.
+        with contextlib.suppress(OSError):  # SQLite has the words for it
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):

@@ -379,10 +379,18 @@ def next_page(answer: Answer) -> str:
             and target.endswith(">")
             and 'rel="next"' in parameters.replace("rel=next", 'rel="next"')
         ):
-            found = urllib.parse.urljoin(answer.url, target[1:-1])
-            same = urllib.parse.urlsplit(found).netloc == urllib.parse.urlsplit(answer.url).netloc
-            return found if same else ""
+            try:
+                found = urllib.parse.urljoin(answer.url, target[1:-1])
+                return found if _server_of(found) == _server_of(answer.url) else ""
+            except ValueError:  # as of //[
+                return ""
     return ""
+
+
+def _server_of(url: str) -> tuple[str, str]:
+    """Its scheme too: who is spoken to over TLS is not sent a token in the clear."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _describe_head(answer: Answer, identifier: str) -> Descriptor | None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 """What a server says that may answer the next time."""
 _WORDS_LENGTH_MAX = 300
+_DOCKER_HUB = "docker.io"
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _STATUS_WORDS = {
     401: "it wants to know who asks",
@@ -154,6 +155,11 @@ def _resolver_words(host: str, number: int) -> tuple[str, str]:
     """Source: getaddrinfo(3): EAI_AGAIN is that no server answered, or none that knows."""
     if number == socket.EAI_AGAIN:
         return f"no name server tells where {host} is", "look at the network and /etc/resolv.conf"
+    if host.endswith(_DOCKER_HUB):  # where names lead that begin with no registry's
+        return (
+            f"there is no host {host}",
+            "does this machine reach the world? registries.toml may name a mirror",
+        )
     return f"there is no host {host}", "an image's name begins with its registry's: look at it"
 
 

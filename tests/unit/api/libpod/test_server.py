@@ -64,6 +64,23 @@ def test_create(engine: FakeEngine, api: Client) -> None:
     assert (answer.status, answer.json()) == (201, {"Id": ID, "Warnings": []})
     verb, given = engine.last()
     assert (verb, given["name"], given["config"].cmd) == ("create_container", "web", ("sh",))
+    assert given["config"].image == "box"
+
+
+def test_create_of_what_was_made_here(
+    engine: FakeEngine, api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the engine has only under localhost is meant by its short name too, and is called so there."""
+    known = engine.inspect_image
+
+    async def inspect_image(reference: str, platform: str) -> Any:
+        if reference == "box":
+            raise NotFound("No such image: box", code="image-not-found")
+        return await known(reference, platform)
+
+    monkeypatch.setattr(engine, "inspect_image", inspect_image)
+    assert api.post(f"{V}/containers/create", {"image": "box"}).status == 201
+    assert engine.last()[1]["config"].image == "localhost/box"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,18 @@ def test_too_few(name: str) -> None:
         plan_user_maps(name, SUBUID, SUBGID)
 
 
-@given(st.text(), st.text())
+LINES = st.lists(
+    st.builds(
+        "{}:{}:{}\n".format,
+        st.sampled_from(["app", "web", "dockremap", "", "0"]),
+        st.one_of(st.integers(-1, 2**33), st.just("x"), st.just("")),
+        st.one_of(st.integers(-1, 2**33), st.just("x"), st.just("")),
+    ),
+    max_size=5,
+).map("".join)
+
+
+@given(st.sampled_from(["", "default", "app", "app:web", "app:", ":", "0"]) | st.text(), LINES | st.text())
 def test_any_file(setting: str, text: str) -> None:
     """Whatever the files say, there are mappings or an error."""
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,8 @@ def linked(header: str) -> Answer:
         ('<https://r.lan:5000/v2/x>; rel="next"', "https://r.lan:5000/v2/x"),
         ('</v2/one>; rel="prev", </v2/two>; rel="next"', "https://r.lan:5000/v2/two"),
         ('<https://elsewhere.lan/v2/x>; rel="next"', ""),
+        ('<http://r.lan:5000/v2/x>; rel="next"', ""),
+        ('<//[>; rel="next"', ""),
         ('</v2/one>; rel="prev"', ""),
         ("nonsense", ""),
         ("", ""),
@@ -45,11 +49,19 @@ def test_the_next_page(header: str, following: str) -> None:
     assert next_page(linked(header)) == following
 
 
-@given(st.text(alphabet='<>;,="/:?[]relnxt ', max_size=40))
+LINKS = st.builds(
+    '<{}{}{}>; rel="next"'.format,
+    st.sampled_from(["", "http:", "https:", "ftp:"]),
+    st.sampled_from(["", "//", "//r.lan:5000", "//r.lan", "//me@r.lan:5000", "//[", "//[::1]", "\\\\r.lan"]),
+    st.sampled_from(["", "/v2/x", "?n=1", "x", ":80", "@x", "#", "\0", " ", "é"]),
+)
+
+
+@given(st.one_of(LINKS, st.text(alphabet='<>;,="/:?[]relnxt ', max_size=40)))
 def test_any_link_is_read(header: str) -> None:
-    """To a page of the same server, or none."""
+    """To a page of the same server by the same scheme, or none."""
     following = next_page(linked(header))
-    assert following == "" or following.startswith("https://r.lan:5000/")
+    assert following == "" or re.match(r"https://r\.lan:5000(?![^/?#])", following)
 
 
 def test_the_tag_of_referrers() -> None:

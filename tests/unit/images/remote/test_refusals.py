@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import errno
 import json
 import socket
@@ -73,7 +74,11 @@ def test_words(body: bytes, words: str) -> None:
     assert refusal(MIRROR, "do it", 404, body).message == f"the mirror m.lan of r.lan did not do it: {words}"
 
 
-@given(st.binary(max_size=200), st.integers(300, 599))
+TEXTS = st.one_of(st.none(), st.integers(), st.text(max_size=20), st.lists(st.text(max_size=5), max_size=2))
+BODIES = st.builds(said, TEXTS, TEXTS, TEXTS)
+
+
+@given(st.one_of(BODIES, st.binary(max_size=200)), st.integers(300, 599))
 def test_any_answer_is_a_sentence(body: bytes, status: int) -> None:
     """Whatever comes with it."""
     message = refusal(ORIGIN, "do it", status, body).message
@@ -180,7 +185,32 @@ def test_retry_after(text: str, seconds: float | None) -> None:
     assert parse_retry_after(text, now_s=10.0) == seconds
 
 
-@given(st.text(max_size=40))
+DATES = st.lists(
+    st.sampled_from(
+        [
+            "Thu, ",
+            "01 ",
+            "31 ",
+            "Jan ",
+            "1970 ",
+            "9999 ",
+            "0 ",
+            "00:01:40 ",
+            "24:00 ",
+            "GMT",
+            "-0000",
+            "+9999",
+        ]
+    ),
+    max_size=7,
+).map("".join)
+
+
+@given(
+    st.one_of(
+        DATES, st.integers().map(str), st.datetimes().map(email.utils.format_datetime), st.text(max_size=40)
+    )
+)
 def test_no_retry_after_breaks_the_reading(text: str) -> None:
     """Whatever it is."""
     found = parse_retry_after(text, now_s=0.0)

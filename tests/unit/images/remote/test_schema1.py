@@ -124,9 +124,7 @@ JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(
-            st.sampled_from(["fsLayers", "history", "blobSum", "signatures", "protected"]), inner
-        ),
+        st.dictionaries(KEYS, inner),
     ),
     max_leaves=8,
 )
