@@ -147,12 +147,16 @@ def test_root_of_a_user_namespace_has_the_usual_cgroup(hierarchies: Hierarchies)
 
 
 def test_parents_that_were_made_go_too_and_others_stay(hierarchies: Hierarchies) -> None:
-    """A path of several components; two containers share the parent, the last one removes it."""
+    """A path of several components; a parent that two containers share stays while one of them is there."""
     parent = next(NAMES)
     first = new_cgroups("cgroupfs", f"/{parent}/a/one", "x", hierarchies)
     second = new_cgroups("cgroupfs", f"/{parent}/a/two", "x", hierarchies)
+    alone = new_cgroups("cgroupfs", f"/{parent}/b/three", "x", hierarchies)
     first.create()
     second.create()
+    alone.create()
+    alone.remove()
+    assert not any(os.path.exists(f"{tree.mountpoint}/{parent}/b") for tree in hierarchies.trees)
     first.remove()
     assert all(os.path.isdir(f"{tree.mountpoint}/{parent}/a/two") for tree in hierarchies.trees)
     second.remove()
@@ -246,9 +250,8 @@ def test_another_process_manages_it_from_the_state(make: Make) -> None:
     )
     with process("sleep", "60") as child:
         manager.join(child.pid)
-        subprocess.run(
-            [sys.executable, "-c", program, text], check=True, env={**os.environ, "PYTHONPATH": "src"}
-        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", program, text], check=True, env=environment)
         assert child.wait(60) == -signal.SIGKILL
 
 

@@ -164,8 +164,11 @@ def test_a_unit_is_started_with_its_properties(stand_in: StandIn) -> None:
         )
     name, mode, properties, auxiliary = stand_in.last("StartTransientUnit")
     assert (name, mode, auxiliary) == ("x.scope", "replace", [])
-    assert properties[0] == ("Slice", ("s", "a.slice"))
-    assert properties[1] == ("PIDs", ("au", [7]))
+    assert properties == [
+        ("Slice", ("s", "a.slice")),
+        ("PIDs", ("au", [7])),
+        ("AllowedCPUs", ("ay", b"\x03")),
+    ]
 
 
 @bus

@@ -33,13 +33,15 @@ def runtime(tmp_path: Path, shared_rootfs: Path) -> Iterator[Runtime]:
 def test_a_launcher_that_was_killed(runtime: Runtime) -> None:
     """Whenever it was killed, force leaves nothing, and the id can be used again."""
     bundle = runtime.bundle()
-    for delay_s in (0.03, 0.045, 0.06, 0.075, 0.09):
+    for moment_s in (0, 0.005, 0.01, 0.02, 0.04):
         name = runtime.id()
         null = subprocess.DEVNULL
         with subprocess.Popen(
             [*runtime.words, "create", "--bundle", bundle, name], stdin=null, stdout=null, stderr=null
         ) as launcher:
-            time.sleep(delay_s)
+            while not (runtime.root / name).exists():
+                assert launcher.poll() is None
+            time.sleep(moment_s)
             launcher.kill()
         runtime("delete", "--force", name)
         assert not (runtime.root / name).exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,12 @@ def test_in_a_paused_container(containers: Containers) -> None:
     container.pause()
     with pytest.raises(Conflict, match="cannot exec in a paused container"):
         container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.null())
-    container.resume()
-    assert containers.exec(container, "echo on").output == "on\n"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(containers.exec, container, "echo on", options={"ignore_paused": True})
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+        container.resume()
+        assert waiting.result(60).output == "on\n"
 
 
 def test_in_a_stopped_container(containers: Containers) -> None:
@@ -270,5 +275,6 @@ def test_the_end_of_the_container_ends_it(containers: Containers) -> None:
 def test_many_at_once(containers: Containers) -> None:
     """Twenty processes, each with its own output."""
     container = containers.running()
-    said = [containers.exec(container, f"echo {number}").output for number in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        said = list(pool.map(lambda number: containers.exec(container, f"echo {number}").output, range(20)))
     assert said == [f"{number}\n" for number in range(20)]

@@ -183,6 +183,8 @@ def test_all_memory_limits(containers: Containers) -> None:
     assert cgroup_value(container, "memory", "memory.limit_in_bytes", "memory.max") == str(64 * MIB)
     low = cgroup_value(container, "memory", "memory.soft_limit_in_bytes", "memory.low")
     assert low == str(32 * MIB)
+    swap = cgroup_value(container, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
+    assert swap == ("0" if V2 else str(64 * MIB))  # v1 counts it with the memory
 
 
 def test_stats_count(containers: Containers) -> None:

@@ -210,13 +210,17 @@ def test_no_log_is_asked_for(monitor: Monitor) -> None:
 def test_a_log_directory_that_is_missing_does_not_matter(monitor: Monitor, tmp_path: Path) -> None:
     """The program runs, its lines are lost; they are not when the directory comes."""
     path = tmp_path / "later" / "log"
-    text = 'out(b"lost\\n"); out(b"", 2); sys.stdin.readline(); out(b"kept\\n")'
+    text = 'sys.stdin.readline(); out(b"lost\\n"); sys.stdin.readline(); out(b"kept\\n")'
     monitored = monitor(python(text), log="json", log_path=path, stdin=True)
     with monitored.attach() as client:
+        client.write(b"go\n")
+        assert client.read() == ("stdout", b"lost\n")
         path.parent.mkdir()
         client.write(b"go\n")
         monitored.wait()
-    assert logged(monitored).endswith(b"kept\n")
+    lines = logged(monitored).splitlines()
+    assert b"lost" not in lines
+    assert lines[-1] == b"kept"
 
 
 # The end ------------------------------------------------------------------------------------------------

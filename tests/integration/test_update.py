@@ -62,6 +62,7 @@ def test_memory_below_what_is_used(containers: Containers) -> None:
     wait_until("it uses memory", lambda: container.stats().memory.usage.usage > 16 * MIB)
     with pytest.raises(PierheadError, match="memory"):
         container.update(Resources(memory=Memory(limit=MIB, check_before_update=True)))
+    assert value(container, "memory", "memory.limit_in_bytes", "memory.max") == str(512 * MIB)
     assert status_of(container) == "running"
 
 

@@ -13,7 +13,8 @@ def _veth() -> str:
         while [ "$(readlink /proc/$other/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
         ip link add v0 type veth peer name eth0 netns $other; ip link set v0 master br0 up
         nsenter --target $other --net sh -euc 'ip addr add 10.9.8.2/24 dev eth0; ip link set eth0 up'
-        nsenter --target $other --net busybox nc -l -p 99 >got & listener=$!
+        mkfifo endless # an input that had ended would have it hang up, perhaps before anything was said to it
+        nsenter --target $other --net busybox nc -l -p 99 >got <>endless & listener=$!
         for i in $(seq 50); do echo hello | busybox nc -w 2 10.9.8.2 99 && break; sleep 0.3; done
         wait $listener; cat got; kill $other
     """

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """Answers a request with what it was given, after those before it with theirs; keeps what was asked."""
+    """Answers a request with what it was given, after those before it with theirs; keeps what was asked.
+
+    What is to come later comes when it may go on.
+    """
 
     def __init__(self, path: Path, *before: bytes) -> None:
         self.address = Address(path=str(path))
@@ -26,6 +29,8 @@ class Server:
         self.answer = b""
         self.asked = b""
         self.wants = b"\r\n\r\n"
+        self.later = b""
+        self.goes_on = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -43,6 +48,8 @@ class Server:
             while self.wants not in self.asked and (data := connection.recv(65536)):
                 self.asked += data
             connection.sendall(self.answer)
+            if self.later and self.goes_on.wait(60):
+                connection.sendall(self.later)
             while data := connection.recv(65536):
                 self.asked += data
 
@@ -114,10 +121,13 @@ def test_another_server(server: Server) -> None:
 
 
 def test_a_stream_of_documents(server: Server) -> None:
-    """They come one by one."""
-    server.answer = reply(b'{"status":"a"}\n{"status":"b"}\n')
-    found = [each["status"] for each in Engine(server.address).documents("POST", "/images/create")]
-    assert found == ["a", "b"]
+    """They come one by one, each as soon as it has been sent."""
+    server.later = b'{"status":"b"}\n'
+    server.answer = reply(b'{"status":"a"}\n' + server.later)[: -len(server.later)]
+    documents = iter(Engine(server.address).documents("POST", "/images/create"))
+    assert next(documents) == {"status": "a"}
+    server.goes_on.set()
+    assert list(documents) == [{"status": "b"}]
 
 
 def test_streams(server: Server) -> None:

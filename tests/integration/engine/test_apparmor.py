@@ -58,13 +58,18 @@ def test_what_the_profile_keeps_from_root(engines: Engines) -> None:
     what an ordinary container does, it does.
     """
     rights = {"cap_add": ("ALL",), "security_opt": ("systempaths=unconfined", "seccomp=unconfined")}
-    harm = "mount -t tmpfs x /tmp; echo > /proc/sys/kernel/modprobe; echo 5 > /proc/sys/vm/swappiness"
+    harm = (
+        "mount -t tmpfs x /tmp",
+        "mount -o remount,rw /proc",
+        "echo > /proc/sys/kernel/modprobe",
+        "echo 5 > /proc/sys/vm/swappiness",
+    )
     use = "mkfifo /f; echo x > /x; kill -0 1; ls /proc/1/fd; nc -l -p 80 & sleep 0.1; kill $!"
 
     async def work(engine: Engine) -> None:
-        remount = "umount /proc/sys; mount -o remount,rw /proc; "
-        _, output = await run(engine, "sh", "-c", f"{remount}{harm}", **rights)
-        assert len(output["stderr"].splitlines()) == 5, output
+        _, output = await run(engine, "sh", "-c", "; ".join(harm), **rights)
+        refused = [line.endswith(": Permission denied") for line in output["stderr"].splitlines()]
+        assert refused == [True] * len(harm), output
         _, output = await run(engine, "sh", "-c", f"set -e; {use}; echo well")
         assert output["stdout"].endswith("well\n"), output
 

@@ -198,6 +198,7 @@ def test_devices(engines: Engines) -> None:
         assert "not permitted" in output["stderr"]
         for wanted in ({"device_cgroup_rules": ("c 10:200 rwm",)}, {"privileged": True}):
             _, output = await run(engine, *look, **wanted)
+            assert output["stdout"] == "1\n", output
             assert "not permitted" not in output.get("stderr", ""), output
 
     engines.run(work)

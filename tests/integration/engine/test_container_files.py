@@ -144,6 +144,10 @@ def test_links_lead_nowhere_else(box: Box, tmp_path: Path) -> None:
     for path in ("/out/secret", "/up/secret", f"/srv/../../../..{secret}"):
         with pytest.raises(NotFound):
             box.get(path)
+    os.symlink("/srv", box.upper / "absolute")
+    os.symlink("../" * 40 + "srv", box.upper / "relative")
+    for link in ("absolute", "relative"):
+        assert box.get(f"/{link}/old") == {"old": b"old"}
 
 
 def test_hard_links_within_a_directory(box: Box) -> None:
@@ -167,10 +171,16 @@ def test_a_volume_of_a_container_that_stands(box: Box, tmp_path: Path) -> None:
 
 def test_a_process_sees_more(box: Box) -> None:
     """Of a container that runs, the files are those that its first process sees."""
-    with subprocess.Popen(["unshare", "-m", "sleep", "60"]) as process:
+    place = box.upper.parent / "seen"
+    place.mkdir()
+    script = 'mount -t tmpfs none "$0" && echo here > "$0/file" && echo ready && exec sleep 60'
+    words = ["unshare", "-m", "sh", "-c", script, str(place)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
             box.record = box.record.replace(state=State(status="running", pid=process.pid))
-            assert set(box.get("/etc/hostname")) == {"hostname"}
+            assert box.get(f"{place}/file") == {"file": b"here\n"}
         finally:
             process.kill()
 
@@ -187,17 +197,26 @@ def test_changes(box: Box) -> None:
     assert found == {"/srv": 0, "/srv/gone": 2, "/srv/new": 1, "/srv/old": 0}
 
 
-def test_export(box: Box) -> None:
+def test_export(box: Box, tmp_path: Path) -> None:
     """All files, as the container sees them, without its volumes; also while it writes."""
     write(box, "srv/new")
     os.mknod(box.upper / "srv/gone", 0o20000, os.makedev(0, 0))
 
+    (tmp_path / "kept").touch()
+    point = MountPoint(type="volume", source=str(tmp_path), destination="/data")
+    box.record = box.record.replace(mounts=(point,))
+    write(box, "large", bytes(4 << 20))  # more than is read ahead
+
     async def read() -> bytes:
-        return b"".join([piece async for piece in await box.files.export_container("web")])
+        pieces = []
+        async for piece in await box.files.export_container("web"):
+            pieces.append(piece)
+            write(box, f"srv/later-{len(pieces)}")
+        return b"".join(pieces)
 
     found = contents(asyncio.run(read()))
-    assert {"srv/new", "srv/old", "etc/passwd"} <= set(found)
-    assert "srv/gone" not in found
+    assert {"srv/new", "srv/old", "etc/passwd", "large"} <= set(found)
+    assert not {"srv/gone", "data/kept"} & set(found)
 
 
 def test_commit(box: Box) -> None:

@@ -163,8 +163,9 @@ def test_a_follower_leaves(log: Log) -> None:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         await stream.aclose()  # type: ignore[attr-defined]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(run())
 
 
 def test_following_until(log: Log) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pierhead.engine.record import Record, State
 from pierhead.engine.roots import Origin, Roots
 from pierhead.engine.settings import Settings
 from pierhead.errors import Conflict, InvalidInput, NotFound
+from pierhead.images.exchange import import_image
 from pierhead.images.platforms import format_platform, host_platform
 from pierhead.images.service import ImageService
 from tests.support.image_archives import archive
@@ -51,10 +53,12 @@ class Desk:
             publish=lambda action, actor, _: self.events.append((action, actor)),
         )
 
-    async def import_rootfs(self, repository: str, tag: str = "", **options: Any) -> str:
+    async def import_rootfs(
+        self, repository: str, tag: str = "", *, rootfs: bytes = ROOTFS, **options: Any
+    ) -> str:
         """An image of one layer; returns its id."""
         given = {"message": "", "changes": ["CMD /bin/sh", "LABEL a=b"], "platform": ""} | options
-        documents = await self.images.import_image(pieces(ROOTFS), repository=repository, tag=tag, **given)
+        documents = await self.images.import_image(pieces(rootfs), repository=repository, tag=tag, **given)
         return str((await all_of(documents))[-1]["status"])
 
     def use(self, image_id: str, status: str) -> None:
@@ -220,7 +224,8 @@ def test_load_of_rubbish(desk: Desk) -> None:
 
 def test_saving_may_stop_in_the_middle(desk: Desk) -> None:
     """A client that goes away leaves no thread that writes into a pipe for ever."""
-    asyncio.run(desk.import_rootfs("box", "1"))
+    more_than_pipes_hold = archive({"noise": random.Random(1).randbytes(8 << 20)})
+    asyncio.run(desk.import_rootfs("box", "1", rootfs=more_than_pipes_hold))
 
     async def take_one() -> bytes:
         stream = await desk.images.save_images(["box:1"], "")
@@ -260,16 +265,21 @@ def test_filters(desk: Desk) -> None:
     assert names(dangling=["true"]) == []
     assert names(**{"label!": ["a=c"]}) == ["box:1"]
     assert names(until=["2001-01-01"]) == []
+    assert names(until=["2101-01-01"]) == ["box:1", "other/box:2"]
     with pytest.raises(InvalidInput, match="invalid filter 'lable'"):
         names(lable=["a"])
 
 
-def test_filters_by_a_name_without_its_tag(desk: Desk) -> None:
+def test_filters_by_a_name_without_its_tag(desk: Desk, tmp_path: Path) -> None:
     """``before`` and ``since`` take a name as every other request does."""
-    asyncio.run(desk.import_rootfs("box"))
-    for name in ("before", "since"):
-        found = desk.images.list_images(intermediate=False, filters={name: ["box"]}, manifests=False)
-        assert asyncio.run(found) == []
+    (tmp_path / "rootfs.tar").write_bytes(ROOTFS)
+    with (tmp_path / "rootfs.tar").open("rb") as file:
+        for created_s, name in enumerate(("older", "box", "newer")):
+            file.seek(0)
+            import_image(desk.service, file.fileno(), name, now_s=created_s)
+    for word, name in (("before", "older"), ("since", "newer")):
+        found = desk.images.list_images(intermediate=False, filters={word: ["box"]}, manifests=False)
+        assert [each["RepoTags"] for each in asyncio.run(found)] == [[f"{name}:latest"]]
     with pytest.raises(NotFound, match="No such image: nothing:latest"):
         asyncio.run(
             desk.images.list_images(intermediate=False, filters={"since": ["nothing"]}, manifests=False)

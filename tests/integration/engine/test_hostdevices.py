@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from pierhead.engine.documents import DeviceMapping, HostConfig, ThrottleDevice
 from pierhead.engine.hostdevices import block_device_numbers, find_devices, list_devices, observe_machine
 from pierhead.errors import InvalidInput
 from tests.support.requires import requires
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = requires("root")
 
@@ -42,8 +39,15 @@ def test_machine() -> None:
 
 def test_all_devices() -> None:
     """Those of the machine, each once, without what every container has and without terminals."""
-    found = list_devices()
+    path = Path(f"/dev/pierhead-test-{os.getpid()}/one")
+    make_node(path, stat.S_IFCHR, 1, 7)
+    try:
+        found = list_devices()
+    finally:
+        path.unlink()
+        path.parent.rmdir()
     paths = [device.path for device in found]
+    assert str(path) in paths
     assert len(set(paths)) == len(paths)
     assert not {"/dev/null", "/dev/ptmx", "/dev/console"} & set(paths)
     assert not [path for path in paths if path.startswith(("/dev/pts/", "/dev/shm/"))]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pierhead.engine.documents import ImageOptions, Mount
+from pierhead.engine.documents import ExecConfig, ImageOptions, Mount
 from pierhead.errors import InvalidInput, NotFound
-from tests.support.engines import IMAGE, OUTPUT, Engines, create, outcome, read_all, run, start
+from tests.support.engines import HOST, IMAGE, OUTPUT, Engines, create, outcome, read_all, run, start
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
@@ -98,10 +98,15 @@ def test_an_engine_that_comes_back(engines: Engines) -> None:
     """What a container has mounted is still its when another engine begins."""
 
     async def begin(engine: Engine) -> None:
-        await start(engine, "sleep", "100", name="reader", mounts=(mount("/tree"),))
-        await create(engine, "cat", "/tree/etc/motd", name="later", mounts=(mount("/tree"),))
+        with_tree: dict[str, Any] = {"image": HOST, "mounts": (mount("/tree"),)}
+        await start(engine, "sleep", "100", name="reader", **with_tree)
+        await create(engine, "cat", "/tree/etc/motd", name="later", **with_tree)
 
     async def come_back(engine: Engine) -> None:
+        await engine.remove_image(IMAGE, force=True, no_prune=False)
+        await engine.jobs.thread(engine.images.library.collect)
+        reading = ExecConfig(cmd=("cat", "/tree/etc/motd"), attach_stdout=True)
+        assert await engine.execs.run("reader", reading, timeout_s=20) == (0, b"hello\n")
         await engine.start_container("later")
         assert await outcome(engine, "later") == 0
 

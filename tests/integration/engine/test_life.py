@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pierhead.engine import restart
 from pierhead.engine.documents import RestartPolicy, UpdateConfig
 from pierhead.errors import Conflict, InvalidInput, NotFound, NotModified, PierheadError
 from tests.support.engines import Engines, create, outcome, start, state_of
@@ -51,10 +52,15 @@ def test_stop_of_one_does_not_hold_up_others(engines: Engines) -> None:
     """While one takes its time to stop, it is listed, looked at, and killed by somebody else."""
 
     async def work(engine: Engine) -> None:
-        deaf = await start(engine, *FOREVER)
+        deaf = await start(engine, "sh", "-c", "trap 'touch /asked' TERM; while :; do sleep 0.05; done")
+        await listening(engine, deaf)
+        asked = Path(f"/proc/{(await state_of(engine, deaf))['Pid']}/root/asked")
         async with asyncio.TaskGroup() as group:
             group.create_task(engine.stop_container(deaf, timeout_s=600, signal="TERM"))
-            await asyncio.sleep(0)
+            while not asked.exists():
+                await asyncio.sleep(0.01)
+            [listed] = await engine.list_containers(stopped=False, limit=0, size=False, filters={})
+            assert listed["Id"] == deaf
             assert (await state_of(engine, deaf))["Running"]
             await engine.kill_container(deaf, signal="KILL")
         assert (await state_of(engine, deaf))["ExitCode"] == 137
@@ -264,11 +270,15 @@ def test_restart_until_stopped(engines: Engines) -> None:
         while (await state_of(engine, made))["Status"] != "restarting":
             await asyncio.sleep(0.001)
         await engine.stop_container(made, timeout_s=None, signal="")
+        count = engine.roster.get(made).restart_count
+        await asyncio.sleep(restart.next_delay_s(0, 0) * 2 ** (count + 1))  # longer than it would have waited
         assert (await state_of(engine, made))["Status"] == "exited"
+        assert engine.roster.get(made).restart_count == count
 
     engines.run(work)
 
 
+@requires("memory-controller")
 def test_update(engines: Engines) -> None:
     """A container that runs gets other limits, and another policy."""
 
@@ -280,6 +290,8 @@ def test_update(engines: Engines) -> None:
         await engine.update_container(made, update)
         host = (await engine.inspect_container(made, size=False))["HostConfig"]
         assert host["Memory"] == 32 << 20
+        figures = await anext(await engine.container_stats(made, stream=False, one_shot=True))
+        assert figures["memory_stats"]["limit"] == 32 << 20
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
 
     engines.run(work)

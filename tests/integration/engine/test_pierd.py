@@ -9,12 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.api_server import connect, receive_until
+from tests.support.containers import wait_until
 from tests.support.daemons import command, daemon
 from tests.support.repository import ROOT
 from tests.support.requires import requires
@@ -26,6 +29,8 @@ pytestmark = requires("root")
 
 NO_BRIDGE = ("--bridge", "none")
 IDLE_PSS_MIB_MOST = 60
+_LOADING = b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 100\r\n\r\n"
+"""A request whose end is still to come."""
 
 
 def test_its_life(tmp_path: Path) -> None:
@@ -65,29 +70,61 @@ def test_what_it_leaves_when_killed_is_in_nobodys_way(tmp_path: Path) -> None:
 
 
 def test_one_that_ends_is_waited_for(tmp_path: Path) -> None:
-    """Whoever wants an engine in that moment gets the next one, and is not told that there is one."""
-    words = (*NO_BRIDGE, "--shutdown-timeout", "2")
-    with daemon(tmp_path, *words) as it, connect(it.socket_path) as waiting:
+    """Whoever wants an engine in that moment gets the next one, and is not told that there is one, however
+    long it takes.
+    """
+    words = (*NO_BRIDGE, "--shutdown-timeout", "100")
+    with daemon(tmp_path, *words) as it, connect(it.socket_path) as sending:
         wanted = {"Image": "pierhead/host", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
-        made = it.client.post("/containers/create?name=some", wanted).json()["Id"]
-        waiting.sendall(
-            f"POST /containers/{made}/wait?condition=next-exit HTTP/1.1\r\nHost: d\r\n\r\n".encode()
-        )
-        receive_until(waiting, b"\r\n\r\n")
+        assert it.client.post("/containers/create?name=some", wanted).status == 201
+        sending.sendall(_LOADING)
+        assert it.client.get("/_ping").status == 200  # so it has begun with the one before
         it.process.send_signal(signal.SIGTERM)
         assert it.told() == {"STOPPING": "1"}
+        lock = str(tmp_path / "data/pierd.lock")
+        letting_go = threading.Thread(target=_hang_up_on_two, args=(sending, lock))
+        letting_go.start()
         with daemon(tmp_path, *words) as following:
+            letting_go.join()
             assert following.client.delete("/containers/some").status == 204
         assert it.process.wait(60) == 0
 
 
+def _hang_up_on_two(client: socket.socket, lock: str) -> None:
+    """The client has gone when two daemons have had the lock open for longer than who is refused waits."""
+    wait_until("the next one waits", lambda: len(_holders(lock)) == 2)
+    time.sleep(3)
+    client.shutdown(socket.SHUT_RDWR)
+
+
+def _holders(path: str) -> set[str]:
+    """Processes that have the file open."""
+    found = set()
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):  # it has ended, or closes a file
+            if path in [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]:
+                found.add(pid)
+    return found
+
+
 def test_requests_end_before_it_does(tmp_path: Path) -> None:
-    """Streams without an end are cut; nobody new comes in."""
-    with daemon(tmp_path, *NO_BRIDGE) as it, connect(it.socket_path) as following:
+    """Who is being answered is; streams without an end are cut; nobody new comes in."""
+    with (
+        daemon(tmp_path, *NO_BRIDGE, "--shutdown-timeout", "100") as it,
+        connect(it.socket_path) as following,
+        connect(it.socket_path) as sending,
+    ):
         following.sendall(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
         receive_until(following, b"\r\n\r\n")
-        assert it.end() == 0
+        sending.sendall(_LOADING)
+        assert it.client.get("/_ping").status == 200  # so it has begun with the one before
+        it.process.send_signal(signal.SIGTERM)
+        assert it.told() == {"STOPPING": "1"}
         assert following.recv(100) == b""
+        assert not os.path.lexists(it.socket_path)
+        sending.sendall(bytes(100))
+        assert receive_until(sending, b"\r\n\r\n").startswith(b"HTTP/1.1 ")
+        assert it.process.wait(60) == 0
 
 
 def test_it_stops_by_itself(tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ def test_bridge_and_published_port(bridged: Bridged) -> None:
         [summary] = await engine.list_containers(stopped=False, limit=0, size=False, filters={})
         assert summary["Ports"][0]["PublicPort"] == int(published["HostPort"])
         network = await engine.inspect_network("bridge")
-        assert network["Containers"][made]["IPv4Address"].startswith(settings["IPAddress"])
+        assert network["Containers"][made]["IPv4Address"] == f"{settings['IPAddress']}/16"
+        assert settings["IPAddress"].startswith("172.17.0.")
         await engine.stop_container(made, timeout_s=0, signal="")
         await engine.remove_container(made, force=True, volumes=False)
         assert not (await engine.inspect_network("bridge"))["Containers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pierhead.engine.documents import HostConfig
@@ -16,7 +17,6 @@ from tests.support.requests import container_config, record_of
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     from pierhead.engine.engine import Engine
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.engines import Engines
 
 pytestmark = requires("root")
+_REAPERS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU}
+"""The first two nobody catches; the others are about the reaper's own children and terminal."""
 
 
 def what(containers: Containers, *program: str, **config: Any) -> dict[str, Any]:
@@ -75,9 +77,16 @@ def test_orphans(containers: Containers) -> None:
 
 def test_signals(containers: Containers) -> None:
     """Every signal that can be caught comes to the program, also those that would end it."""
-    script = "trap 'exit 9' USR1; touch /ready; while :; do sleep 0.05; done"
+    numbers = sorted(set(signal.valid_signals()) - _REAPERS)
+    traps = "; ".join(f"trap 'echo {number} >> /seen' {number}" for number in numbers)
+    script = f"{traps}; trap 'exit 9' USR1; touch /seen; while :; do sleep 0.01; done"
     made = containers.start(**what(containers, "sh", "-c", script))
-    wait_until("the trap is set", lambda: os.path.exists(f"/proc/{made.init_pid}/root/ready"))
+    seen = Path(f"/proc/{made.init_pid}/root/seen")
+    wait_until("the traps are set", seen.exists)
+    for number in numbers:
+        if number != signal.SIGUSR1:
+            made.kill(number)
+            wait_until(f"signal {number} has come", lambda n=number: f"{n}" in seen.read_text().split())
     made.kill(signal.SIGUSR1)
     assert made.wait(30).code == 9
     other = containers.start(**what(containers, "sleep", "1000"))

@@ -25,6 +25,7 @@ from pierhead.errors import Conflict
 from pierhead.runtime import list_ids, load
 from pierhead.runtime.cgroups import load_cgroups
 from tests.support.another_engine import another_engine
+from tests.support.containers import wait_until
 from tests.support.engines import OUTPUT, Engines, create, outcome, read_all, run, start, state_of
 from tests.support.requires import requires
 
@@ -66,6 +67,7 @@ def test_ends_that_nobody_saw(engines: Engines) -> None:
     with another_engine(engines, script):
         pass
     runtime = Path(engines.settings.exec_root, "runtime")
+    begun_s = time.time()
     Path(f"/proc/{_init_pid(runtime)}/root/go").touch()
     while not list(runtime.glob("*/exit.json")):
         time.sleep(0.05)
@@ -76,7 +78,7 @@ def test_ends_that_nobody_saw(engines: Engines) -> None:
         await outcome(engine, "web")
         record = engine.roster.get("web")
         assert (record.state.status, record.state.exit_code) == ("exited", 7)
-        assert record.state.finished_ns / 1e9 <= ended_s
+        assert begun_s <= record.state.finished_ns / 1e9 <= ended_s
         assert await actions(engine, "web") == ["create", "start", "die"]
 
     engines.run(work)
@@ -138,7 +140,16 @@ def test_the_lock_of_one_that_was_killed(engines: Engines) -> None:
     os.makedirs(engines.settings.exec_root)
     fd = os.open(f"{engines.settings.exec_root}/engine.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    ending = threading.Timer(0.3, os.close, (fd,))
+
+    def end() -> None:
+        """When the engine has come to the lock, and some time later."""
+        wait_until(
+            "somebody wants the lock", lambda: _opened(f"{engines.settings.exec_root}/engine.lock") > 1
+        )
+        time.sleep(0.1)
+        os.close(fd)
+
+    ending = threading.Thread(target=end)
     ending.start()
 
     async def work(engine: Engine) -> None:
@@ -146,6 +157,15 @@ def test_the_lock_of_one_that_was_killed(engines: Engines) -> None:
 
     engines.run(work)
     ending.join()
+
+
+def _opened(path: str) -> int:
+    """How often this process has the file open."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            count += os.readlink(f"/proc/self/fd/{name}") == path
+    return count
 
 
 def test_what_was_left_half_way(engines: Engines) -> None:
@@ -295,21 +315,33 @@ def test_a_retry_goes_on_to_count(engines: Engines) -> None:
 
 
 def test_killed_at_any_moment(engines: Engines) -> None:
-    """Under load, again and again: no container, exit code or event is lost."""
+    """Under load, again and again, after ever more answers: no container, exit code or event is lost."""
     script = """
 async def one(number):
-    made = await start(engine, "sh", "-c", f"sleep 0.0{number}; exit {number}", name=f"c{number}-{0}")
+    made = await create(engine, "sh", "-c", f"sleep 0.0{number}; exit {number}", name=f"c{number}-{0}")
+    print("created", made, flush=True)
+    await engine.start_container(made)
+    print("started", made, flush=True)
 print("ready", flush=True)
 async with asyncio.TaskGroup() as group:
     for number in range(1, 9):
         group.create_task(one(number))
 """
+    answers: list[str] = []
     for turn in range(5):
-        with another_engine(engines, script.strip().replace("{0}", str(turn))):
-            time.sleep(0.05 * (turn + 1))
+        with another_engine(engines, script.strip().replace("{0}", str(turn))) as process:
+            assert process.stdout is not None
+            answers += [process.stdout.readline() for _ in range(3 * turn + 2)]  # of sixteen
+            process.kill()
+            answers += process.stdout.readlines()
+    answered = {verb: {each[8:-1] for each in answers if each[:7] == verb} for verb in ("created", "started")}
 
     async def work(engine: Engine) -> None:
-        for record in engine.roster.all():
+        records = {record.id: record for record in engine.roster.all()}
+        assert answered["created"] <= records.keys()
+        assert answered["started"]
+        assert all(records[each].state.started_ns for each in answered["started"])
+        for record in records.values():
             code = await outcome(engine, record.id)
             told = await actions(engine, record.id)
             if record.state.started_ns:

@@ -97,6 +97,7 @@ def test_killed_at_any_moment(tmp_path: Path, engine_image: Path, bridge: str) -
         assert not load.failures, f"{load.failures}\n{log[-6000:]}"
         lives.await_ready()
         numbers = load.output("ticker")
+        assert numbers, "it has written all the time"
         assert numbers == [str(number) for number in range(len(numbers))]
         assert lives.client("DELETE", "/containers/ticker?force=1").status == 204
         assert lives.client.get("/containers/json?all=1").json() == []

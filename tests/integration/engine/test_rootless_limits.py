@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pierhead.client.streams import split_frames
 from tests.support.api_server import Client
 from tests.support.containers import wait_until
 from tests.support.ordinary import User, ordinary_user
@@ -125,7 +126,8 @@ def begin(client: Client, script: str, **host: object) -> str:
 def said(client: Client, container: str) -> str:
     """What it has printed until its end."""
     client.post(f"/containers/{container}/wait")
-    return client.get(f"/containers/{container}/logs?stdout=1&stderr=1").body.decode(errors="replace")
+    frames = split_frames([client.get(f"/containers/{container}/logs?stdout=1&stderr=1").body])
+    return b"".join(piece for _, piece in frames).decode()
 
 
 def test_limits(unit: Unit) -> None:
@@ -135,21 +137,21 @@ def test_limits(unit: Unit) -> None:
     limits = {"Memory": _MEMORY_BYTES, "PidsLimit": 20, "NanoCpus": 500_000_000}
     with unit.started(_GIVEN) as client:
         seen = said(client, begin(client, _LOOK, **limits))
-        assert f"{_MEMORY_BYTES}\n" in seen
-        assert "20\n" in seen
-        assert "50000 100000\n" in seen
+        assert seen == f"{_MEMORY_BYTES}\n20\n50000 100000\n"
         container = begin(client, "tail /dev/zero", **limits)
         assert client.post(f"/containers/{container}/wait").json()["StatusCode"] == 137
         assert client.get(f"/containers/{container}/json").json()["State"]["OOMKilled"]
         container = begin(client, "exec sleep 1000", **limits)
+        directory = _cgroup(client, container)
         assert client.post(f"/containers/{container}/pause").status == 204
+        assert "frozen 1\n" in (directory / "cgroup.events").read_text()
         assert client.post(f"/containers/{container}/unpause").status == 204
+        assert "frozen 0\n" in (directory / "cgroup.events").read_text()
         figures = client.get(f"/containers/{container}/stats?stream=0&one-shot=1").json()
         assert figures["memory_stats"]["limit"] == _MEMORY_BYTES
         assert client.post(f"/containers/{container}/update", {"PidsLimit": 30}).status == 200
-        assert (_cgroup(client, container) / "pids.max").read_text() == "30\n"
+        assert (directory / "pids.max").read_text() == "30\n"
         assert client.get("/info").json()["CgroupDriver"] == "cgroupfs"
-        directory = _cgroup(client, container)
     assert not directory.exists()
 
 

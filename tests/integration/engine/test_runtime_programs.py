@@ -141,14 +141,14 @@ def test_verbs(programs: Engines) -> None:
         await engine.pause_container(made)
         assert (await state_of(engine, made))["Status"] == "paused"
         await engine.unpause_container(made)
-        async for document in await engine.container_stats(made, stream=False, one_shot=True):
-            assert document["memory_stats"]["limit"] == 64 << 20
+        figures = await anext(await engine.container_stats(made, stream=False, one_shot=True))
+        assert figures["memory_stats"]["limit"] == 64 << 20
         rows: list[list[str]] = []
         while [row[1] for row in rows] != ["sleep 1000"]:  # runc has opened its gate, and may still be seen
             rows = (await engine.container_top(made, "-eo pid,args"))["Processes"]
         await engine.update_container(made, UpdateConfig(memory=32 << 20, memory_swap=32 << 20))
-        async for document in await engine.container_stats(made, stream=False, one_shot=True):
-            assert document["memory_stats"]["limit"] == 32 << 20
+        figures = await anext(await engine.container_stats(made, stream=False, one_shot=True))
+        assert figures["memory_stats"]["limit"] == 32 << 20
         await engine.kill_container(made, signal="KILL")
         assert await outcome(engine, made) == 137
         await engine.start_container(made)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,12 +25,11 @@ from pierhead.engine.settings import Paths
 from pierhead.errors import PierheadError
 from pierhead.runtime.logs import LogEntry
 from tests.support.certificates import Authority
-from tests.support.engines import Engines, create, outcome, start
+from tests.support.engines import Engines, create, outcome, start, state_of
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pierhead.engine.engine import Engine
 
@@ -104,8 +104,10 @@ def test_an_engine_that_comes_back_goes_on(
     with server(f"{tmp_path}/log") as listener:
 
         async def begin(engine: Engine) -> None:
-            loop = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.05; done"
+            wait = "until [ -e /go ]; do sleep 0.05; done"
+            loop = f"i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); [ $i != 3 ] || {wait}; done"
             await start(engine, "sh", "-c", loop, name="writer", log_config=log)
+            go.append(Path(f"/proc/{(await state_of(engine, 'writer'))['Pid']}/root/go"))
             found.extend(await receive(listener, 3))
 
         async def come_back(engine: Engine) -> None:
@@ -114,8 +116,11 @@ def test_an_engine_that_comes_back_goes_on(
             found.extend(await receive(listener, 40 - len(found)))
 
         found: list[bytes] = []
+        go: list[Path] = []
         engines.run(begin, keep=True)
-        time.sleep(3)
+        go[0].touch()
+        while not list(Path(engines.settings.exec_root, "runtime").glob("*/exit.json")):
+            time.sleep(0.02)
         engines.run(come_back)
     assert [each.rpartition(b": ")[2] for each in found] == [b"line %d\n" % number for number in range(40)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -203,13 +204,16 @@ def test_read_only_root(containers: Containers) -> None:
     assert "10.0.0.2\tbox" in found
 
 
-def test_devices(containers: Containers) -> None:
+def test_devices(containers: Containers, tmp_path: Path) -> None:
     """A device is there under its new name, and may be used as its letters say; a missing one is an error."""
-    mapping = DeviceMapping(
-        path_on_host="/dev/null", path_in_container="/dev/nothing", cgroup_permissions="r"
-    )
-    script = "stat -c %t:%T /dev/nothing; cat /dev/nothing && echo read"
-    assert look(containers, script, HostConfig(devices=(mapping,))).lines == ["1:3", "read"]
+    node = tmp_path / "node"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 12))  # nobody's: where it is allowed it is not there
+    mapping = DeviceMapping(path_on_host=str(node), path_in_container="/dev/nothing", cgroup_permissions="r")
+    script = "stat -c %t:%T /dev/nothing; (exec 3</dev/nothing) 2>&1; (exec 3>/dev/nothing) 2>&1"
+    number, read, written = look(containers, script, HostConfig(devices=(mapping,))).lines
+    assert number == "1:c"
+    assert "No such device" in read
+    assert "not permitted" in written
     with pytest.raises(InvalidInput, match=r'adding custom device "/dev/none": no such file or directory$'):
         find_devices(HostConfig(devices=(DeviceMapping(path_on_host="/dev/none"),)))
 
@@ -223,7 +227,9 @@ def test_namespaces_of_the_host(containers: Containers) -> None:
         pid_mode="host", ipc_mode="host", uts_mode="host", network_mode="host", cgroupns_mode="host"
     )
     assert look(containers, script, host).lines == own
-    assert not set(look(containers, script).lines) & set(own)
+    private = look(containers, script).lines
+    assert len(private) == len(own)
+    assert not set(private) & set(own)
 
 
 def test_namespaces_of_another_container(containers: Containers) -> None:
@@ -270,13 +276,19 @@ def test_binds(containers: Containers, tmp_path: Path) -> None:
             ),
         ),
     )
-    script = "echo x > /rw/file; cat /ro/file /mount/file; touch /ro/y /mount/y 2>&1; ls -d /new"
-    with VolumeStore(":memory:", str(tmp_path / "volumes"), str(tmp_path / "run")) as store:
-        points = store.resolve(CONTAINER_ID, container_config(), host, {}).mounts
-        sources = store.mount(CONTAINER_ID, container_config(), host, points)
-        found = look(containers, script, host, mounts=points, sources=sources)
-    assert found.lines[:2] == ["x", "x"]
-    assert found.output.count("Read-only file system") == 2
+    script = "echo x > /rw/file; touch /rw/sub/file; cat /ro/file /mount/file; ls /ro/sub /mount/sub; "
+    script += "touch /ro/y /ro/sub/y /mount/y 2>&1; ls -d /new"
+    subprocess.run(("mount", "-t", "tmpfs", "none", tmp_path / "shared/sub"), check=True)
+    try:
+        with VolumeStore(":memory:", str(tmp_path / "volumes"), str(tmp_path / "run")) as store:
+            points = store.resolve(CONTAINER_ID, container_config(), host, {}).mounts
+            sources = store.mount(CONTAINER_ID, container_config(), host, points)
+            found = look(containers, script, host, mounts=points, sources=sources)
+    finally:
+        unmount_all(str(tmp_path / "shared/sub"))
+    assert found.lines[:6] == ["x", "x", "/mount/sub:", "", "/ro/sub:", "file"]
+    assert found.output.count("Read-only file system") == 3
+    assert found.lines[-1] == "/new"
     assert (tmp_path / "new").is_dir()
 
 

@@ -81,6 +81,12 @@ def test_slices(units: Engines) -> None:
         with pytest.raises(InvalidInput, match="should be a valid slice"):
             await create(engine, "true", cgroup_parent="/somewhere")
 
+    async def of_the_engine(engine: Engine) -> None:
+        made = await start(engine, *FOREVER)
+        assert str((await cgroup_of(engine, made)).parent).endswith("/pierhead.slice/pierhead-all.slice")
+
     units.settings = units.settings.replace(cgroup_parent="")
     units.run(work)
+    units.settings = units.settings.replace(cgroup_parent="pierhead-all.slice")
+    units.run(of_the_engine)
     subprocess.run(("systemctl", "stop", "pierhead.slice"), check=True)

@@ -80,8 +80,9 @@ def test_flags_of_run(loaded: Pier) -> None:
 def test_limits_of_run(loaded: Pier) -> None:
     """Memory, processes and processors are bounded."""
     limits = ("--memory", "64m", "--pids-limit", "7", "--cpus", "0.5")
-    script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"
-    assert loaded.run(*limits, "box", "sh", "-c", script).split() == [str(64 << 20)]
+    files = "memory/memory.limit_in_bytes memory.max pids/pids.max pids.max cpu/cpu.cfs_quota_us cpu.max"
+    script = f"cd /sys/fs/cgroup; cat {files} 2>/dev/null; true"
+    assert loaded.run(*limits, "box", "sh", "-c", script).split()[:3] == [str(64 << 20), "7", "50000"]
 
 
 def test_the_exit_status_is_the_commands(loaded: Pier) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from typing import TYPE_CHECKING
 
 from pierhead.images.content import ContentStore
@@ -35,9 +36,8 @@ def test_killed_and_gone_on(tmp_path: Path) -> None:
             registry.pace = 0.01
             name = f"{registry.address}/team/app:1"
             for _ in range(KILLS):
-                await pull_in_process(
-                    f"{registry.address}/team/app:1", here.root, kill_after=chance.randrange(2, 6)
-                )
+                killed = await pull_in_process(name, here.root, kill_after=chance.randrange(2, 6))
+                assert killed.status == -signal.SIGKILL, "it was quicker than we"
                 gained.append(sum(size for _, size in (*here.digests(), *here.parts())))
             registry.pace = 0
             assert (await pull_in_process(name, here.root)).status == 0

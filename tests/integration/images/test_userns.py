@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +36,23 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_image(directory / "layout", *layers, Cmd=["cat", "/etc/motd"], Env=["PATH=/bin"])
 
 
-def test_what_the_kernel_can() -> None:
-    """Asked of this file system; an old kernel's overlayfs cannot, whatever file system it is."""
+@requires("mkfs.ext4")
+def test_what_the_kernel_can(tmp_path: Path) -> None:
+    """Asked of the file system; an old kernel's overlayfs cannot, whatever file system it is."""
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    disk.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, disk], check=True)
     userns_fd = open_user_namespace(MAPS, MAPS)
     try:
-        assert can_map_owners("/", userns_fd, kernel=(5, 19))
-        assert not can_map_owners("/", userns_fd, kernel=(5, 18))
+        assert can_map_owners(str(disk), userns_fd, kernel=(5, 19))
+        assert not can_map_owners(str(disk), userns_fd, kernel=(5, 18))
         assert not can_map_owners("/proc", userns_fd)
     finally:
         os.close(userns_fd)
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_root_that_was_shifted(containers: Containers, layout: Path, tmp_path: Path) -> None:

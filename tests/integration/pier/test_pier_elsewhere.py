@@ -36,7 +36,7 @@ class Far(Command):
     """The command, told where an engine is; its own store is empty, and stays so."""
 
     def __init__(self, it: Daemon, store: Path) -> None:
-        super().__init__("pier", "--host", f"unix://{it.socket_path}")
+        super().__init__("pier", "--root", store, "--host", f"unix://{it.socket_path}")
         self.store = store
 
     def lines(self, *words: str) -> list[str]:
@@ -45,9 +45,8 @@ class Far(Command):
 
 
 @pytest.fixture
-def pier(elsewhere: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
+def pier(elsewhere: Daemon, tmp_path: Path) -> Iterator[Far]:
     """The same; what the test made of containers and further names is gone at its end."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     far = Far(elsewhere, tmp_path / "share")
     yield far
     for container in elsewhere.client.get("/containers/json?all=1").json():
@@ -105,7 +104,7 @@ def test_archives(pier: Far, tmp_path: Path) -> None:
     made = pier("import", "--change", "CMD cat /etc/note", str(files), "taken:1")
     assert made.startswith("sha256:")
     assert pier("run", "--rm", "--network", "none", "taken:1") == "kept\n"
-    failed = pier.result("export", "writr")
+    failed = pier.result("export", "--output", str(tmp_path / "nothing.tar"), "writr")
     assert "No such container: writr\nhint: did you mean writer?" in failed.stderr
     assert not (tmp_path / "nothing.tar").exists()
 

@@ -234,3 +234,4 @@ def test_pulls_while_copies_are_evicted(tmp_path: Path, upstream: Registry) -> N
         for _ in range(15):
             for number, layer in enumerate(made):
                 take(reg, number, layer)
+        assert figures(reg)["copies_evicted_total"] > 0

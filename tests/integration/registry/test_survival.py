@@ -334,11 +334,12 @@ def test_collecting_while_images_are_pushed(tmp_path: Path, grace_s: int) -> Non
     Without any grace a push may be refused, but is never taken and then incomplete.
     """
     ended = threading.Event()
+    freed: list[int] = []
 
     def sweep() -> None:
         with Storage(tmp_path / "root") as another:
             while not ended.is_set():
-                collect(another, grace_s=grace_s, untagged=True)
+                freed.append(collect(another, grace_s=grace_s, untagged=True).contents)
 
     with Storage(tmp_path / "root") as storage:
         sweepers = [threading.Thread(target=sweep) for _ in range(2)]
@@ -352,6 +353,8 @@ def test_collecting_while_images_are_pushed(tmp_path: Path, grace_s: int) -> Non
             thread.join()
         refused = set().union(*(pusher.refused for pusher in pushers))
         assert refused <= ({"manifest-blob-unknown"} if grace_s == 0 else set())
+        assert len(freed) > len(sweepers)
+        assert any(freed) == (grace_s == 0)
         taken = [each for pusher in pushers for each in pusher.taken]
         assert taken
         for name, tag in taken:
