@@ -22,6 +22,7 @@ from pierhead import jsontext
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.record import Event, Record, State
 from pierhead.errors import Conflict, InvalidInput, OperationFailed
+from pierhead.linux.files import ensure_private_file
 from pierhead.oci.document import decode, empty, encode
 from pierhead.values import Value
 
@@ -303,7 +304,7 @@ def _asked(record: Record) -> list[object]:
 
 def _connect(path: str) -> "Connection":
     # Environments of containers stand in it: for its owner alone.  Its companions get its mode from SQLite.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    ensure_private_file(path)
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         for setting in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-512"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -87,6 +88,19 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def ensure_private_file(path: str) -> None:
+    """A file is there, which nobody but its owner reads if it is new.
+
+    One that was there is not opened: to close it would give up this process's record locks on it, those of
+    SQLite's connections among them (fcntl_locking(2)).
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def remove_if_there(name: str, directory_fd: int | None = None) -> None:

@@ -18,7 +18,6 @@ Knows nothing of files of contents: ``storage`` does.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -26,6 +25,7 @@ from contextlib import contextmanager
 
 from pierhead import jsontext
 from pierhead.errors import OperationFailed, Unsupported
+from pierhead.linux.files import ensure_private_file
 from pierhead.oci.image import Descriptor
 from pierhead.values import Value
 
@@ -133,7 +133,7 @@ class Index:
     def _connect(path: str) -> sqlite3.Connection:
         # For its owner alone, as the contents are.  Its companions get its mode from SQLite.
         with contextlib.suppress(OSError):  # SQLite has the words for it
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            ensure_private_file(path)
         db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pierhead.linux.files import lock_at_once, lock_soon, open_in_root, read_text_in_root
+from pierhead.linux.files import (
+    ensure_private_file,
+    lock_at_once,
+    lock_soon,
+    open_in_root,
+    read_text_in_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -88,3 +95,16 @@ def test_a_lock_that_is_free_before_long(tmp_path: Path) -> None:
     assert lock_soon(second, 60)
     ending.join()
     os.close(second)
+
+
+def test_a_private_file_keeps_its_locks(tmp_path: Path) -> None:
+    """It is made once, for its owner alone; what holds locks on it, as SQLite does, holds them afterwards."""
+    path = tmp_path / "file"
+    ensure_private_file(str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    with path.open("r+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        lock = f":{path.stat().st_ino} 0 EOF"
+        assert lock in Path("/proc/locks").read_text()
+        ensure_private_file(str(path))
+        assert lock in Path("/proc/locks").read_text()

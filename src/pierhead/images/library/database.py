@@ -18,6 +18,7 @@ import threading
 
 from pierhead.errors import Conflict, OperationFailed, Unavailable
 from pierhead.images.library.reserve import Reserve, free_bytes
+from pierhead.linux.files import ensure_private_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Database:
     def _connect(self) -> Connection:
         # For its owner alone, as the contents are.  Its companions get its mode from SQLite.
         with contextlib.suppress(OSError):  # SQLite has the words for it
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            ensure_private_file(self.path)
         connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
