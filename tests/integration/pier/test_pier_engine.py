@@ -90,6 +90,7 @@ def test_an_image_for_another_platform_is_pulled(pier: Pier) -> None:
     assert result.returncode == 125
     assert "Unable to find image 'localhost:1/box' locally" in result.stderr
     assert "connection refused" in result.stderr
+    pier("rmi", "localhost:1/box")
 
 
 def test_removal_by_force(pier: Pier) -> None:

@@ -342,12 +342,15 @@ def test_collecting_while_images_are_pushed(tmp_path: Path, grace_s: int) -> Non
                 freed.append(collect(another, grace_s=grace_s, untagged=True).contents)
 
     with Storage(tmp_path / "root") as storage:
+        storage.put_blob("r0", digest_of(b"nobody's"), b"nobody's")
         sweepers = [threading.Thread(target=sweep) for _ in range(2)]
         pushers = [Pusher(storage, seed) for seed in range(3)]
         for thread in (*sweepers, *pushers):
             thread.start()
         for pusher in pushers:
             pusher.join()
+        if grace_s == 0:  # in the second after it was asked for
+            wait_until(lambda: any(freed), what="the end of what nobody needs")
         ended.set()
         for thread in sweepers:
             thread.join()
