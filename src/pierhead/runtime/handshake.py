@@ -100,7 +100,7 @@ class BornDead(LaunchFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.hint = "a cgroup that was killed once (cgroup.kill), ours or the container's, is to be removed"
+        self.hint = "was it ended? Else its cgroup or ours was killed once (cgroup.kill): remove that"
 
 
 class Handshake:
