@@ -79,20 +79,29 @@ def _tls(place: EnginePlace) -> ssl.SSLContext | None:
     return context
 
 
-def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
-    """The error; where no container or image has the name, with the nearest name that one has."""
+def near_miss(engine: Engine, error: NotFound) -> str:
+    """A hint with the nearest name to that of the container or image which is missing; "" if none is near."""
     from pierhead.nearest import nearest, nearest_image
 
-    if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
+    near = ""
+    if error.message.startswith(_NO_CONTAINER):
         wanted = error.message.removeprefix(_NO_CONTAINER)
         found = engine.get("/containers/json", all=True)
         near = nearest(wanted, [name.lstrip("/") for each in found for name in each.get("Names") or ()])
-        error.hint = f"did you mean {near}?" if near else "pier ps --all lists those that there are"
-    elif isinstance(error, NotFound) and error.message.startswith(_NO_IMAGE):
+    elif error.message.startswith(_NO_IMAGE):
         wanted = error.message.removeprefix(_NO_IMAGE)
         tags = [tag for each in engine.get("/images/json") for tag in each.get("RepoTags") or ()]
         near = nearest_image(wanted, tags)
-        error.hint = f"did you mean {near}?" if near else f"pull it: pier pull {wanted}"
+    return f"did you mean {near}?" if near else ""
+
+
+def with_near_miss(engine: Engine, error: PierheadError) -> PierheadError:
+    """The error; where no container or image has the name, with the nearest name that one has."""
+    if isinstance(error, NotFound) and error.message.startswith(_NO_CONTAINER):
+        error.hint = near_miss(engine, error) or "pier ps --all lists those that there are"
+    elif isinstance(error, NotFound) and error.message.startswith(_NO_IMAGE):
+        wanted = error.message.removeprefix(_NO_IMAGE)
+        error.hint = near_miss(engine, error) or f"pull it: pier pull {wanted}"
     return error
 
 

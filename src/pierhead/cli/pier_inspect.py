@@ -4,7 +4,7 @@ the like about one kind of them.
 
 from __future__ import annotations
 
-from pierhead.cli.engine_call import has_engine, open_engine, with_near_miss
+from pierhead.cli.engine_call import has_engine, near_miss, open_engine
 from pierhead.cli.engine_place import find_place
 from pierhead.cli.flags import Flag, Verb
 from pierhead.cli.rows import show_documents
@@ -71,8 +71,8 @@ def _show(call: Call, finders: list[Find], what: str) -> int:
 def _no_such(call: Call, what: str, name: str) -> NotFound:
     hint = ""
     if has_engine(call):
-        hint = with_near_miss(open_engine(call), NotFound(f"No such container: {name}")).hint
-    return NotFound(f"No such {what}: {name}", hint=hint if hint.startswith("did you mean") else "")
+        hint = near_miss(open_engine(call), NotFound(f"No such container: {name}"))
+    return NotFound(f"No such {what}: {name}", hint=hint)
 
 
 def _inspect_kind(kind: str) -> Callable[[Call], int]:

@@ -7,7 +7,7 @@ import os
 from pierhead.cli.creation import attached_streams, creation_document
 from pierhead.cli.creation_flags import CREATION
 from pierhead.cli.detachkeys import DETACH_KEYS, parse_keys
-from pierhead.cli.engine_call import HOST_WORD, OwnEngine, image_name, open_engine, with_near_miss
+from pierhead.cli.engine_call import HOST_WORD, OwnEngine, image_name, near_miss, open_engine, with_near_miss
 from pierhead.cli.flags import BadUsage, Flag, Verb
 from pierhead.errors import NotFound, PierheadError
 
@@ -62,9 +62,7 @@ def _make(call: Call, engine: Engine, *, foreground: bool) -> str:
         try:
             _pull(call, engine, image)
         except PierheadError as failure:
-            near = with_near_miss(engine, error).hint
-            if near.startswith("did you mean"):
-                failure.hint = near
+            failure.hint = near_miss(engine, error) or failure.hint
             raise
         made = engine.post("/containers/create", document, **query)
     for warning in made.get("Warnings") or ():

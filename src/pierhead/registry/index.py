@@ -17,11 +17,10 @@ Knows nothing of files of contents: ``storage`` does.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pierhead import jsontext
 from pierhead.errors import OperationFailed, Unsupported
@@ -132,7 +131,7 @@ class Index:
     @staticmethod
     def _connect(path: str) -> sqlite3.Connection:
         # For its owner alone, as the contents are.  Its companions get its mode from SQLite.
-        with contextlib.suppress(OSError):  # SQLite has the words for it
+        with suppress(OSError):  # SQLite has the words for it
             ensure_private_file(path)
         db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
