@@ -130,7 +130,7 @@ static void take_over(const struct monitor *given)
 	set_nonblocking(m.given.control);
 	set_nonblocking(m.given.attach);
 	attach_open(&m.attach, m.given.attach);
-	oom_open(&m.oom, given->oom_path);
+	oom_open(&m.oom, given->oom_path, given->oom_before);
 	log_open(&m.log, given->log_path, given->log_format, given->log_bytes, given->log_files, room.log);
 	sys(chdir, "/"); /* no mount is kept busy */
 }

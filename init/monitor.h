@@ -17,6 +17,7 @@ struct monitor {
 	const char *log_path;  /* "" for no log */
 	const char *exit_name; /* record's name in the state directory */
 	const char *oom_path;  /* "" for none */
+	uint64_t oom_before;   /* its count before there was the child */
 };
 
 _Noreturn void monitor_run(const struct monitor *monitor);

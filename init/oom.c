@@ -29,15 +29,24 @@ void oom_read(struct oom *oom)
 	oom->kills = oom_parse(text);
 }
 
-void oom_open(struct oom *oom, const char *path)
+void oom_open(struct oom *oom, const char *path, uint64_t before)
 {
-	*oom = (struct oom){ .file = -1 };
+	*oom = (struct oom){ .file = -1, .before = before };
 	if (*path)
 		oom->file = (int)sys(openat, FD_CWD, path, O_RDONLY | O_CLOEXEC);
 	if (oom->file < 0)
 		oom->file = -1;
 	oom_read(oom);
-	oom->before = oom->kills;
+}
+
+uint64_t oom_count(const char *path)
+{
+	struct oom oom;
+
+	oom_open(&oom, path, 0);
+	if (oom.file >= 0)
+		sys(close, oom.file);
+	return oom.kills;
 }
 
 bool oom_happened(const struct oom *oom)

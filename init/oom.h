@@ -9,7 +9,10 @@ struct oom {
 	uint64_t before, kills;
 };
 
-void oom_open(struct oom *oom, const char *path);
+/* The count as it is; 0 when there is no such file, as that of a cgroup that is yet to be made. */
+uint64_t oom_count(const char *path);
+/* before: the count when the process was about to be cloned, for it may be killed before it is watched. */
+void oom_open(struct oom *oom, const char *path, uint64_t before);
 /* Reads the count.  Done whenever the file says that it changed, for the cgroup may be gone when the process is. */
 void oom_read(struct oom *oom);
 bool oom_happened(const struct oom *oom);

@@ -2,6 +2,7 @@
  * beforehand), and gives everything back if the launch is given up or the launcher dies before it is committed. */
 #include "launch.h"
 #include "monitor.h"
+#include "oom.h"
 
 #include <linux/mman.h>
 #include <linux/prctl.h>
@@ -291,7 +292,7 @@ static void await_commit(struct launch *l, struct child *init)
 	sys(flock, slot(l, &l->plan.header[HEADER_STATE]), 8 /* LOCK_UN */);
 }
 
-static void watch(struct launch *l, const struct child *init)
+static void watch(struct launch *l, const struct child *init, uint64_t oom_before)
 {
 	uint32_t watching = MESSAGE_WATCHING;
 	const struct argument *h = l->plan.header;
@@ -311,6 +312,7 @@ static void watch(struct launch *l, const struct child *init)
 		.log_path = h[HEADER_LOG_PATH].s,
 		.exit_name = h[HEADER_EXIT_NAME].s,
 		.oom_path = h[HEADER_OOM_PATH].s,
+		.oom_before = oom_before,
 	};
 
 	/* a launcher that has heard this may rely on the exit's being recorded */
@@ -321,7 +323,7 @@ static void watch(struct launch *l, const struct child *init)
 _Noreturn void stage_main(int control, int channel)
 {
 	static struct launch l;
-	uint64_t every = ~(uint64_t)0;
+	uint64_t every = ~(uint64_t)0, oom_before;
 	struct child init;
 
 	l.control = l.report = control;
@@ -346,11 +348,12 @@ _Noreturn void stage_main(int control, int channel)
 		leave(0);
 	if (header(&l, HEADER_FLAGS) & LAUNCH_ADOPT)
 		sys(prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	oom_before = oom_count(l.plan.header[HEADER_OOM_PATH].s);
 	init = header(&l, HEADER_FLAGS) & LAUNCH_JOINER ? clone_through_joiner(&l) : clone_init(&l);
 	sys(close, channel);
 	tell_child(&l, init.pid, PLACE_INIT, init.pidfd);
 	await_commit(&l, &init);
 	if (header(&l, HEADER_FLAGS) & LAUNCH_MONITOR)
-		watch(&l, &init);
+		watch(&l, &init, oom_before);
 	leave(0);
 }

@@ -7,6 +7,7 @@
  * terminal of 2 comes late).  The program's pid goes to `control` as {MESSAGE_CHILD, pid}. */
 #include "../monitor.h"
 
+#include "../oom.h"
 #include "../sys.h"
 #include "../text.h"
 #include "../wire.h"
@@ -155,6 +156,7 @@ static _Noreturn void run(char **argument)
 		make_pipes();
 	sys(rt_sigprocmask, 2, &every, NULL, 8);
 	sys(setsid);
+	given.oom_before = oom_count(given.oom_path);
 	given.init_pid = (int)check(sys(clone3, &args, sizeof args), "clone3");
 	if (given.init_pid == 0)
 		become(argument, environment + 1);

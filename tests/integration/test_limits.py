@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from pierhead.errors import InvalidInput, OperationFailed, PierheadError, Unsupported
+from pierhead.linux import process
 from pierhead.linux.cgroupfs import discover
 from pierhead.oci.runtime import BlockIO, Cpu, IDMapping, Memory, Pids, Resources, Rlimit, ThrottleDevice
+from pierhead.runtime import factory, handshake
 from tests.support.containers import Containers, cgroups_of_ours, namespaces, wait_until
 from tests.support.requires import requires
 
@@ -130,6 +132,23 @@ def test_the_exit_tells_of_a_lack_of_memory(containers: Containers) -> None:
     status = container.wait(60)
     assert status.oom
     assert status.signal == 9 or status.code
+
+
+@requires("memory-controller")
+def test_a_lack_of_memory_before_anybody_watches(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed for memory before its launch is over has been seen all the same."""
+
+    class Late(handshake.Handshake):
+        def commit(self) -> None:
+            assert process.wait_pidfd(self.init_pidfd, 60)
+            super().commit()
+
+    monkeypatch.setattr(factory, "Handshake", Late)
+    limits = Resources(memory=Memory(limit=16 * MIB, swap=16 * MIB))
+    container = containers.start(GREEDY, resources=limits, options={"supervise": True})
+    assert container.wait(60).oom
 
 
 @requires("memory-controller")

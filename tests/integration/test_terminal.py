@@ -6,6 +6,7 @@ import array
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import termios
@@ -271,6 +272,32 @@ def test_resize_through_the_monitor(containers: Containers) -> None:
     container.init.resize(44, 55)
     assert container.wait(60).code == 0
     assert "44 55" in log.read_text()
+
+
+def test_a_resize_is_done_when_it_returns(containers: Containers) -> None:
+    """What is typed after it, by whichever connection, is read on a terminal of the new size."""
+    options = {"supervise": True, "stdio": Stdio.kept()}
+    container = containers.running(process={"terminal": True}, options=options)
+    terminal = os.open(f"/proc/{container.init.pid}/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        for rows in range(1, 100):
+            container.init.resize(rows, 80)
+            assert termios.tcgetwinsize(terminal) == (rows, 80)
+    finally:
+        os.close(terminal)
+
+
+def test_a_resize_does_not_wait_for_a_stopped_monitor(containers: Containers) -> None:
+    """The terminal has its size when the monitor goes on."""
+    options = {"supervise": True, "stdio": Stdio.kept()}
+    container = containers.start("read line; stty size", process={"terminal": True}, options=options)
+    with AttachClient(f"{containers.root}/{container.id}/attach") as client:
+        os.kill(container.state.monitor_pid, signal.SIGSTOP)
+        container.init.resize(33, 44)
+        os.kill(container.state.monitor_pid, signal.SIGCONT)
+        container.init.resize(44, 55)
+        client.write(b"\n")
+        assert b"44 55" in b"".join(data for _, data in client)
 
 
 def test_resize_needs_a_monitor(containers: Containers) -> None:

@@ -13,8 +13,9 @@ whoever writes much must read meanwhile: from another thread, or with ``set_bloc
 """
 
 import os
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
+from _socket import AF_UNIX, SHUT_WR, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 from errno import ECONNREFUSED, ENOENT
+from time import monotonic
 
 from pierhead.errors import Conflict, OperationFailed, Unavailable
 from pierhead.runtime import wire_table
@@ -140,6 +141,21 @@ class AttachClient:
     def resize(self, rows: int, columns: int) -> None:
         """The process's terminal has this size; nothing happens where there is none."""
         self._send(wire_table.ATTACH_RESIZE, rows.to_bytes(2, "little") + columns.to_bytes(2, "little"))
+
+    def finish(self, timeout_s: float) -> bool:
+        """Nothing more will be sent, and output is passed over; whether the monitor has acted within the time
+        upon all that was sent.
+        """
+        deadline = monotonic() + timeout_s
+        self._socket.shutdown(SHUT_WR)
+        try:
+            while (left := deadline - monotonic()) > 0:
+                self._socket.settimeout(left)
+                if not self._receive():
+                    return True
+        except TimeoutError:
+            pass
+        return False
 
     def _send(self, kind: int, payload: "bytes | memoryview") -> None:
         try:

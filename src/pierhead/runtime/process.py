@@ -23,6 +23,8 @@ _SIGKILL = 9
 _TRACED_S = 0.005
 _NEWCOMERS_S = 1.0
 """How long a child may wait that another thread has launched since a wait began."""
+_RESIZED_S = 1.0
+"""How long a terminal's new size may take; what is typed after that is read by a program that has it."""
 _SIGNAL_MAX = 64
 _RECORD_WAIT_S = 5.0
 
@@ -367,7 +369,8 @@ class Process:
             return self.pidfd >= 0 and process.kill_pidfd(self.pidfd, number)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Its terminal, which the monitor keeps, has this size in characters.
+        """Its terminal, which the monitor keeps, has this size in characters; when a monitor that is stopped
+        goes on.
 
         Raises:
             Unsupported: the process has no monitor.
@@ -378,3 +381,4 @@ class Process:
 
         with AttachClient(self._attach_path) as client:
             client.resize(rows, columns)
+            client.finish(_RESIZED_S)
