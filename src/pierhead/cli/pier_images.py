@@ -25,7 +25,6 @@ from pierhead.cli.words import filters, split_tag
 from pierhead.errors import NotFound, PierheadError, Unavailable
 from pierhead.figures import format_size
 from pierhead.images.choosing import choose, parse_filters
-from pierhead.images.reference import matches, parse_reference
 from pierhead.images.times import parse_time
 
 TYPE_CHECKING = False
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from pierhead.cli.call import Call
     from pierhead.client.engine import Engine
-    from pierhead.images.catalogue import Summary
+    from pierhead.images.choosing import Filters
     from pierhead.images.service import ImageService
 
     Row = dict[str, Any]
@@ -63,17 +62,15 @@ def _images(call: Call) -> int:
 
 def _own_rows(call: Call) -> list[Row]:
     with open_service(call) as service:
-        found = [each for each in service.catalogue.summaries() if _is_wanted(each, call.arguments)]
-        found = choose(found, parse_filters(call.options.all("filter")), partial(_find_created, service))
+        wanted = _with_patterns(parse_filters(call.options.all("filter")), call.arguments)
+        found = choose(service.catalogue.summaries(), wanted, partial(_find_created, service))
     found.sort(key=lambda each: parse_time(each.created), reverse=True)
     whole, now_s = call.options.switch("no-trunc"), time.time()
     return [summary_row(each, now_s=now_s, whole=whole) for each in found]
 
 
 def _far_rows(call: Call, engine: Engine) -> list[Row]:
-    wanted = filters("filter", call.options.all("filter")) or {}
-    if call.arguments:
-        wanted.setdefault("reference", []).extend(call.arguments)
+    wanted = _with_patterns(filters("filter", call.options.all("filter")) or {}, call.arguments)
     found = engine.get("/images/json", all=call.options.switch("all"), filters=wanted or None)
     whole, now_s = call.options.switch("no-trunc"), time.time()
     return [row for each in found for row in document_rows(each, now_s=now_s, whole=whole)]
@@ -83,10 +80,10 @@ def _find_created(service: ImageService, text: str) -> str:
     return service.catalogue.summarise(service.catalogue.get(text)).created
 
 
-def _is_wanted(summary: Summary, patterns: Iterable[str]) -> bool:
-    """Whether a name is of one of the patterns; of anything where there is none."""
-    patterns = tuple(patterns)
-    return not patterns or any(matches(parse_reference(summary.name), pattern) for pattern in patterns)
+def _with_patterns(wanted: Filters, patterns: Iterable[str]) -> Filters:
+    """A pattern is a reference, by whichever of the two it is given."""
+    references = [*wanted.get("reference", ()), *patterns]
+    return {**wanted, "reference": references} if references else wanted
 
 
 # history

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 
 from pierhead.engine.choosing import parse_until
 from pierhead.engine.moments import NEVER
 from pierhead.errors import InvalidInput, NotFound
-from pierhead.images.choosing import has_label
+from pierhead.images.choosing import TAKEN, choose
 from pierhead.images.exchange import UNNAMED
-from pierhead.images.reference import matches, parse_reference
+from pierhead.images.reference import parse_reference
 from pierhead.images.times import parse_time
 from pierhead.oci.document import encode
 
@@ -70,10 +71,15 @@ class Described:
         return dict(config.config.labels) if config and config.config else {}
 
     @property
+    def created(self) -> str:
+        """As RFC 3339; "" where it does not say."""
+        config = self.shown.config if self.shown else None
+        return config.created if config else ""
+
+    @property
     def created_s(self) -> int:
         """Unix time; 0 where it does not say."""
-        config = self.shown.config if self.shown else None
-        return int(parse_time(config.created)) if config else 0
+        return int(parse_time(self.created))
 
     def summary(self) -> Document:
         """A line of ``GET /images/json``."""
@@ -120,60 +126,23 @@ def describe_all(service: ImageService) -> list[Described]:
     return sorted(found, key=lambda each: (-each.created_s, each.names))
 
 
-def select(found: Iterable[Described], filters: Filters) -> list[Described]:
-    """Those that every filter takes: ``dangling``, ``label``, ``label!``, ``reference``, ``before``, ….
+def select(
+    found: Iterable[Described], filters: Filters, find_created: Callable[[str], str]
+) -> list[Described]:
+    """Those that every filter takes: those of ``images.choosing``, and ``until``.
 
     Raises:
         InvalidInput: there is no such filter, or a value is none for it.
         NotFound: ``before`` or ``since`` name nothing.
     """
-    images = list(found)
     for name in filters:
-        if name not in _TAKES:
-            hint = f"there are {', '.join(_TAKES)}"
+        if name not in _FILTERS:
+            hint = f"there are {', '.join(_FILTERS)}"
             raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter", hint=hint)
-    takes = [_TAKES[name](values, images) for name, values in filters.items() if values]
-    return [each for each in images if all(take(each) for take in takes)]
-
-
-def says_yes(values: list[str]) -> bool:
-    """Whether a filter that is true or false is true.
-
-    Raises:
-        InvalidInput: it is something else.
-    """
-    for value in values:
-        if value.lower() not in _TRUE + _FALSE:
-            raise InvalidInput(
-                f"invalid filter 'dangling={value}'", code="invalid-filter", hint="true or false"
-            )
-    return any(value.lower() in _TRUE for value in values)
-
-
-def _takes_dangling(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    wanted = says_yes(values)
-    return lambda each: each.dangling == wanted
-
-
-def _takes_label(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    return lambda each: all(has_label(each.labels, value) for value in values)
-
-
-def _takes_other_label(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    return lambda each: not any(has_label(each.labels, value) for value in values)
-
-
-def _takes_reference(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    return lambda each: any(matches(parse_reference(name), value) for name in each.names for value in values)
-
-
-def _time_of(value: str, images: list[Described]) -> int:
-    for each in images:
-        if {value, f"{value}:latest"} & {*each.tags, each.id, each.digest}:
-            return each.created_s
-        if each.id.partition(":")[2].startswith(value):
-            return each.created_s
-    raise no_such_image(value)
+    now_ns = time.time_ns()
+    until_s = min((parse_until(value, now_ns) / 1e9 for value in filters.get(_UNTIL, ())), default=math.inf)
+    others = {name: values for name, values in filters.items() if name != _UNTIL}
+    return [each for each in choose(found, others, find_created) if parse_time(each.created) < until_s]
 
 
 def no_such_image(reference: str, *, hint: str = "") -> NotFound:
@@ -183,32 +152,8 @@ def no_such_image(reference: str, *, hint: str = "") -> NotFound:
     return NotFound(f"No such image: {meant}", code="image-not-found", hint=hint)
 
 
-def _takes_before(values: list[str], images: list[Described]) -> Callable[[Described], bool]:
-    limit = min(_time_of(value, images) for value in values)
-    return lambda each: each.created_s < limit
-
-
-def _takes_since(values: list[str], images: list[Described]) -> Callable[[Described], bool]:
-    limit = max(_time_of(value, images) for value in values)
-    return lambda each: each.created_s > limit
-
-
-def _takes_until(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    now_ns = time.time_ns()
-    limit_s = min(parse_until(value, now_ns) for value in values) / 1e9
-    return lambda each: each.created_s < limit_s
-
-
-_TRUE, _FALSE = ("true", "1"), ("false", "0")
-_TAKES = {
-    "dangling": _takes_dangling,
-    "label": _takes_label,
-    "label!": _takes_other_label,
-    "reference": _takes_reference,
-    "before": _takes_before,
-    "since": _takes_since,
-    "until": _takes_until,
-}
+_UNTIL = "until"
+_FILTERS = (*TAKEN, _UNTIL)
 PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 """Those by which images are removed."""
 

@@ -10,7 +10,6 @@ from pierhead.engine.imagedocuments import (
     history_documents,
     inspect_document,
     no_such_image,
-    says_yes,
     select,
 )
 from pierhead.engine.pipes import feed, first_of, read_written
@@ -18,6 +17,7 @@ from pierhead.engine.registries import hosts_of, open_client
 from pierhead.engine.transfers import Telling, told
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.changes import apply_changes
+from pierhead.images.choosing import read_truths
 from pierhead.images.exchange import import_image, load_images, save_images
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from typing import Any
 
+    from pierhead.engine.imagedocuments import Described
     from pierhead.engine.record import Record
     from pierhead.engine.settings import Settings
     from pierhead.engine.transfers import Tell
@@ -73,7 +74,7 @@ class EngineImages:
         del intermediate, manifests
 
         def run() -> list[Document]:
-            return [each.summary() for each in select(describe_all(self._service), filters)]
+            return [each.summary() for each in self._select(filters)]
 
         found = await offload(run)
         users = [record.image_id for record in self._records()]
@@ -103,6 +104,12 @@ class EngineImages:
             return self._service.catalogue.get(reference)
         except NotFound:
             raise no_such_image(reference) from None
+
+    def _select(self, filters: Filters) -> list[Described]:
+        return select(describe_all(self._service), filters, self._find_created)
+
+    def _find_created(self, reference: str) -> str:
+        return self._service.catalogue.summarise(self.find(reference)).created
 
     # From and to registries
 
@@ -325,13 +332,13 @@ class EngineImages:
         for name in filters:
             if name not in PRUNE_FILTERS:
                 raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
-        everything = not says_yes(filters.get("dangling") or ["true"])
+        everything = True not in read_truths(filters.get("dangling") or ["true"])
         rest = {name: values for name, values in filters.items() if name != "dangling"}
         used = {record.image_id for record in self._records()}
 
         def run() -> Document:
             deleted: list[Document] = []
-            for each in select(describe_all(self._service), rest):
+            for each in self._select(rest):
                 if each.id in used or not (everything or each.dangling):
                     continue
                 for name in each.names:

@@ -84,6 +84,16 @@ class Summary(Value):
     platforms: tuple[str, ...]
     labels: dict[str, str]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one."""
+        return (self.name,)
+
+    @property
+    def dangling(self) -> bool:
+        """Whether the name has no tag."""
+        return not parse_reference(self.name).tag
+
 
 class HistoryLine(Value):
     """One step of an image's making, with what it weighs; ``id`` is "" but for the newest."""

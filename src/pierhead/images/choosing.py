@@ -1,12 +1,13 @@
-"""Which images a list shows, by filters as docker has them: ``NAME=VALUE``.  Pure.
+"""Which images a list shows, by filters as docker has them.  Pure.
 
     dangling=true           without a tag
     label=KEY, label=KEY=VALUE
+    label!=KEY, label!=KEY=VALUE
     reference=PATTERN       * and ? stay within one component
     before=IMAGE, since=IMAGE
 
-Every filter must take an image.  Of one filter's values any does, but an image has all labels that are given,
-and is older, or younger, than all images.
+Every filter must take an image.  Of one filter's values any does, but an image has all labels that are given
+(``label!``: none of them), and is older, or younger, than all images.
 
 Source: docker's documentation of ``docker image ls``, "Filtering".
 """
@@ -19,18 +20,38 @@ from pierhead.images.times import parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Protocol, TypeVar
 
-    from pierhead.images.catalogue import Summary
+    class Listed(Protocol):
+        """What filters look at."""
 
+        @property
+        def names(self) -> Sequence[str]:
+            """As the library has them."""
+
+        @property
+        def dangling(self) -> bool:
+            """Whether there is no name that a list would show."""
+
+        @property
+        def labels(self) -> dict[str, str]:
+            """Those of its configuration."""
+
+        @property
+        def created(self) -> str:
+            """When it was made, as RFC 3339; "" if it does not say."""
+
+    AnyListed = TypeVar("AnyListed", bound=Listed)
     Filters = dict[str, list[str]]
-    Test = Callable[[Summary, str], bool]
+    FindCreated = Callable[[str], str]
+    Test = Callable[[Listed], bool]
 
 _TRUE, _FALSE = frozenset(("true", "1")), frozenset(("false", "0"))
 
 
 def parse_filters(texts: Iterable[str]) -> Filters:
-    """The values of each filter.
+    """The values of each filter, from words ``NAME=VALUE``.
 
     Raises:
         InvalidInput: there is no such filter, or it has no value, or one that it cannot have.
@@ -44,44 +65,69 @@ def parse_filters(texts: Iterable[str]) -> Filters:
         if not equals or not value:
             message = f"the filter {name!r} has no value"
             raise InvalidInput(message, code="invalid-filter", hint=f"write it as {name}={FILTERS[name]}")
-        if name == "dangling" and value not in _TRUE | _FALSE:
+        if name == "dangling" and value.lower() not in _TRUE | _FALSE:
             message = f"the filter dangling cannot be {value[:80]!r}"
             raise InvalidInput(message, code="invalid-filter", hint="it can be true or false")
         found.setdefault(name, []).append(value)
     return found
 
 
-def choose(images: Iterable[Summary], filters: Filters, find_created: Callable[[str], str]) -> list[Summary]:
+def choose(images: Iterable[AnyListed], filters: Filters, find_created: FindCreated) -> list[AnyListed]:
     """Those that every filter takes, in their order.
 
     Args:
         images: all.
-        filters: as ``parse_filters`` gives them.
+        filters: names of ``TAKEN`` with their values; one without values takes everything.
         find_created: when the image was made that a person names so, RFC 3339; raises NotFound.
 
     Raises:
-        InvalidInput: a pattern is none.
+        InvalidInput: a pattern is none, or ``dangling`` is neither true nor false.
         NotFound: ``before`` or ``since`` name no image.
     """
-    before = [parse_time(find_created(value)) for value in filters.get("before", ())]
-    since = [parse_time(find_created(value)) for value in filters.get("since", ())]
-    return [
-        each
-        for each in images
-        if _is_taken(each, filters)
-        and all(parse_time(each.created) < moment for moment in before)
-        and all(parse_time(each.created) > moment for moment in since)
-    ]
+    tests = [_TESTS[name](values, find_created) for name, values in filters.items() if values]
+    return [each for each in images if all(test(each) for test in tests)]
 
 
-def _is_taken(image: Summary, filters: Filters) -> bool:
-    reference = parse_reference(image.name)
-    dangling, patterns = filters.get("dangling", ()), filters.get("reference", ())
-    if dangling and not any((value in _TRUE) is not bool(reference.tag) for value in dangling):
-        return False
-    if patterns and not any(matches(reference, pattern) for pattern in patterns):
-        return False
-    return all(has_label(image.labels, value) for value in filters.get("label", ()))
+def read_truths(values: Iterable[str]) -> set[bool]:
+    """What ``dangling`` is said to be.
+
+    Raises:
+        InvalidInput: it is something else, in docker's words.
+    """
+    found = set()
+    for value in values:
+        if value.lower() not in _TRUE | _FALSE:
+            message = f"invalid filter 'dangling={value}'"
+            raise InvalidInput(message, code="invalid-filter", hint="true or false")
+        found.add(value.lower() in _TRUE)
+    return found
+
+
+def _is_dangling(values: Sequence[str], _: FindCreated) -> Test:
+    wanted = read_truths(values)
+    return lambda each: each.dangling in wanted
+
+
+def _has_labels(values: Sequence[str], _: FindCreated) -> Test:
+    return lambda each: all(has_label(each.labels, value) for value in values)
+
+
+def _has_no_label(values: Sequence[str], _: FindCreated) -> Test:
+    return lambda each: not any(has_label(each.labels, value) for value in values)
+
+
+def _is_named(values: Sequence[str], _: FindCreated) -> Test:
+    return lambda each: any(matches(parse_reference(name), value) for name in each.names for value in values)
+
+
+def _is_older(values: Sequence[str], find_created: FindCreated) -> Test:
+    limit_s = min(parse_time(find_created(value)) for value in values)
+    return lambda each: parse_time(each.created) < limit_s
+
+
+def _is_younger(values: Sequence[str], find_created: FindCreated) -> Test:
+    limit_s = max(parse_time(find_created(value)) for value in values)
+    return lambda each: parse_time(each.created) > limit_s
 
 
 def has_label(labels: dict[str, str], wanted: str) -> bool:
@@ -90,6 +136,16 @@ def has_label(labels: dict[str, str], wanted: str) -> bool:
     return name in labels and (not equals or labels[name] == value)
 
 
+_TESTS = {
+    "before": _is_older,
+    "dangling": _is_dangling,
+    "label": _has_labels,
+    "label!": _has_no_label,
+    "reference": _is_named,
+    "since": _is_younger,
+}
+TAKEN = tuple(_TESTS)
+"""Names of all filters."""
 FILTERS = {
     "before": "IMAGE",
     "dangling": "true",
@@ -97,4 +153,4 @@ FILTERS = {
     "reference": "PATTERN",
     "since": "IMAGE",
 }
-"""Their names, and how a value is written."""
+"""Those of ``pier images``, and how a value is written."""

@@ -278,8 +278,9 @@ def test_filters_by_a_name_without_its_tag(desk: Desk, tmp_path: Path) -> None:
             file.seek(0)
             import_image(desk.service, file.fileno(), name, now_s=created_s)
     for word, name in (("before", "older"), ("since", "newer")):
-        found = desk.images.list_images(intermediate=False, filters={word: ["box"]}, manifests=False)
-        assert [each["RepoTags"] for each in asyncio.run(found)] == [[f"{name}:latest"]]
+        for spelt in ("box", "docker.io/library/box"):
+            found = desk.images.list_images(intermediate=False, filters={word: [spelt]}, manifests=False)
+            assert [each["RepoTags"] for each in asyncio.run(found)] == [[f"{name}:latest"]]
     with pytest.raises(NotFound, match="No such image: nothing:latest"):
         asyncio.run(
             desk.images.list_images(intermediate=False, filters={"since": ["nothing"]}, manifests=False)
