@@ -4,12 +4,11 @@
     events       the last 4,096, numbered without a gap from the first one on
 
 A change and the events that tell of it are one transaction, so neither is ever there without the other.
-Write-ahead log with ``synchronous=NORMAL``: what was committed survives the engine's death at any moment;
+With ``synchronous=NORMAL`` what was committed survives the engine's death at any moment;
 after a power cut the last transactions may be missing, all of them together.  A commit writes to the page
 cache and waits for no disk: ``checkpoint``, which does, is called in a thread.
 
-``user_version`` counts the migrations that were applied.  A migration never changes once it is released.
-Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous
+Source: https://www.sqlite.org/pragma.html#pragma_synchronous
 """
 
 # Annotations are read at run time: no postponed evaluation here.
@@ -19,10 +18,10 @@ import sqlite3
 import threading
 
 from pierhead import jsontext
+from pierhead.databases import apply_migrations, open_database, read_version
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.record import Event, Record, State
 from pierhead.errors import Conflict, InvalidInput, OperationFailed
-from pierhead.linux.files import ensure_private_file
 from pierhead.oci.document import decode, empty, encode
 from pierhead.values import Value
 
@@ -303,20 +302,13 @@ def _asked(record: Record) -> list[object]:
 
 
 def _connect(path: str) -> "Connection":
-    # Environments of containers stand in it: for its owner alone.  Its companions get its mode from SQLite.
-    ensure_private_file(path)
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    try:
-        for setting in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-512"):
-            connection.execute(f"PRAGMA {setting}").close()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return open_database(
+        path, "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-512", busy_s=_BUSY_S
+    )
 
 
 def _migrate(connection: "Connection", path: str) -> None:
-    [version] = connection.execute("PRAGMA user_version").fetchone()
+    version = read_version(connection)
     if version > len(MIGRATIONS):
         raise Conflict(
             f"the engine's database {path} was made by a newer Pierhead (its version is {version},"
@@ -324,12 +316,7 @@ def _migrate(connection: "Connection", path: str) -> None:
             code="newer-database",
             hint="use that Pierhead, or another --data-root",
         )
-    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in statements:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={number}")
-        connection.execute("COMMIT")
+    apply_migrations(connection, MIGRATIONS)
 
 
 def _check(connection: "Connection", path: str) -> None:

@@ -20,11 +20,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from pierhead import jsontext
+from pierhead.databases import open_database, read_version
 from pierhead.errors import OperationFailed, Unsupported
-from pierhead.linux.files import ensure_private_file
 from pierhead.oci.image import Descriptor
 from pierhead.values import Value
 
@@ -119,8 +119,7 @@ class Index:
         self._reader = self._connect(path)
 
     def _make_tables(self) -> None:
-        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
+        if read_version(self._writer) > _VERSION:
             self._writer.close()
             hint = "serve it with the version that made it, or a newer one"
             message = f"{self._path} was made by a newer version of the registry"
@@ -130,18 +129,8 @@ class Index:
 
     @staticmethod
     def _connect(path: str) -> sqlite3.Connection:
-        # For its owner alone, as the contents are.  Its companions get its mode from SQLite.
-        with suppress(OSError):  # SQLite has the words for it
-            ensure_private_file(path)
-        db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            # With NORMAL a power cut may take the last changes back, although they were reported as made.
-            db.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            db.close()
-            raise
-        return db
+        # With NORMAL a power cut may take the last changes back, although they were reported as made.
+        return open_database(path, "synchronous=FULL", busy_s=_BUSY_S)
 
     def __enter__(self) -> Self:
         return self

@@ -1,11 +1,9 @@
 """The library's database: SQLite, used by any number of processes and threads at once.
 
-Write-ahead log with ``synchronous=FULL``: what was committed is there after a power cut, readers do not wait
-for writers, and writers wait for one another.  A connection serves one call at a time and is kept for the
-next one.
+With ``synchronous=FULL`` what was committed is there after a power cut.  A connection serves one call at a
+time and is kept for the next one.
 
-``user_version`` counts the migrations that were applied.  A migration never changes once it is released.
-Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
+Source: https://www.sqlite.org/pragma.html#pragma_synchronous
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ import os
 import sqlite3
 import threading
 
+from pierhead.databases import apply_migrations, open_database, read_version
 from pierhead.errors import Conflict, OperationFailed, Unavailable
 from pierhead.images.library.reserve import Reserve, free_bytes
-from pierhead.linux.files import ensure_private_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +137,9 @@ class Database:
         with self._explaining():
             with self._guard:
                 connection = self._idle.pop() if self._idle else None
-            connection = connection or self._connect()
+            connection = connection or open_database(
+                self.path, "synchronous=FULL", "foreign_keys=ON", busy_s=BUSY_S
+            )
             try:
                 yield connection
             except BaseException:
@@ -148,21 +148,8 @@ class Database:
         with self._guard:
             self._idle.append(connection)
 
-    def _connect(self) -> Connection:
-        # For its owner alone, as the contents are.  Its companions get its mode from SQLite.
-        with contextlib.suppress(OSError):  # SQLite has the words for it
-            ensure_private_file(self.path)
-        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        try:
-            for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                connection.execute(f"PRAGMA {setting}").close()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     def _migrate(self, connection: Connection) -> None:
-        [version] = connection.execute("PRAGMA user_version").fetchone()
+        version = read_version(connection)
         if version > len(MIGRATIONS):
             raise Conflict(
                 f"the image library {self.path} was made by a newer Pierhead (its version is {version},"
@@ -170,12 +157,7 @@ class Database:
                 code="newer-library",
                 hint="use that Pierhead, or another directory",
             )
-        for number, statements in enumerate(MIGRATIONS[version:], version + 1):
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={number}")
-            connection.execute("COMMIT")
+        apply_migrations(connection, MIGRATIONS)
 
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:

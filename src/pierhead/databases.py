@@ -1,0 +1,61 @@
+"""SQLite's databases, as everybody here opens them.
+
+Write-ahead log: readers do not wait for writers, and writers wait for one another.  ``user_version`` counts
+the migrations that were applied.  A migration never changes once it is released.
+Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+from pierhead.linux.files import ensure_private_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from sqlite3 import Connection
+
+
+def open_database(path: str, *settings: str, busy_s: float) -> Connection:
+    """A connection to the database, for any thread; the file is made where there is none.
+
+    It is for its owner alone: environments of containers stand in it, or names of what private registries
+    have.  Its companions get its mode from SQLite.
+
+    Args:
+        path: of the file.
+        settings: of the connection, as ``PRAGMA`` has them.
+        busy_s: how long a writer waits for another one.
+
+    Raises:
+        sqlite3.Error: it cannot be opened, or is none.
+    """
+    with contextlib.suppress(OSError):  # SQLite has the words for it
+        ensure_private_file(path)
+    connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+    try:
+        for setting in ("journal_mode=WAL", *settings):
+            connection.execute(f"PRAGMA {setting}").close()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def read_version(connection: Connection) -> int:
+    """How many migrations have been applied."""
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def apply_migrations(connection: Connection, migrations: Sequence[Sequence[str]]) -> None:
+    """All migrations have been applied, each with all of its statements or not at all."""
+    version = read_version(connection)
+    for number, statements in enumerate(migrations[version:], version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={number}")
+        connection.execute("COMMIT")
