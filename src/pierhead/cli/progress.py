@@ -17,7 +17,7 @@ from pierhead.cli.output import STDERR
 from pierhead.digests import short_digest
 from pierhead.figures import format_size
 from pierhead.images.reference import parse_reference
-from pierhead.images.unpackprogress import UnpackProgress
+from pierhead.images.unpackprogress import UnpackProgress, WordedProgress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,89 +54,53 @@ class Line:
         return f"{text:<26} {bar}{done}"
 
 
-class TransferProgress(UnpackProgress):
+class TransferProgress(WordedProgress):
     """Lines about contents, as they change."""
 
     def __init__(self, output: Output, *, pushing: bool = False) -> None:
+        super().__init__(pushing=pushing)
         self._output = output
-        self._pushing = pushing
         self._lines: dict[str, Line] = {}
 
     def resolved(self, name: str, descriptor: Descriptor, answered_by: str) -> None:  # noqa: ARG002
         """See ``Progress``."""
         reference = parse_reference(name).canonical()
-        what = "Pushing to" if self._pushing else "Pulling from"
+        what = "Pushing to" if self.pushing else "Pulling from"
         asked = answered_by and answered_by != reference.domain
-        self._say(f"{reference.identifier}: {what} {reference.name}{f' (by {answered_by})' if asked else ''}")
-
-    def foreign(self, platform: str, machine: str) -> None:
-        """See ``Progress``."""
-        self._say(f"WARNING: the image is for {platform}, and this machine is {machine}")
+        self.remarked(
+            f"{reference.identifier}: {what} {reference.name}{f' (by {answered_by})' if asked else ''}"
+        )
 
     def planned(self, contents: tuple[Descriptor, ...]) -> None:
         """See ``Progress``."""
         for content in contents:
             self._lines.setdefault(content.digest, Line(content))
 
-    def exists(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._change(content, "Layer already exists" if self._pushing else "Already exists")
-
-    def waiting(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._change(content, "Waiting")
-
-    def downloading(self, content: Descriptor, done_bytes: int) -> None:
-        """See ``Progress``."""
-        self._change(content, "Downloading", done_bytes)
-
     def retrying(self, content: Descriptor, reason: str) -> None:
         """See ``Progress``."""
-        self._say(f"{short_digest(content.digest)}: Retrying: {reason}")
-
-    def verifying(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._change(content, "Verifying Checksum")
-
-    def uploading(self, content: Descriptor, done_bytes: int) -> None:
-        """See ``Progress``."""
-        self._change(content, "Pushing", done_bytes)
-
-    def mounted(self, content: Descriptor, source: str) -> None:
-        """See ``Progress``."""
-        self._change(content, f"Mounted from {source}")
-
-    def complete(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._change(content, "Pushed" if self._pushing else "Download complete")
-
-    def unpacking(self, content: Descriptor) -> None:
-        """See ``UnpackProgress``."""
-        self._change(content, "Extracting")
-
-    def unpacked(self, content: Descriptor) -> None:
-        """See ``UnpackProgress``."""
-        self._change(content, "Pull complete")
+        self.remarked(f"{short_digest(content.digest)}: Retrying: {reason}")
 
     def close(self) -> None:
         """Everything has been shown."""
 
-    def _change(self, content: Descriptor, state: str, done_bytes: int = 0) -> None:
+    def changed(self, content: Descriptor, state: str, done_bytes: int | None = None) -> None:
+        """See ``WordedProgress``."""
         line = self._lines.get(content.digest)
         if line is None:
             return  # a document: too small to be worth a line
         if line.state == "Pull complete" or (line.state, state) == ("Already exists", "Pull complete"):
             return  # its end has been told; a layer can be unpacked before all of its download is settled
         changed = line.state != state
-        line.state, line.done_bytes = state, done_bytes
+        line.state, line.done_bytes = state, done_bytes or 0
         self._show(line, changed=changed)
 
     def _show(self, line: Line, *, changed: bool) -> None:
         """Without a terminal: what begins and ends, and no steps in between."""
         if changed and (line.state in _ENDS or line.state.startswith("Mounted")):
-            self._say(line.format(0))
+            self.remarked(line.format(0))
 
-    def _say(self, text: str) -> None:
+    def remarked(self, text: str) -> None:
+        """See ``WordedProgress``."""
         self._output.remark(f"{text}\n")
 
 
@@ -164,7 +128,7 @@ class TerminalProgress(TransferProgress):
         if changed or self._clock_s() - self._painted_s >= _REPAINT_S:
             self._paint()
 
-    def _say(self, text: str) -> None:
+    def remarked(self, text: str) -> None:
         """Above the painted lines."""
         self._output.remark(f"{self._back()}\x1b[J{text}\n")
         self._painted = 0

@@ -16,7 +16,7 @@ from pierhead.errors import PierheadError
 from pierhead.figures import format_size
 from pierhead.images.reference import parse_reference
 from pierhead.images.remote.tasks import parallel
-from pierhead.images.unpackprogress import UnpackProgress
+from pierhead.images.unpackprogress import WordedProgress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,74 +32,42 @@ _EVERY_S = 0.1
 _BAR = 50
 
 
-class Telling(UnpackProgress):
+class Telling(WordedProgress):
     """Tells a client of a pull or a push."""
 
     def __init__(self, tell: Tell, *, pushing: bool = False) -> None:
         """``tell`` takes each document, in the loop's thread."""
+        super().__init__(pushing=pushing)
         self._tell = tell
-        self._pushing = pushing
         self._told_s: dict[str, float] = {}
 
     def resolved(self, name: str, descriptor: Descriptor, answered_by: str) -> None:  # noqa: ARG002 - Progress's
         """See ``Progress``."""
         reference = parse_reference(name)
-        if self._pushing:
+        if self.pushing:
             self._tell({"status": f"The push refers to repository [{reference.name}]"})
         else:
             self._tell({"status": f"Pulling from {reference.path}", "id": reference.identifier})
 
-    def foreign(self, platform: str, machine: str) -> None:
-        """See ``Progress``."""
-        self._tell({"status": f"WARNING: the image is for {platform}, and this machine is {machine}"})
+    def remarked(self, text: str) -> None:
+        """See ``WordedProgress``."""
+        self._tell({"status": text})
 
     def planned(self, contents: tuple[Descriptor, ...]) -> None:
         """See ``Progress``."""
         for content in contents:
-            self._say(content, "Preparing" if self._pushing else "Pulling fs layer")
-
-    def exists(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._say(content, "Layer already exists" if self._pushing else "Already exists")
-
-    def waiting(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._say(content, "Waiting")
-
-    def downloading(self, content: Descriptor, done_bytes: int) -> None:
-        """See ``Progress``."""
-        self._measure(content, "Downloading", done_bytes)
+            self.changed(content, "Preparing" if self.pushing else "Pulling fs layer")
 
     def retrying(self, content: Descriptor, reason: str) -> None:
         """See ``Progress``."""
-        self._say(content, f"Retrying: {reason}")
+        self.changed(content, f"Retrying: {reason}")
 
-    def verifying(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._say(content, "Verifying Checksum")
-
-    def uploading(self, content: Descriptor, done_bytes: int) -> None:
-        """See ``Progress``."""
-        self._measure(content, "Pushing", done_bytes)
-
-    def mounted(self, content: Descriptor, source: str) -> None:
-        """See ``Progress``."""
-        self._say(content, f"Mounted from {source}")
-
-    def complete(self, content: Descriptor) -> None:
-        """See ``Progress``."""
-        self._say(content, "Pushed" if self._pushing else "Download complete")
-
-    def unpacking(self, content: Descriptor) -> None:
-        """See ``UnpackProgress``."""
-        self._say(content, "Extracting")
-
-    def unpacked(self, content: Descriptor) -> None:
-        """See ``UnpackProgress``."""
-        self._say(content, "Pull complete")
-
-    def _say(self, content: Descriptor, status: str) -> None:
-        self._tell({"status": status, "progressDetail": {}, "id": short_digest(content.digest)})
+    def changed(self, content: Descriptor, state: str, done_bytes: int | None = None) -> None:
+        """See ``WordedProgress``."""
+        if done_bytes is None:
+            self._tell({"status": state, "progressDetail": {}, "id": short_digest(content.digest)})
+        else:
+            self._measure(content, state, done_bytes)
 
     def _measure(self, content: Descriptor, status: str, done_bytes: int) -> None:
         """At most some times a second: a client draws a line anew for each."""
