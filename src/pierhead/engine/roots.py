@@ -16,7 +16,7 @@ from pierhead.images.platforms import find_rank, format_platform, host_platform,
 from pierhead.images.removal import remove_or_say
 from pierhead.images.unpacking import unpack_image
 from pierhead.images.walk import chain_ids
-from pierhead.oci.image import Execution
+from pierhead.oci.image import Execution, artifact_refused
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -86,8 +86,7 @@ class Roots:
             raise no_such_image(image, hint=error.hint) from None
         shown = self.service.catalogue.open(found, platform)
         if shown.config is None:
-            message = f"{image} is an artifact and has no files"
-            raise InvalidInput(message, code="not-an-image")
+            raise artifact_refused(image)
         return Origin(
             image_id=shown.id,
             execution=shown.config.config or Execution(),

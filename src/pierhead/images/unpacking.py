@@ -26,7 +26,7 @@ from pierhead.images.unpackprogress import UnpackProgress
 from pierhead.images.unpackworker import start_unpack
 from pierhead.images.walk import chain_ids
 from pierhead.linux.facts import in_user_namespace
-from pierhead.oci.image import CONFIG_TYPES, DOCUMENT_BYTES_MAX, decode_config
+from pierhead.oci.image import CONFIG_TYPES, DOCUMENT_BYTES_MAX, artifact_refused, decode_config
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -368,8 +368,7 @@ async def unpack_image(
         InvalidInput: it is an artifact without files, or not what it says.
     """
     if image.config is None:
-        message = f"{image.descriptor.digest} is an artifact and has no files"
-        raise InvalidInput(message, code="not-an-image")
+        raise artifact_refused(image.descriptor.digest)
     diff_ids = image.config.rootfs.diff_ids
     stack = Stack(service, lease, image.manifest, diff_ids, progress or UnpackProgress())
     for number in range(len(diff_ids)):

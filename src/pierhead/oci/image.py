@@ -330,3 +330,8 @@ def _check(version: int, descriptors: tuple[Descriptor | None, ...], name: str) 
 def _is_known(descriptor: Descriptor) -> bool:
     """Whether the digest is whole, or of an algorithm whose digests we cannot tell from others."""
     return is_digest(descriptor.digest) or algorithm_of(descriptor.digest) not in ("sha256", "sha512")
+
+
+def artifact_refused(name: str) -> InvalidInput:
+    """That something else was asked of it than to be kept and passed on."""
+    return InvalidInput(f"{name} is an artifact and has no files", code="not-an-image")

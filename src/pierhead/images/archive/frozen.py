@@ -35,7 +35,13 @@ from pierhead.images.archive.v1layout import (
 from pierhead.images.compression import open_reader
 from pierhead.linux.files import write_all
 from pierhead.oci.document import encode
-from pierhead.oci.image import CONFIG_TYPES, DOCUMENT_BYTES_MAX, decode_config, decode_manifest
+from pierhead.oci.image import (
+    CONFIG_TYPES,
+    DOCUMENT_BYTES_MAX,
+    artifact_refused,
+    decode_config,
+    decode_manifest,
+)
 from pierhead.values import Value
 
 TYPE_CHECKING = False
@@ -85,8 +91,7 @@ def _write(images: tuple[FrozenImage, ...], content: ContentStore, root: str) ->
         raw = content.read(image.descriptor.digest, limit_bytes=DOCUMENT_BYTES_MAX)
         manifest = decode_manifest(raw, name=f"{image.repository}:{image.tag}")
         if manifest.config.media_type not in CONFIG_TYPES:
-            message = f"{image.repository}:{image.tag} is an artifact and has no files"
-            raise InvalidInput(message, code="not-an-image")
+            raise artifact_refused(f"{image.repository}:{image.tag}")
         raw = content.read(manifest.config.digest, limit_bytes=DOCUMENT_BYTES_MAX)
         config = decode_config(raw)
         ids = _write_layers(root, content, manifest, config, archives)
