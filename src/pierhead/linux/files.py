@@ -30,6 +30,7 @@ def replace_file(
     mode: int = 0o600,
     durable: bool = False,
     like: os.stat_result | None = None,
+    at_once: bool = True,
 ) -> None:
     """The file holds ``data``; a reader sees the old or the new content, never a part.
 
@@ -40,25 +41,9 @@ def replace_file(
         mode: permission bits of a new file.
         durable: also after a power cut; costs a disk flush.
         like: whose owner and permission bits it has, whatever the umask is, in place of ``mode``.
+        at_once: else it is only prepared: what needs room on the disk is done, and no reader sees it before
+            ``put_in_place``.
     """
-    prepare_file(directory_fd, name, data, mode=mode, durable=durable, like=like)
-    try:
-        put_in_place(directory_fd, name)
-    except BaseException:
-        remove_if_there(temporary_name(name), directory_fd)
-        raise
-
-
-def prepare_file(
-    directory_fd: int,
-    name: str,
-    data: bytes,
-    *,
-    mode: int = 0o600,
-    durable: bool = False,
-    like: os.stat_result | None = None,
-) -> None:
-    """The first half of ``replace_file``: what needs room on the disk is done, and no reader sees it."""
     temporary = temporary_name(name)
     first = mode if like is None else 0o600  # until it has its owner, nobody else reads it
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, first, dir_fd=directory_fd)
@@ -72,13 +57,15 @@ def prepare_file(
                 os.fsync(fd)
         finally:
             os.close(fd)
+        if at_once:
+            put_in_place(directory_fd, name)
     except BaseException:
         remove_if_there(temporary, directory_fd)
         raise
 
 
 def put_in_place(directory_fd: int, name: str) -> None:
-    """The second half: the file that was prepared has its name."""
+    """The file that ``replace_file`` has prepared has its name."""
     os.rename(temporary_name(name), name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
 

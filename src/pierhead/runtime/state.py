@@ -185,7 +185,7 @@ class StateDirectory:
         config_text = config_text or jsontext.format_compact(state.config)
         text = f'{jsontext.format_compact(document)[:-1]},"config":{config_text}}}'
         with Refusals(f"write {self.path}/{STATE_FILE}"):
-            files.prepare_file(self.fd, STATE_FILE, text.encode())
+            files.replace_file(self.fd, STATE_FILE, text.encode(), at_once=False)
 
     def settle(self) -> None:
         """What was prepared is the state."""
