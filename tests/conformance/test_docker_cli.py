@@ -47,16 +47,6 @@ def running(directory: Path, authority: Authority) -> Iterator[Daemon]:
         yield it
 
 
-@pytest.fixture
-def docker(running: Daemon, tmp_path: Path) -> Iterator[Docker]:
-    """Docker over the unix socket; what a test leaves is removed."""
-    it = Docker(f"unix://{running.socket_path}", tmp_path)
-    yield it
-    left = it.says("ps", "--all", "--quiet").split()
-    if left:
-        it("rm", "--force", *left)
-
-
 def test_version(docker: Docker) -> None:
     """Client and server find a version that both speak."""
     told = json.loads(docker.says("version", "--format", "{{json .}}"))

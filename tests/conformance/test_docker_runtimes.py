@@ -32,12 +32,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield it
 
 
-@pytest.fixture
-def docker(running: Daemon, tmp_path: Path) -> Docker:
-    """Docker over its socket."""
-    return Docker(f"unix://{running.socket_path}", tmp_path)
-
-
 def test_run(docker: Docker) -> None:
     """Output, input, exit status, a terminal; what cannot be run has a shell's status."""
     told = json.loads(docker.says("info", "--format", "{{json .}}"))

@@ -17,7 +17,6 @@ from tests.support.registries import registry
 from tests.support.requires import requires
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.daemons import Daemon
@@ -26,15 +25,6 @@ pytestmark = requires("root", "podman", "busybox", "ip", "curl")
 
 FOREVER = ("sleep", "1000")
 NAME = f"docker.io/library/{IMAGE}:latest"
-
-
-@pytest.fixture
-def podman(running: Daemon, tmp_path: Path) -> Iterator[Podman]:
-    """Podman; what a test leaves of containers is removed."""
-    it = Podman(f"unix://{running.socket_path}", tmp_path)
-    yield it
-    if left := it.lines("ps", "--all", "--quiet"):
-        it("rm", "--force", "--volumes", *left)
 
 
 def has_said(podman: Podman, name: str, count: int) -> bool:
