@@ -66,6 +66,6 @@ def _ask(program: str, pid: int, mappings: Sequence[IDMapping]) -> None:
 
 def open_user_namespace(uid_mappings: Sequence[IDMapping], gid_mappings: Sequence[IDMapping]) -> int:
     """A descriptor of a new user namespace with these maps, held by no process: for an idmapped mount."""
-    from pierhead.runtime.handshake import hold_user_namespace
+    from pierhead.runtime.containerless import hold_user_namespace
 
     return hold_user_namespace(lambda pid: write_maps(pid, uid_mappings, gid_mappings))

@@ -13,7 +13,7 @@ from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadErr
 from pierhead.linux import cgroupfs, facts, files, process, procstat
 from pierhead.runtime import resolve, state, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
-from pierhead.runtime.handshake import Handshake, perform_on_host
+from pierhead.runtime.handshake import Handshake
 from pierhead.runtime.plan.launch import LaunchView
 from pierhead.runtime.stdio import Stdio
 from pierhead.values import Value
@@ -123,6 +123,8 @@ def replace_device_program(cgroups: CgroupState, rules: "tuple[DeviceRule, ...]"
     tree = unified_tree(cgroups)
     if tree is None:
         return
+    from pierhead.runtime.containerless import perform_on_host
+
     why = "the kernel asks this program whenever the container opens or makes a device"
     arguments = (DEVICE_SLOT, compile_devices(rules))
     operation = wire.Operation(name="device_program", arguments=arguments, place=wire.STAGE, why=why)
