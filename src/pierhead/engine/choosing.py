@@ -6,9 +6,8 @@ Source: the API's description of ``filters`` for ``GET /containers/json`` and ``
 from __future__ import annotations
 
 import re
-import time
 
-from pierhead.engine.moments import parse_moment
+from pierhead.engine.filters import check_names, parse_until
 from pierhead.errors import InvalidInput
 from pierhead.images.choosing import has_label
 
@@ -28,8 +27,6 @@ _SHOWN = ("running", "paused", "restarting")
 _SHORT_MIN = 4
 _WANT_ALL = ("status", "exited")
 _PRUNE = ("until", "label", "label!")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def choose(
@@ -72,9 +69,8 @@ def check_filters(filters: Filters) -> None:
     Raises:
         InvalidInput: one is not.
     """
+    check_names(filters, (*_TESTS, "before", "since"))
     for name, values in filters.items():
-        if name not in _TESTS and name not in ("before", "since"):
-            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
         for value in values:
             _check_value(name, value)
 
@@ -179,9 +175,7 @@ def choose_for_prune(records: Iterable[Record], filters: Filters, now_ns: int) -
     Raises:
         InvalidInput: a filter is unknown, or no time.
     """
-    for name in filters:
-        if name not in _PRUNE:
-            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+    check_names(filters, _PRUNE)
     until = [parse_until(value, now_ns) for value in filters.get("until", ())]
     return [
         record
@@ -191,23 +185,3 @@ def choose_for_prune(records: Iterable[Record], filters: Filters, now_ns: int) -
         and has_labels(record.config.labels, filters.get("label", ()))
         and not any(has_label(record.config.labels, each) for each in filters.get("label!", ()))
     ]
-
-
-def parse_until(text: str, now_ns: int) -> int:
-    """Unix time in ns: of a moment, of seconds since 1970, or of a span before now (``1h30m``).
-
-    Raises:
-        InvalidInput: it is none of them.
-    """
-    spans = _SPAN.findall(text)
-    if spans and "".join(number + unit for number, unit in spans) == text:
-        return now_ns - int(sum(float(number) * _UNIT_S[unit] for number, unit in spans) * 1e9)
-    try:
-        seconds, _, fraction = text.partition(".")
-        if seconds.isdecimal():
-            return int(seconds) * 1_000_000_000 + int((fraction + "000000000")[:9])
-        return parse_moment(text if "T" in text else f"{text}T00:00:00Z")
-    except ValueError:
-        message = f"invalid time '{text}'"
-        hint = f"as 10m, 1h30m, {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(now_ns / 1e9))}"
-        raise InvalidInput(message, code="invalid-filter", hint=hint) from None

@@ -4,9 +4,9 @@ pass.  Pure.
 
 from __future__ import annotations
 
+from pierhead.engine.filters import check_names
 from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
 from pierhead.engine.record import Event
-from pierhead.errors import InvalidInput
 from pierhead.images.choosing import has_label
 
 TYPE_CHECKING = False
@@ -84,9 +84,7 @@ def check_filters(filters: Filters) -> None:
     Raises:
         InvalidInput: one is not.
     """
-    for name in filters:
-        if name not in _KNOWN:
-            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+    check_names(filters, _KNOWN)
 
 
 def passes(event: Event, filters: Filters) -> bool:

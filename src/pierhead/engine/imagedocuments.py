@@ -6,9 +6,9 @@ import math
 import time
 from collections import Counter
 
-from pierhead.engine.choosing import parse_until
+from pierhead.engine.filters import check_names, parse_until
 from pierhead.engine.moments import NEVER
-from pierhead.errors import InvalidInput, NotFound
+from pierhead.errors import NotFound
 from pierhead.images.choosing import TAKEN, choose
 from pierhead.images.exchange import UNNAMED
 from pierhead.images.reference import parse_reference
@@ -135,10 +135,7 @@ def select(
         InvalidInput: there is no such filter, or a value is none for it.
         NotFound: ``before`` or ``since`` name nothing.
     """
-    for name in filters:
-        if name not in _FILTERS:
-            hint = f"there are {', '.join(_FILTERS)}"
-            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter", hint=hint)
+    check_names(filters, _FILTERS)
     now_ns = time.time_ns()
     until_s = min((parse_until(value, now_ns) / 1e9 for value in filters.get(_UNTIL, ())), default=math.inf)
     others = {name: values for name, values in filters.items() if name != _UNTIL}

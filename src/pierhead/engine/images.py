@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from pierhead.engine.filters import check_names
 from pierhead.engine.imagedocuments import (
     PRUNE_FILTERS,
     describe_all,
@@ -329,9 +330,7 @@ class EngineImages:
         Raises:
             InvalidInput: there is no such filter.
         """
-        for name in filters:
-            if name not in PRUNE_FILTERS:
-                raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+        check_names(filters, PRUNE_FILTERS)
         everything = True not in read_truths(filters.get("dangling") or ["true"])
         rest = {name: values for name, values in filters.items() if name != "dangling"}
         used = {record.image_id for record in self._records()}

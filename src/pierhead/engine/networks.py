@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pierhead.engine.filters import check_names
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.moments import format_moment
 from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
-from pierhead.errors import InvalidInput, NotFound
+from pierhead.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class NetworkDesk:
         Raises:
             InvalidInput: there is no such filter.
         """
-        for name in filters:
-            if name not in _FILTERS:
-                raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+        check_names(filters, _FILTERS)
         documents = [self._describe(each, with_containers=False) for each in self._all()]
         return [each for each in documents if all(_passes(each, *one) for one in filters.items())]
 

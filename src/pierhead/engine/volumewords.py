@@ -6,6 +6,7 @@ Source: Docker's `docker volume create` reference, "Driver-specific options"; mo
 # Annotations are read at run time: no postponed evaluation here.
 import datetime as dt
 
+from pierhead.engine.filters import check_names
 from pierhead.engine.specgen.mountwords import volume_name_faults
 from pierhead.errors import InvalidInput, NotFound, Unsupported
 from pierhead.images.choosing import has_label
@@ -15,7 +16,6 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from pierhead.engine.documents import VolumeCreate
@@ -184,7 +184,7 @@ def list_filter(filters: "dict[str, list[str]]") -> VolumeFilter:
     Raises:
         InvalidInput: there is no such filter.
     """
-    _check_filters(filters, _FILTERS)
+    check_names(filters, _FILTERS)
     return VolumeFilter(
         names=tuple(filters.get("name", ())),
         drivers=tuple(filters.get("driver", ())),
@@ -199,7 +199,7 @@ def prune_filter(filters: "dict[str, list[str]]") -> VolumeFilter:
     Raises:
         InvalidInput: there is no such filter.
     """
-    _check_filters(filters, _PRUNE_FILTERS)
+    check_names(filters, _PRUNE_FILTERS)
     return VolumeFilter(
         labels=tuple(filters.get("label", ())),
         without_labels=tuple(filters.get("label!", ())),
@@ -208,16 +208,10 @@ def prune_filter(filters: "dict[str, list[str]]") -> VolumeFilter:
     )
 
 
-def _check_filters(filters: "Iterable[str]", known: frozenset[str]) -> None:
-    for name in filters:
-        if name not in known:
-            raise InvalidInput(f"invalid filter '{name}'", code="bad-filter")
-
-
 def _truth(filters: "dict[str, list[str]]", name: str) -> bool | None:
     found = None
     for value in filters.get(name, ()):
         if value.lower() not in ("1", "t", "true", "0", "f", "false"):
-            raise InvalidInput(f"invalid filter '{name}=[{value}]'", code="bad-filter")
+            raise InvalidInput(f"invalid filter '{name}=[{value}]'", code="invalid-filter")
         found = value.lower() in ("1", "t", "true")
     return found

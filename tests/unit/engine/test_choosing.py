@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pierhead.engine.choosing import choose, choose_for_prune, parse_until
+from pierhead.engine.choosing import choose, choose_for_prune
 from pierhead.engine.documents import Empty, PortBinding
 from pierhead.engine.naming import no_such_container
 from pierhead.engine.record import Health, MountPoint, Record, State
@@ -107,14 +107,3 @@ def test_prune() -> None:
     assert choose_for_prune(ALL, {"label!": ["x"]}, now_ns=10) == [OLD, NEW]
     with pytest.raises(InvalidInput, match="invalid filter 'name'"):
         choose_for_prune(ALL, {"name": ["x"]}, now_ns=10)
-
-
-def test_times() -> None:
-    """Spans before now, seconds since 1970, dates."""
-    now_ns = 10**18
-    assert parse_until("1h30m", now_ns) == now_ns - 5400 * 10**9
-    assert parse_until("12.5", now_ns) == 12_500_000_000
-    assert parse_until("1970-01-02", now_ns) == 86400 * 10**9
-    assert parse_until("1970-01-01T00:00:01.5Z", now_ns) == 1_500_000_000
-    with pytest.raises(InvalidInput, match="invalid time 'soon'"):
-        parse_until("soon", now_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pierhead.engine.choosing import parse_until
+from pierhead.engine.filters import parse_until
 from pierhead.images.times import parse_time
 
 
