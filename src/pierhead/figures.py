@@ -12,8 +12,6 @@ _UNITS = {"": 0, "b": 0} | {
 }
 """Powers of two."""
 _DIGITS_MOST = 40
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400}
-_YEAR_S = 365 * 86400
 _UNITS_NS = {
     "ns": 1,
     "us": 1_000,
@@ -23,7 +21,6 @@ _UNITS_NS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_ENOUGH = 2
 _GAP = 3
 
 
@@ -68,17 +65,37 @@ def parse_span_ns(text: str) -> int | None:
     return round(total) if text else None
 
 
+def describe_span(seconds: float) -> str:
+    """How long something takes, as docker says it: ``About an hour``, ``3 days``."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{hours // 24 // 365} years"
+
+
 def format_age(age_s: float) -> str:
-    """``Less than a second ago``, ``3 hours ago``: the largest unit of which there are two."""
-    if age_s < 1:
-        return "Less than a second ago"
-    if age_s >= _ENOUGH * _YEAR_S:
-        return f"{int(age_s // _YEAR_S)} years ago"
-    name, count = "second", int(age_s)
-    for unit, length_s in _SECONDS.items():
-        if age_s >= length_s * (_ENOUGH if unit != "second" else 1):
-            name, count = unit, int(age_s // length_s)
-    return f"{count} {name}{'s' if count > 1 else ''} ago"
+    """``Less than a second ago``, ``3 hours ago``."""
+    return f"{describe_span(age_s)} ago"
 
 
 def format_columns(rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pierhead.figures import format_age, format_columns, format_size, parse_size
+from pierhead.figures import describe_span, format_age, format_columns, format_size, parse_size
 
 HOUR_S, DAY_S = 3600, 86400
 
@@ -57,11 +57,32 @@ def test_any_size(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.9, "Less than a second"),
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (60, "About a minute"),
+        (3599, "59 minutes"),
+        (3600, "About an hour"),
+        (47 * 3600, "47 hours"),
+        (48 * 3600, "2 days"),
+        (14 * 86400, "2 weeks"),
+        (60 * 86400, "2 months"),
+        (730 * 86400, "2 years"),
+    ],
+)
+def test_spans(seconds: float, text: str) -> None:
+    """As people say them, in Docker's steps."""
+    assert describe_span(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("age_s", "text"),
     [
         (0.5, "Less than a second ago"),
         (1, "1 second ago"),
-        (119, "119 seconds ago"),
+        (119, "About a minute ago"),
         (120, "2 minutes ago"),
         (3 * HOUR_S, "3 hours ago"),
         (2 * DAY_S, "2 days ago"),
@@ -72,7 +93,7 @@ def test_any_size(text: str) -> None:
     ],
 )
 def test_ages(age_s: float, text: str) -> None:
-    """The largest unit of which there are two."""
+    """The same, as of something past."""
     assert format_age(age_s) == text
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pierhead.engine.documents import EndpointSettings
-from pierhead.engine.moments import describe_span, format_moment
+from pierhead.engine.moments import format_moment
 from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
 from pierhead.engine.specgen.processes import program_of
+from pierhead.figures import describe_span, format_age
 from pierhead.oci.document import encode
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ def status_text(record: Record, now_ns: int) -> str:
     if state.status in ("running", "paused"):
         text = f"Up {describe_span((now_ns - state.started_ns) / 1e9)}"
         return text + (" (Paused)" if state.status == "paused" else _health_words(record))
-    ago = f"{describe_span((now_ns - state.finished_ns) / 1e9)} ago"
+    ago = format_age((now_ns - state.finished_ns) / 1e9)
     if state.status == "restarting":
         return f"Restarting ({state.exit_code}) {ago}"
     if state.status == "exited":

@@ -1,4 +1,4 @@
-"""Moments and spans of time as Docker writes them.  Pure."""
+"""Moments as Docker writes them.  Pure."""
 
 from __future__ import annotations
 
@@ -24,31 +24,3 @@ def parse_moment(text: str) -> int:
     whole, _, fraction = text.removesuffix("Z").partition(".")
     seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
     return seconds * _NS + int((fraction + "000000000")[:9])
-
-
-def describe_span(seconds: float) -> str:
-    """How long something took, as people say it: ``About an hour``, ``3 days``."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{hours // 24 // 365} years"

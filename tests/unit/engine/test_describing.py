@@ -8,7 +8,7 @@ import pytest
 
 from pierhead.engine.describing import inspection, state_document, status_text, summary
 from pierhead.engine.documents import Empty, EndpointSettings, PortBinding
-from pierhead.engine.moments import describe_span, format_moment, parse_moment
+from pierhead.engine.moments import format_moment, parse_moment
 from pierhead.engine.record import Health, State
 from pierhead.engine.settings import Paths
 from tests.support.records import ID, record
@@ -37,27 +37,6 @@ ENDED: dict[str, Any] = {**STARTED, "finished_ns": NOW_NS - 2 * MINUTE_NS, "exit
 def test_status_texts(state: State, text: str) -> None:
     """As ``docker ps`` shows them."""
     assert status_text(record(state=state), NOW_NS) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.9, "Less than a second"),
-        (1, "1 second"),
-        (59, "59 seconds"),
-        (60, "About a minute"),
-        (3599, "59 minutes"),
-        (3600, "About an hour"),
-        (47 * 3600, "47 hours"),
-        (48 * 3600, "2 days"),
-        (14 * 86400, "2 weeks"),
-        (60 * 86400, "2 months"),
-        (730 * 86400, "2 years"),
-    ],
-)
-def test_spans(seconds: float, text: str) -> None:
-    """As people say them, in Docker's steps."""
-    assert describe_span(seconds) == text
 
 
 def test_moments() -> None:

@@ -26,7 +26,7 @@ from pierhead.errors import (
     TimedOut,
     Unavailable,
 )
-from pierhead.figures import format_age
+from pierhead.figures import describe_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def refusal(
     if status == 404:
         return NotFound(message, code="not-in-registry")
     if status == 429:
-        wait = f"wait {format_age(asked_s).removesuffix(' ago').lower()}" if asked_s else "wait"
+        wait = f"wait {describe_span(asked_s).lower()}" if asked_s else "wait"
         return Unavailable(message, code="too-many-requests", hint=f"{wait}, log in, or use a mirror")
     if status in PASSING_STATUSES:
         return Unavailable(message, code="registry-unavailable")
