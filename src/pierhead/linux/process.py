@@ -263,33 +263,7 @@ def spawn_python(
         Unsupported: we do not know which program we are.
     """
     command = python_words(module, arguments)
-    first_free = _STDERR + 1 + len(fds)
-    null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    sources = [null_fd]
-    try:
-        for fd in (output_fd, *fds):  # moved out of the way of the numbers that they get
-            sources.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first_free))  # noqa: PERF401 - see finally
-        targets = (0, 1, *range(_STDERR + 1, first_free))
-        actions = [
-            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
-            *((os.POSIX_SPAWN_DUP2, source, target) for source, target in zip(sources, targets, strict=True)),
-            (os.POSIX_SPAWN_DUP2, 1, _STDERR),
-        ]
-        pid = os.posix_spawn(
-            command[0],
-            command,
-            dict(os.environ),
-            file_actions=actions,
-            setsigmask=(),
-            setsigdef=(_SIGIO,),
-        )
-    except OSError as error:
-        message = f"cannot start {command[0]}: {error.strerror}"
-        raise OperationFailed(message, errno=error.errno or 0) from error
-    finally:
-        for fd in sources:
-            os.close(fd)
-    return pid, os.pidfd_open(pid)
+    return _spawn(command, dict(os.environ), fds, output_fd, defaults=(_SIGIO,))
 
 
 def spawn_apart(
@@ -310,24 +284,7 @@ def spawn_apart(
         OperationFailed: it cannot be started.
         Unsupported: we do not know which program we are.
     """
-    command = python_words(module, arguments)
-    null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        actions = [
-            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
-            (os.POSIX_SPAWN_DUP2, null_fd, 0),
-            (os.POSIX_SPAWN_DUP2, output_fd, 1),
-            (os.POSIX_SPAWN_DUP2, output_fd, _STDERR),
-        ]
-        pid = os.posix_spawn(
-            command[0], command, environment, file_actions=actions, setsid=True, setsigmask=()
-        )
-    except OSError as error:
-        message = f"cannot start {command[0]}: {error.strerror}"
-        raise OperationFailed(message, errno=error.errno or 0) from error
-    finally:
-        os.close(null_fd)
-    return pid, os.pidfd_open(pid)
+    return _spawn(python_words(module, arguments), environment, (), output_fd, apart=True)
 
 
 def spawn_beside(arguments: tuple[str, ...], *, fds: tuple[int, ...], output_fd: int) -> tuple[int, int]:
@@ -342,6 +299,29 @@ def spawn_beside(arguments: tuple[str, ...], *, fds: tuple[int, ...], output_fd:
     Raises:
         OperationFailed: it cannot be started.
     """
+    # Python ignores SIGPIPE, and its child would
+    return _spawn(arguments, dict(os.environ), fds, output_fd, apart=True, defaults=(_SIGPIPE,))
+
+
+def _spawn(
+    command: tuple[str, ...],
+    environment: Mapping[str, str],
+    fds: tuple[int, ...],
+    output_fd: int,
+    *,
+    apart: bool = False,
+    defaults: tuple[int, ...] = (),
+) -> tuple[int, int]:
+    """The program runs with an empty input and no signal blocked; its pid and a pidfd.
+
+    Args:
+        command: the program's path first.
+        environment: the whole of it.
+        fds: its descriptors 3, 4, … in this order.
+        output_fd: its stdout and stderr.
+        apart: in a session of its own.
+        defaults: signals that do what they do by default.
+    """
     first_free = _STDERR + 1 + len(fds)
     sources: list[int] = []
     null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -353,16 +333,16 @@ def spawn_beside(arguments: tuple[str, ...], *, fds: tuple[int, ...], output_fd:
             *((os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(sources)),
         ]
         pid = os.posix_spawn(
-            arguments[0],
-            arguments,
-            dict(os.environ),
+            command[0],
+            command,
+            environment,
             file_actions=actions,
-            setsid=True,
+            setsid=apart,
             setsigmask=(),
-            setsigdef=(_SIGPIPE,),  # which Python ignores
+            setsigdef=defaults,
         )
     except OSError as error:
-        message = f"cannot start {arguments[0]}: {error.strerror}"
+        message = f"cannot start {command[0]}: {error.strerror}"
         raise OperationFailed(message, errno=error.errno or 0) from error
     finally:
         os.close(null_fd)
