@@ -12,6 +12,7 @@ from pierhead.errors import NotModified, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pierhead.cli.call import Call
@@ -34,32 +35,19 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     Raises:
         BadUsage: as of ``attend_running``; nothing was started.
     """
-    _check_terminal(about, takes_input=takes_input)
-    path = f"/containers/{about['Id']}"
-    removed = about["HostConfig"].get("AutoRemove")
-    terminal = bool(about["Config"]["Tty"])
-    query = {
-        "stdin": takes_input,
-        "stdout": True,
-        "stderr": True,
-        "detachKeys": call.options.text("detach-keys"),
-    }
-    condition = "removed" if removed else "next-exit"
-    with (
-        SignalPipe() as signals,
-        engine.hijack("POST", f"{path}/attach", terminal=terminal, stream=True, **query) as streams,
-        engine.open("POST", f"{path}/wait", condition=condition) as waiting,
-    ):
+
+    def start() -> int | None:
         try:
-            engine.post(f"{path}/start")
+            engine.post(f"/containers/{about['Id']}/start")
         except NotModified:
             call.output.debug("the container runs already")
         except PierheadError as error:
             call.output.error(error)
             return start_status(error.message)
-        join = make_join(call, engine, about, streams, signals, keys=keys, takes_input=takes_input)
-        code = attend(call, join)
-        return outcome_of(waiting) if code is None else code
+        return None
+
+    end = "removed" if about["HostConfig"].get("AutoRemove") else "next-exit"
+    return _attend(call, engine, about, start, end=end, keys=keys, takes_input=takes_input)
 
 
 def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
@@ -68,28 +56,41 @@ def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     Raises:
         BadUsage: its terminal wants ours, and there is none.
     """
-    _check_terminal(about, takes_input=takes_input)
+    return _attend(call, engine, about, lambda: None, end="not-running", keys=keys, takes_input=takes_input)
+
+
+def _attend(
+    call: Call,
+    engine: Engine,
+    about: Document,
+    begin: Callable[[], int | None],
+    *,
+    end: str,
+    keys: bytes,
+    takes_input: bool,
+) -> int:
+    """Joined before ``begin``, which may give the exit code instead; waited for from then on."""
+    if about["Config"]["Tty"] and takes_input and not os.isatty(0):
+        raise BadUsage("the input device is not a TTY", hint="call it on a terminal, or without its input")
     path = f"/containers/{about['Id']}"
-    terminal = bool(about["Config"]["Tty"])
     query = {
         "stdin": takes_input,
         "stdout": True,
         "stderr": True,
         "detachKeys": call.options.text("detach-keys"),
     }
+    terminal = bool(about["Config"]["Tty"])
     with (
         SignalPipe() as signals,
         engine.hijack("POST", f"{path}/attach", terminal=terminal, stream=True, **query) as streams,
-        engine.open("POST", f"{path}/wait", condition="not-running") as waiting,
+        engine.open("POST", f"{path}/wait", condition=end) as waiting,
     ):
+        failed = begin()
+        if failed is not None:
+            return failed
         join = make_join(call, engine, about, streams, signals, keys=keys, takes_input=takes_input)
         code = attend(call, join)
         return outcome_of(waiting) if code is None else code
-
-
-def _check_terminal(about: Document, *, takes_input: bool) -> None:
-    if about["Config"]["Tty"] and takes_input and not os.isatty(0):
-        raise BadUsage("the input device is not a TTY", hint="call it on a terminal, or without its input")
 
 
 def make_join(
