@@ -14,7 +14,7 @@ from pierhead.linux.files import ensure_private_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from sqlite3 import Connection
 
 
@@ -44,6 +44,19 @@ def open_database(path: str, *settings: str, busy_s: float) -> Connection:
     return connection
 
 
+@contextlib.contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Nobody else writes; what is done inside is done at its end, or not at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite may have ended it: on a full disk, for one
+            connection.execute("ROLLBACK")
+        raise
+
+
 def read_version(connection: Connection) -> int:
     """How many migrations have been applied."""
     [version] = connection.execute("PRAGMA user_version").fetchone()
@@ -54,8 +67,7 @@ def apply_migrations(connection: Connection, migrations: Sequence[Sequence[str]]
     """All migrations have been applied, each with all of its statements or not at all."""
     version = read_version(connection)
     for number, statements in enumerate(migrations[version:], version + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in statements:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={number}")
-        connection.execute("COMMIT")
+        with transaction(connection):
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={number}")

@@ -18,7 +18,7 @@ import sqlite3
 import threading
 
 from pierhead import jsontext
-from pierhead.databases import apply_migrations, open_database, read_version
+from pierhead.databases import apply_migrations, open_database, read_version, transaction
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.record import Event, Record, State
 from pierhead.errors import Conflict, InvalidInput, OperationFailed
@@ -173,19 +173,12 @@ class Store:
     def _write(
         self, put: Record | None, was: Record | None, drop: str, events: "Sequence[Event]"
     ) -> tuple[Event, ...]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection):
             if put is not None:
                 self._put(put, was)
             if drop:
                 self._connection.execute("DELETE FROM containers WHERE id = ?", (drop,))
-            told = tuple(self._tell(events))
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        return told
+            return tuple(self._tell(events))
 
     # Room
 

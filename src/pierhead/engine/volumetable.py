@@ -9,11 +9,11 @@ Every method is one transaction; the store's lock lets one thread in at a time.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
 from pierhead import jsontext
+from pierhead.databases import open_database, transaction
 from pierhead.engine.store import explaining
 from pierhead.engine.volumewords import Volume
 from pierhead.errors import Conflict, NotFound
@@ -51,11 +51,7 @@ class VolumeTable:
         """
         self._database, self._directory = database, directory
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            database, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection = open_database(database, "synchronous=NORMAL", busy_s=_BUSY_S)
         with self.writing():
             for statement in _TABLES:
                 self._connection.execute(statement)
@@ -72,15 +68,8 @@ class VolumeTable:
             if self._connection.in_transaction:
                 yield
                 return
-            with explaining(self._database):
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
+            with explaining(self._database), transaction(self._connection):
+                yield
 
     # Volumes
 

@@ -27,6 +27,7 @@ import sqlite3
 import threading
 import time
 
+from pierhead.databases import transaction
 from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable, Unsupported
 from pierhead.images.filetrees import copy_directory, count_tree
 from pierhead.images.removal import remove_or_say, remove_tree
@@ -391,15 +392,8 @@ class SnapshotIndex:
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Nobody else changes anything meanwhile; what an error interrupts has not happened."""
-        with self._lock, _explained(self.root):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+        with self._lock, _explained(self.root), transaction(self._database):
+            yield
 
 
 class IndexedSnapshotter:

@@ -23,7 +23,7 @@ import time
 from contextlib import contextmanager
 
 from pierhead import jsontext
-from pierhead.databases import open_database, read_version
+from pierhead.databases import open_database, read_version, transaction
 from pierhead.errors import OperationFailed, Unsupported
 from pierhead.oci.image import Descriptor
 from pierhead.values import Value
@@ -156,16 +156,11 @@ class Index:
         """
         with self._write_lock:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                yield Change(self._writer, self.now_s())
-                self._writer.execute("COMMIT")
-            except BaseException as error:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
-                    code = "disk-full" if "full" in str(error) else "cannot-write"
-                    raise OperationFailed(f"cannot write to {self._path}: {error}", code=code) from error
-                raise
+                with transaction(self._writer):
+                    yield Change(self._writer, self.now_s())
+            except sqlite3.OperationalError as error:
+                code = "disk-full" if "full" in str(error) else "cannot-write"
+                raise OperationFailed(f"cannot write to {self._path}: {error}", code=code) from error
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         with self._read_lock:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 
-from pierhead.databases import apply_migrations, open_database, read_version
+from pierhead.databases import apply_migrations, open_database, read_version, transaction
 from pierhead.errors import Conflict, OperationFailed, Unavailable
 from pierhead.images.library.reserve import Reserve, free_bytes
 
@@ -122,15 +122,8 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """Nobody else writes; what is done inside is done at its end, and lasts, or not at all."""
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        with self._connection() as connection, transaction(connection):
+            yield connection
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:
