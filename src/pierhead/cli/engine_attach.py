@@ -12,7 +12,7 @@ from pierhead.errors import NotModified, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from pierhead.cli.call import Call
@@ -35,6 +35,7 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     Raises:
         BadUsage: as of ``attend_running``; nothing was started.
     """
+    _check_terminal(about, takes_input=takes_input)
 
     def start() -> int | None:
         try:
@@ -47,7 +48,8 @@ def attend_started(call: Call, engine: Engine, about: Document, *, keys: bytes, 
         return None
 
     end = "removed" if about["HostConfig"].get("AutoRemove") else "next-exit"
-    return _attend(call, engine, about, start, end=end, keys=keys, takes_input=takes_input)
+    streams = _streams(takes_input=takes_input)
+    return attend_begun(call, engine, about, start, end=end, keys=keys, streams=streams)
 
 
 def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, takes_input: bool) -> int:
@@ -56,10 +58,21 @@ def attend_running(call: Call, engine: Engine, about: Document, *, keys: bytes, 
     Raises:
         BadUsage: its terminal wants ours, and there is none.
     """
-    return _attend(call, engine, about, lambda: None, end="not-running", keys=keys, takes_input=takes_input)
+    _check_terminal(about, takes_input=takes_input)
+    streams = _streams(takes_input=takes_input)
+    return attend_begun(call, engine, about, lambda: None, end="not-running", keys=keys, streams=streams)
 
 
-def _attend(
+def _check_terminal(about: Document, *, takes_input: bool) -> None:
+    if about["Config"]["Tty"] and takes_input and not os.isatty(0):
+        raise BadUsage("the input device is not a TTY", hint="call it on a terminal, or without its input")
+
+
+def _streams(*, takes_input: bool) -> tuple[str, ...]:
+    return (*(("stdin",) if takes_input else ()), "stdout", "stderr")
+
+
+def attend_begun(
     call: Call,
     engine: Engine,
     about: Document,
@@ -67,33 +80,38 @@ def _attend(
     *,
     end: str,
     keys: bytes,
-    takes_input: bool,
+    streams: Collection[str],
 ) -> int:
-    """Joined before ``begin``, which may give the exit code instead; waited for from then on."""
-    if about["Config"]["Tty"] and takes_input and not os.isatty(0):
-        raise BadUsage("the input device is not a TTY", hint="call it on a terminal, or without its input")
+    """The container was joined, then begun, and stood in for; the exit code of its process.
+
+    Args:
+        call: with ``sig-proxy``.
+        engine: has the container.
+        about: its inspection, ``Id`` and ``Config``.
+        begin: called when it is joined and waited for; may give an exit code, which ends all.
+        end: what is waited for.
+        keys: that detach.
+        streams: those that are ours.
+    """
     path = f"/containers/{about['Id']}"
-    query = {
-        "stdin": takes_input,
-        "stdout": True,
-        "stderr": True,
-        "detachKeys": call.options.text("detach-keys"),
-    }
+    query: dict[str, Any] = {name: name in streams for name in ("stdin", "stdout", "stderr")}
+    query["detachKeys"] = call.options.text("detach-keys")
     terminal = bool(about["Config"]["Tty"])
     with (
         SignalPipe() as signals,
-        engine.hijack("POST", f"{path}/attach", terminal=terminal, stream=True, **query) as streams,
+        engine.hijack("POST", f"{path}/attach", terminal=terminal, stream=True, **query) as joined,
         engine.open("POST", f"{path}/wait", condition=end) as waiting,
     ):
         failed = begin()
         if failed is not None:
             return failed
-        join = make_join(call, engine, about, streams, signals, keys=keys, takes_input=takes_input)
+        takes_input = "stdin" in streams
+        join = _make_join(call, engine, about, joined, signals, keys=keys, takes_input=takes_input)
         code = attend(call, join)
         return outcome_of(waiting) if code is None else code
 
 
-def make_join(
+def _make_join(
     call: Call,
     engine: Engine,
     about: Document,

@@ -13,8 +13,6 @@ from pierhead.errors import NotFound, PierheadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pierhead.cli.call import Call
     from pierhead.client.engine import Engine, Reply
 
@@ -133,8 +131,7 @@ def start_status(message: str) -> int:
 
 
 def _run_in_front(call: Call) -> int:
-    from pierhead.cli.engine_attach import attend, make_join
-    from pierhead.cli.foreground import SignalPipe
+    from pierhead.cli.engine_attach import attend_begun
 
     options = call.options
     streams = attached_streams(options)
@@ -143,26 +140,17 @@ def _run_in_front(call: Call) -> int:
         raise BadUsage("the input device is not a TTY", hint="leave --tty out, or call it on a terminal")
     engine = open_engine(call)
     identity = _make(call, engine, foreground=True)
-    query: dict[str, Any] = {name: name in streams for name in ("stdin", "stdout", "stderr")}
-    query["detachKeys"] = options.text("detach-keys")
-    path = f"/containers/{identity}"
-    condition = "removed" if options.switch("rm") else "next-exit"
-    with (
-        SignalPipe() as signals,
-        engine.hijack(
-            "POST", f"{path}/attach", terminal=options.switch("tty"), stream=True, **query
-        ) as joined,
-        engine.open("POST", f"{path}/wait", condition=condition) as waiting,
-    ):
+
+    def start() -> int | None:
         try:
-            engine.post(f"{path}/start")
+            engine.post(f"/containers/{identity}/start")
         except PierheadError as error:
             return _not_started(call, engine, identity, error)
-        about = {"Id": identity, "Config": {"Tty": options.switch("tty")}}
-        takes_input = "stdin" in streams
-        join = make_join(call, engine, about, joined, signals, keys=keys, takes_input=takes_input)
-        code = attend(call, join)
-        return outcome_of(waiting) if code is None else code
+        return None
+
+    about = {"Id": identity, "Config": {"Tty": options.switch("tty")}}
+    end = "removed" if options.switch("rm") else "next-exit"
+    return attend_begun(call, engine, about, start, end=end, keys=keys, streams=streams)
 
 
 def outcome_of(waiting: Reply) -> int:
