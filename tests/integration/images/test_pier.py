@@ -348,6 +348,8 @@ def test_filters(loaded: Pier) -> None:
     ):
         rows = loaded.lines("images", "-a", "--filter", text)[1:]
         assert [row.split()[0] for row in rows] == names, text
+    both = loaded.lines("images", "box", "--filter", "reference=*.com/*/*")[1:]
+    assert len(both) == 2, "a pattern is a reference too, and any of them will do"
     failed = loaded.result("images", "--filter", "colour=red")
     assert "there is no filter 'colour'" in failed.stderr
     assert "hint: filters are before, dangling, label, reference, since" in failed.stderr
