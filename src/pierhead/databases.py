@@ -8,14 +8,18 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 
-from pierhead.linux.files import ensure_private_file
+from pierhead.linux.files import ensure_private_file, remove_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from sqlite3 import Connection
+
+RESERVE_BYTES = 1 << 20
+_ROOMY_BYTES = 2 * RESERVE_BYTES
 
 
 def open_database(path: str, *settings: str, busy_s: float) -> Connection:
@@ -71,3 +75,50 @@ def apply_migrations(connection: Connection, migrations: Sequence[Sequence[str]]
             for statement in statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={number}")
+
+
+class Reserve:
+    """A file beside a database, there to be removed: on a full disk it makes room for what frees the disk.
+
+    SQLite needs some space before it can even read (its shared memory is a file), and more to note that
+    something was removed.  Without a reserve nobody could remove anything from a disk that something else has
+    filled.
+    """
+
+    def __init__(self, database: str) -> None:
+        """Nothing happens yet."""
+        self._path = f"{database}-reserve"
+
+    def lend(self) -> None:
+        """If the disk is full, there is a little room."""
+        if free_bytes(os.path.dirname(self._path)) < RESERVE_BYTES:
+            remove_if_there(self._path)
+
+    def spend(self) -> bool:
+        """Whether it was there; there is room now."""
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def restore(self) -> None:
+        """If the disk has room, the file is there."""
+        if os.path.exists(self._path) or free_bytes(os.path.dirname(self._path)) < _ROOMY_BYTES:
+            return
+        try:
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            os.posix_fallocate(fd, 0, RESERVE_BYTES)
+        except OSError:  # somebody else was quicker; or a file system that cannot do this
+            remove_if_there(self._path)
+        finally:
+            os.close(fd)
+
+
+def free_bytes(directory: str) -> int:
+    """What can still be written on the directory's file system; very much where that is not known."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize if found.f_blocks else 1 << 62

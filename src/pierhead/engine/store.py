@@ -13,12 +13,11 @@ Source: https://www.sqlite.org/pragma.html#pragma_synchronous
 
 # Annotations are read at run time: no postponed evaluation here.
 import contextlib
-import os
 import sqlite3
 import threading
 
 from pierhead import jsontext
-from pierhead.databases import apply_migrations, open_database, read_version, transaction
+from pierhead.databases import Reserve, apply_migrations, open_database, read_version, transaction
 from pierhead.engine.documents import EndpointSettings, PortBinding
 from pierhead.engine.record import Event, Record, State
 from pierhead.errors import Conflict, InvalidInput, OperationFailed
@@ -37,8 +36,6 @@ _EVENTS_SLACK = 256
 _WRITES_BEFORE_CHECKPOINT = 256
 """Of some four pages each.  The log's size says nothing: the file stays as long as it ever was."""
 _BUSY_S = 10.0
-_RESERVE_BYTES = 1 << 20
-"""Room for the ends and removals of containers on a disk that is full: a file beside the database."""
 _UNDECODED = "Could not decode to UTF-8"
 """Of Python's module, which has no class of its own for it."""
 
@@ -88,6 +85,7 @@ class Store:
         """
         self.path = path
         self._checkpointing = threading.Lock()
+        self._reserve = Reserve(path)
         self._last_event: int
         with explaining(path):
             self._connection = _connect(path)
@@ -102,7 +100,7 @@ class Store:
                 raise
         self._oldest_kept = self._last_event
         self._writes = 0
-        self._keep_reserve()
+        self._reserve.restore()
 
     def __enter__(self) -> "Self":
         return self
@@ -159,7 +157,7 @@ class Store:
             told = self._write(put, was, drop, events)
         except sqlite3.DatabaseError as error:
             is_new = put is not None and was is None
-            if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL" or is_new or not self._use_reserve():
+            if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL" or is_new or not self._reserve.spend():
                 raise _explained(self.path, error) from error
             try:
                 told = self._write(put, was, drop, events)
@@ -179,26 +177,6 @@ class Store:
             if drop:
                 self._connection.execute("DELETE FROM containers WHERE id = ?", (drop,))
             return tuple(self._tell(events))
-
-    # Room
-
-    def _use_reserve(self) -> bool:
-        """Whether there was one; there is room now."""
-        try:
-            os.unlink(f"{self.path}-reserve")
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _keep_reserve(self) -> None:
-        """There is a reserve, if there is room for it."""
-        fd = os.open(f"{self.path}-reserve", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, _RESERVE_BYTES)
-        except OSError:  # there will be one when there is room
-            os.unlink(f"{self.path}-reserve")
-        finally:
-            os.close(fd)
 
     def _put(self, record: Record, was: Record | None) -> None:
         seen = jsontext.format_compact(
@@ -284,7 +262,7 @@ class Store:
         try:
             with explaining(self.path), contextlib.closing(_connect(self.path)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
-                self._keep_reserve()
+                self._reserve.restore()
         finally:
             self._checkpointing.release()
 

@@ -6,7 +6,6 @@
     library.collect()                                       # at any time, in any process
 
     database     the file, its tables and transactions
-    reserve      room on a full disk for what frees it
     records      rows as values
     leases       what is being worked with
     marking      what is needed, by whom (pure)

@@ -14,9 +14,8 @@ import os
 import sqlite3
 import threading
 
-from pierhead.databases import apply_migrations, open_database, read_version, transaction
+from pierhead.databases import Reserve, apply_migrations, free_bytes, open_database, read_version, transaction
 from pierhead.errors import Conflict, OperationFailed, Unavailable
-from pierhead.images.library.reserve import Reserve, free_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class Database:
         self.path = path
         self._idle: list[Connection] = []
         self._guard = threading.Lock()
-        self._reserve = Reserve(f"{path}-reserve")
+        self._reserve = Reserve(path)
         self._reserve.lend()
         with _locked(lock_path), self._connection() as connection:
             self._migrate(connection)
