@@ -63,7 +63,7 @@ class Joining:
             raise
 
     def _has_ended(self, error: LaunchFailed) -> bool:
-        """Whether the container has; its first process ends after all that it takes along, pid_namespaces(7)."""
+        """Whether the container has; its first process ends after all others of it, pid_namespaces(7)."""
         pidfd = status.open_init(self._known) if error.failure is None else -1
         if pidfd >= 0:
             process.wait_pidfd(pidfd, _DYING_S)

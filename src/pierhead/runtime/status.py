@@ -39,7 +39,7 @@ def never_executed(known: ContainerState) -> bool:
 
 
 def ends_unexecuted(known: ContainerState) -> bool:
-    """Whether the init process has ended without its program, which it was about to execute; False when gone."""
+    """Whether the init process has ended without its program, which it was to execute; False when gone."""
     pidfd = open_init(known)
     if pidfd < 0:
         return False
