@@ -283,7 +283,7 @@ static void collect(void)
 	if (m.slave >= 0)
 		sys(close, m.slave);
 	oom_read(&m.oom);
-	m.record.oom = oom_happened(&m.oom);
+	m.record.oom = m.oom.kills > m.oom.before;
 }
 
 static void tell_launcher(void)

@@ -17,10 +17,8 @@ void oom_read(struct oom *oom)
 	char text[512];
 	long length;
 
-	if (oom->file < 0)
-		return;
 	length = sys(pread64, oom->file, text, sizeof text - 1, 0);
-	if (length < 0) { /* ENODEV: the cgroup was removed */
+	if (length < 0) { /* ENODEV: the cgroup was removed; EBADF: there was no file */
 		sys(close, oom->file);
 		oom->file = -1;
 		return;
@@ -31,11 +29,7 @@ void oom_read(struct oom *oom)
 
 void oom_open(struct oom *oom, const char *path, uint64_t before)
 {
-	*oom = (struct oom){ .file = -1, .before = before };
-	if (*path)
-		oom->file = (int)sys(openat, FD_CWD, path, O_RDONLY | O_CLOEXEC);
-	if (oom->file < 0)
-		oom->file = -1;
+	*oom = (struct oom){ *path ? (int)sys(openat, FD_CWD, path, O_RDONLY | O_CLOEXEC) : -1, before, 0 };
 	oom_read(oom);
 }
 
@@ -44,12 +38,6 @@ uint64_t oom_count(const char *path)
 	struct oom oom;
 
 	oom_open(&oom, path, 0);
-	if (oom.file >= 0)
-		sys(close, oom.file);
+	sys(close, oom.file);
 	return oom.kills;
-}
-
-bool oom_happened(const struct oom *oom)
-{
-	return oom->kills > oom->before;
 }

@@ -15,6 +15,5 @@ uint64_t oom_count(const char *path);
 void oom_open(struct oom *oom, const char *path, uint64_t before);
 /* Reads the count.  Done whenever the file says that it changed, for the cgroup may be gone when the process is. */
 void oom_read(struct oom *oom);
-bool oom_happened(const struct oom *oom);
 /* N of the line "oom_kill N"; 0 without one */
 uint64_t oom_parse(const char *text);

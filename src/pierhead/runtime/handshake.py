@@ -228,7 +228,7 @@ class Handshake:
         while wire.INIT not in self._pids:
             self._read_control(steps, poll)
         # the end of its conversation may have been its own end
-        if self._outcome == "executing" and not procstat.has_executed(self.init_pid):
+        if self._outcome == "executing" and not procstat.executes(self.init_pid, self.init_pidfd):
             raise LaunchFailed("the container's process was killed before it ran the program")
         return Ending(ready=self._outcome == "ready", trace=self._trace)
 

@@ -38,6 +38,17 @@ def never_executed(known: ContainerState) -> bool:
     return same and not procstat.has_executed(known.init_pid)
 
 
+def ends_unexecuted(known: ContainerState) -> bool:
+    """Whether the init process has ended without its program, which it was to execute; False when gone."""
+    pidfd = open_init(known)
+    if pidfd < 0:
+        return False
+    try:
+        return not procstat.executes(known.init_pid, pidfd)
+    finally:
+        os.close(pidfd)
+
+
 def open_init(known: ContainerState) -> int:
     """A pidfd of the init process; -1 when that is gone, and its number perhaps another's."""
     pidfd = process.open_pidfd(known.init_pid)
