@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _HEALTHS = ("starting", "healthy", "unhealthy", "none")
 _SHOWN = ("running", "paused", "restarting")
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _SHORT_MIN = 4
+_PORT_DIGITS, _PORT_MAX = 5, 65535
 _WANT_ALL = ("status", "exited")
 _PRUNE = ("until", "label", "label!")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
@@ -77,21 +79,34 @@ def check_filters(filters: Filters) -> None:
             raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
         for value in values:
             _check_value(name, value)
+    says_yes(filters, "is-task")
+
+
+def says_yes(filters: Filters, name: str) -> bool | None:
+    """What a filter says that is true or false; None where it says nothing.
+
+    Raises:
+        InvalidInput: it says something else, or both.
+    """
+    values = filters.get(name, ())
+    found = {_TRUTHS.get(value) for value in values}
+    if None in found or len(found) > 1:
+        message = f"invalid filter '{name}=[{' '.join(values)}]'"
+        raise InvalidInput(message, code="invalid-filter", hint="true or false")
+    return found.pop() if found else None
 
 
 def _check_value(name: str, value: str) -> None:
-    known = {"status": _STATUSES, "health": _HEALTHS}.get(name)
-    if known is not None and value not in known:
-        message = f"invalid filter '{name}={value}'"
-        raise InvalidInput(message, code="invalid-filter", hint=f"one of {', '.join(known)}")
+    if name == "status" and value not in _STATUSES:
+        message, hint = f"invalid filter '{name}={value}'", f"one of {', '.join(_STATUSES)}"
+        raise InvalidInput(message, code="invalid-filter", hint=hint)
+    if name == "health" and value not in _HEALTHS:
+        message, hint = f"unrecognized filter value for health: {value}", f"one of {', '.join(_HEALTHS)}"
+        raise InvalidInput(message, code="invalid-filter", hint=hint)
+    if name in ("publish", "expose"):
+        _ports(name, (value,))
     if name == "exited" and not value.lstrip("-").isdecimal():
         raise InvalidInput(f"invalid filter '{name}={value}'", code="invalid-filter", hint="give a number")
-    if name in ("name", "id"):
-        try:
-            re.compile(value)
-        except re.error as error:
-            message = f"invalid filter '{name}={value}': {error}"
-            raise InvalidInput(message, code="invalid-filter") from None
 
 
 def has_labels(labels: dict[str, str], wanted: Iterable[str]) -> bool:
@@ -122,20 +137,37 @@ def _is_in_network(record: Record, values: Sequence[str]) -> bool:
     return any(value in known for value in values)
 
 
-def _ports(values: Sequence[str]) -> set[str]:
-    """``80``, ``80/udp`` and ``8000-8010/tcp`` as ports with protocols."""
+def _fits(pattern: str, text: str) -> bool:
+    """Whether the expression is found there; what is none is found nowhere, as Docker has it."""
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return False
+
+
+def _ports(name: str, values: Sequence[str]) -> set[str]:
+    """``80``, ``80/udp`` and ``8000-8010/tcp`` as ports with protocols.
+
+    Raises:
+        InvalidInput: a value of the filter ``name`` is none of them.
+    """
     found = set()
     for value in values:
         numbers, _, protocol = value.partition("/")
         first, _, last = numbers.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
-            raise InvalidInput(f"invalid port '{value}'", code="invalid-filter")
+        if not (_is_port(first) and _is_port(last or first)):
+            message = f"error while looking up for {name} {value}: that is no port"
+            raise InvalidInput(message, code="invalid-filter", hint="as 80, 80/udp, 8000-8010")
         found |= {f"{port}/{protocol or 'tcp'}" for port in range(int(first), int(last or first) + 1)}
     return found
 
 
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS and int(text) <= _PORT_MAX
+
+
 def _publishes(record: Record, values: Sequence[str]) -> bool:
-    wanted = _ports(values)
+    wanted = _ports("publish", values)
     bound = {
         f"{binding.host_port}/{port.partition('/')[2]}"
         for port, bindings in record.ports.items()
@@ -145,7 +177,7 @@ def _publishes(record: Record, values: Sequence[str]) -> bool:
 
 
 def _exposes(record: Record, values: Sequence[str]) -> bool:
-    return bool(_ports(values) & (record.config.exposed_ports.keys() | record.ports.keys()))
+    return bool(_ports("expose", values) & (record.config.exposed_ports.keys() | record.ports.keys()))
 
 
 def _health(record: Record) -> str:
@@ -153,9 +185,9 @@ def _health(record: Record) -> str:
 
 
 _TESTS: dict[str, Test] = {
-    "id": lambda record, values: any(re.search(value, record.id) for value in values),
+    "id": lambda record, values: any(_fits(value, record.id) for value in values),
     "name": lambda record, values: any(
-        re.search(value, f"/{record.name}") or re.search(value, record.name) for value in values
+        _fits(value, f"/{record.name}") or _fits(value, record.name) for value in values
     ),
     "label": lambda record, values: has_labels(record.config.labels, values),
     "status": lambda record, values: record.state.status in values,
@@ -169,7 +201,7 @@ _TESTS: dict[str, Test] = {
     "expose": _exposes,
     "health": lambda record, values: _health(record) in values,
     "isolation": lambda _, values: "default" in values,
-    "is-task": lambda _, values: any(value.lower() in ("false", "0") for value in values),
+    "is-task": lambda _, values: not _TRUTHS[values[0]],
 }
 
 

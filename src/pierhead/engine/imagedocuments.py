@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from pierhead.engine.choosing import parse_until
+from pierhead.engine.choosing import parse_until, says_yes
 from pierhead.engine.moments import NEVER
 from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.choosing import has_label
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
+
+
+LIST_FILTERS = ("dangling", "label", "reference", "before", "since", "until")
+"""Those of a list of images."""
+PRUNE_FILTERS = ("dangling", "label", "label!", "until")
+"""Those by which images are removed."""
 
 
 class Described:
@@ -120,8 +126,10 @@ def describe_all(service: ImageService) -> list[Described]:
     return sorted(found, key=lambda each: (-each.created_s, each.names))
 
 
-def select(found: Iterable[Described], filters: Filters) -> list[Described]:
-    """Those that every filter takes: ``dangling``, ``label``, ``label!``, ``reference``, ``before``, ….
+def select(
+    found: Iterable[Described], filters: Filters, known: tuple[str, ...] = LIST_FILTERS
+) -> list[Described]:
+    """Those that every filter takes: ``dangling``, ``label``, ``reference``, ``before``, …, of those known.
 
     Raises:
         InvalidInput: there is no such filter, or a value is none for it.
@@ -129,29 +137,15 @@ def select(found: Iterable[Described], filters: Filters) -> list[Described]:
     """
     images = list(found)
     for name in filters:
-        if name not in _TAKES:
-            hint = f"there are {', '.join(_TAKES)}"
+        if name not in known:
+            hint = f"there are {', '.join(known)}"
             raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter", hint=hint)
     takes = [_TAKES[name](values, images) for name, values in filters.items() if values]
     return [each for each in images if all(take(each) for take in takes)]
 
 
-def says_yes(values: list[str]) -> bool:
-    """Whether a filter that is true or false is true.
-
-    Raises:
-        InvalidInput: it is something else.
-    """
-    for value in values:
-        if value.lower() not in _TRUE + _FALSE:
-            raise InvalidInput(
-                f"invalid filter 'dangling={value}'", code="invalid-filter", hint="true or false"
-            )
-    return any(value.lower() in _TRUE for value in values)
-
-
 def _takes_dangling(values: list[str], _: list[Described]) -> Callable[[Described], bool]:
-    wanted = says_yes(values)
+    wanted = says_yes({"dangling": values}, "dangling")
     return lambda each: each.dangling == wanted
 
 
@@ -199,7 +193,6 @@ def _takes_until(values: list[str], _: list[Described]) -> Callable[[Described],
     return lambda each: each.created_s < limit_s
 
 
-_TRUE, _FALSE = ("true", "1"), ("false", "0")
 _TAKES = {
     "dangling": _takes_dangling,
     "label": _takes_label,
@@ -209,10 +202,6 @@ _TAKES = {
     "since": _takes_since,
     "until": _takes_until,
 }
-PRUNE_FILTERS = ("dangling", "label", "label!", "until")
-"""Those by which images are removed."""
-
-
 _NOTHING: Document = {
     "Cmd": None,
     "Entrypoint": None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
+from pierhead.engine.choosing import says_yes
 from pierhead.engine.imagedocuments import (
     PRUNE_FILTERS,
     describe_all,
     history_documents,
     inspect_document,
     no_such_image,
-    says_yes,
     select,
 )
 from pierhead.engine.pipes import feed, first_of, read_written
@@ -322,16 +322,13 @@ class EngineImages:
         Raises:
             InvalidInput: there is no such filter.
         """
-        for name in filters:
-            if name not in PRUNE_FILTERS:
-                raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
-        everything = not says_yes(filters.get("dangling") or ["true"])
+        everything = says_yes(filters, "dangling") is False
         rest = {name: values for name, values in filters.items() if name != "dangling"}
         used = {record.image_id for record in self._records()}
 
         def run() -> Document:
             deleted: list[Document] = []
-            for each in select(describe_all(self._service), rest):
+            for each in select(describe_all(self._service), rest, PRUNE_FILTERS):
                 if each.id in used or not (everything or each.dangling):
                     continue
                 for name in each.names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pierhead.engine.choosing import says_yes
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.moments import format_moment
 from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
 
+_KINDS = ("builtin", "custom")
 _FILTERS = ("driver", "id", "label", "name", "scope", "type", "dangling")
 
 
@@ -33,11 +35,9 @@ class NetworkDesk:
         """Those that every filter lets pass.
 
         Raises:
-            InvalidInput: there is no such filter.
+            InvalidInput: there is no such filter, or a value is none for it.
         """
-        for name in filters:
-            if name not in _FILTERS:
-                raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+        check_filters(filters)
         documents = [self._describe(each, with_containers=False) for each in self._all()]
         return [each for each in documents if all(_passes(each, *one) for one in filters.items())]
 
@@ -127,6 +127,22 @@ def _member(record: Record) -> Document:
     }
 
 
+def check_filters(filters: Filters) -> None:
+    """All filters are known, with values that they may have.
+
+    Raises:
+        InvalidInput: one is not.
+    """
+    for name in filters:
+        if name not in _FILTERS:
+            raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+    for value in filters.get("type", ()):
+        if value not in _KINDS:
+            message, hint = f"invalid filter: 'type'='{value}'", f"one of {', '.join(_KINDS)}"
+            raise InvalidInput(message, code="invalid-filter", hint=hint)
+    says_yes(filters, "dangling")
+
+
 def _passes(document: Document, name: str, values: list[str]) -> bool:
     if not values:
         return True
@@ -134,5 +150,7 @@ def _passes(document: Document, name: str, values: list[str]) -> bool:
         return any(document["Id"].startswith(value) for value in values)
     if name == "name":
         return any(value in document["Name"] for value in values)
+    if name == "dangling":  # those that are always there never are
+        return not says_yes({name: values}, name)
     known = {"driver": document["Driver"], "scope": "local", "type": "builtin"}
     return known.get(name) in values

@@ -6,6 +6,7 @@ Source: Docker's `docker volume create` reference, "Driver-specific options"; mo
 # Annotations are read at run time: no postponed evaluation here.
 import datetime as dt
 
+from pierhead.engine.choosing import says_yes
 from pierhead.engine.specgen.mountwords import volume_name_faults
 from pierhead.errors import InvalidInput, NotFound, Unsupported
 from pierhead.images.choosing import has_label
@@ -189,7 +190,7 @@ def list_filter(filters: "dict[str, list[str]]") -> VolumeFilter:
         names=tuple(filters.get("name", ())),
         drivers=tuple(filters.get("driver", ())),
         labels=tuple(filters.get("label", ())),
-        dangling=_truth(filters, "dangling"),
+        dangling=says_yes(filters, "dangling"),
     )
 
 
@@ -204,7 +205,7 @@ def prune_filter(filters: "dict[str, list[str]]") -> VolumeFilter:
         labels=tuple(filters.get("label", ())),
         without_labels=tuple(filters.get("label!", ())),
         dangling=True,
-        named=bool(_truth(filters, "all")),
+        named=bool(says_yes(filters, "all")),
     )
 
 
@@ -212,12 +213,3 @@ def _check_filters(filters: "Iterable[str]", known: frozenset[str]) -> None:
     for name in filters:
         if name not in known:
             raise InvalidInput(f"invalid filter '{name}'", code="bad-filter")
-
-
-def _truth(filters: "dict[str, list[str]]", name: str) -> bool | None:
-    found = None
-    for value in filters.get(name, ()):
-        if value.lower() not in ("1", "t", "true", "0", "f", "false"):
-            raise InvalidInput(f"invalid filter '{name}=[{value}]'", code="bad-filter")
-        found = value.lower() in ("1", "t", "true")
-    return found
