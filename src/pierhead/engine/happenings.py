@@ -82,9 +82,7 @@ def passes(event: Event, filters: Filters) -> bool:
 
     A filter that there is not takes nothing away, as Docker has it here, and only here.
     """
-    return all(
-        _passes(event, name, values) for name, values in filters.items() if values and name in _KNOWN
-    )
+    return all(_passes(event, name, values) for name, values in filters.items() if values and name in _KNOWN)
 
 
 def _passes(event: Event, name: str, values: Sequence[str]) -> bool:
