@@ -122,6 +122,14 @@ class Catalogue:
             raise NotFound(f"there is no image {text}", code="image-not-found", hint=hint)
         return found
 
+    def is_name_of(self, image: Image, text: str) -> bool:
+        """Whether the text is this image's name; not an id, nor a name beside a digest that says more."""
+        try:
+            meant = parse_any(text)
+        except InvalidInput:  # the beginning of an id that can be no name
+            return False
+        return not isinstance(meant, str) and str(meant.canonical()) == image.name
+
     def find_near(self, text: str) -> str:
         """The name of an image that somebody meant who has mistyped it; "" if none is near."""
         names = [self.familiar(image.name) for image in self._library.images()]

@@ -47,7 +47,8 @@ def save_images(
 
     Args:
         service: has the images.
-        texts: their names or ids; an id is saved under all its names.
+        texts: their names or ids; what only an id or a digest means has no name in the archive, as docker has
+            it.
         target: path of a file, or a descriptor.
         platforms: those of an index; all that it names where there is none.
 
@@ -61,7 +62,8 @@ def save_images(
             image = service.catalogue.get(text)
             lease.pin_graph(image.descriptor)
             before = wanted.get(image.descriptor.digest, NamedImage(descriptor=image.descriptor))
-            names = dict.fromkeys((*before.names, image.name))
+            by_name = (image.name,) if service.catalogue.is_name_of(image, text) else ()
+            names = dict.fromkeys((*before.names, *by_name))
             wanted[image.descriptor.digest] = before.replace(names=tuple(names))
 
         def choose(presence: Presence) -> bool:
