@@ -122,6 +122,34 @@ def test_volumes_with_options_stay(docker: Docker) -> None:
 # Images
 
 
+def test_what_is_called_otherwise_by_now(docker: Docker) -> None:
+    """A list of containers has an image's id where the name means another image, or none; and finds those
+    made of an image by what its name means now.
+    """
+    identity = docker.says("image", "inspect", "--format", "{{.Id}}", IMAGE)
+    short = identity.removeprefix("sha256:")[:12]
+    docker("tag", IMAGE, "moved:1")
+    for name, image in (("moved", "moved:1"), ("stays", IMAGE), ("by-id", identity), ("short", short)):
+        docker("create", "--name", name, NONE, image)
+    listing = ("ps", "--all", "--format", "{{.Names}} {{.Image}}")
+    assert set(docker.lines(*listing)) == {
+        "moved moved:1",
+        f"stays {IMAGE}",
+        f"by-id {short}",
+        f"short {short}",
+    }
+    docker("commit", "--change", "LABEL other=yes", "stays", "moved:1")
+    assert f"moved {short}" in docker.lines(*listing)
+    assert f"moved {identity}" in docker.lines(*listing, "--no-trunc")
+    assert docker.lines(*listing, "--filter", "ancestor=moved:1") == []
+    assert len(docker.lines(*listing, "--filter", f"ancestor={IMAGE}")) == 4
+    docker("rmi", "moved:1")
+    assert f"moved {short}" in docker.lines(*listing)
+    docker("tag", IMAGE, "moved:1")
+    assert "moved moved:1" in docker.lines(*listing)
+    docker("rmi", "moved:1")
+
+
 def test_an_image_for_another_platform(docker: Docker, tmp_path: Path) -> None:
     """It is looked at and run as it is, with a warning, where there is none for this machine."""
     docker("create", "--name", "box", NONE, IMAGE)

@@ -15,6 +15,7 @@ from pierhead.images.choosing import has_label
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from pierhead.engine.record import Record
 
@@ -26,7 +27,6 @@ _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited",
 _HEALTHS = ("starting", "healthy", "unhealthy", "none")
 _SHOWN = ("running", "paused", "restarting")
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
-_SHORT_MIN = 4
 _PORT_DIGITS, _PORT_MAX = 5, 65535
 _WANT_ALL = ("status", "exited")
 _PRUNE = ("until", "label", "label!")
@@ -35,7 +35,13 @@ _UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0,
 
 
 def choose(
-    records: Iterable[Record], filters: Filters, find: Find, *, stopped: bool, limit: int
+    records: Iterable[Record],
+    filters: Filters,
+    find: Find,
+    ancestors: AbstractSet[str] = frozenset(),
+    *,
+    stopped: bool,
+    limit: int,
 ) -> list[Record]:
     """The containers that a list shows, newest first.
 
@@ -43,6 +49,7 @@ def choose(
         records: all.
         filters: each must have a value that fits.
         find: a container by its reference; raises NotFound.
+        ancestors: the ids of the images that the filter ``ancestor`` means, whatever they are called.
         stopped: whether those that do not run are shown too.
         limit: how many, of all; 0 or less for no limit.
 
@@ -62,6 +69,8 @@ def choose(
         elif name == "since" and values:
             bound = max(find(value).created_ns for value in values)
             found = [record for record in found if record.created_ns > bound]
+        elif name == "ancestor" and values:
+            found = [record for record in found if _is_made_of(record, values, ancestors)]
         elif values:
             found = [record for record in found if _TESTS[name](record, values)]
     found.sort(key=lambda record: record.created_ns, reverse=True)
@@ -75,7 +84,7 @@ def check_filters(filters: Filters) -> None:
         InvalidInput: one is not.
     """
     for name, values in filters.items():
-        if name not in _TESTS and name not in ("before", "since"):
+        if name not in _TESTS and name not in ("before", "since", "ancestor"):
             raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
         for value in values:
             _check_value(name, value)
@@ -114,15 +123,9 @@ def has_labels(labels: dict[str, str], wanted: Iterable[str]) -> bool:
     return all(has_label(labels, each) for each in wanted)
 
 
-def _is_descendant(record: Record, values: Sequence[str]) -> bool:
-    names = (record.image, record.image.removesuffix(":latest"), record.image_id)
-    short = record.image_id.removeprefix("sha256:")
-    return any(
-        value in names
-        or value.removesuffix(":latest") in names
-        or (len(value) >= _SHORT_MIN and short.startswith(value))
-        for value in values
-    )
+def _is_made_of(record: Record, values: Sequence[str], ancestors: AbstractSet[str]) -> bool:
+    """By its image's id; the image that is this machine has a name only."""
+    return record.image_id in ancestors if record.image_id else record.image in values
 
 
 def _has_volume(record: Record, values: Sequence[str]) -> bool:
@@ -194,7 +197,6 @@ _TESTS: dict[str, Test] = {
     "exited": lambda record, values: (
         record.state.status == "exited" and str(record.state.exit_code) in values
     ),
-    "ancestor": _is_descendant,
     "volume": _has_volume,
     "network": _is_in_network,
     "publish": _publishes,

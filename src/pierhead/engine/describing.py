@@ -40,15 +40,9 @@ def _health_words(record: Record) -> str:
     return " (health: starting)" if health.status == "starting" else f" ({health.status})"
 
 
-def summary(record: Record, now_ns: int, sizes: tuple[int, int] | None = None) -> Document:
-    """The container in ``GET /containers/json``.
-
-    Args:
-        record: the container.
-        now_ns: Unix time.
-        sizes: bytes of its own files, and of all that it sees.
-    """
-    document: Document = {
+def summary(record: Record, now_ns: int) -> Document:
+    """The container in ``GET /containers/json`` at this Unix time, without sizes."""
+    return {
         "Id": record.id,
         "Names": [f"/{record.name}"],
         "Image": record.image,
@@ -63,9 +57,6 @@ def summary(record: Record, now_ns: int, sizes: tuple[int, int] | None = None) -
         "NetworkSettings": {"Networks": networks(record)},
         "Mounts": [encode(mount) for mount in record.mounts],
     }
-    if sizes is not None:
-        document["SizeRw"], document["SizeRootFs"] = sizes
-    return document
 
 
 def _command(record: Record) -> str:

@@ -12,6 +12,8 @@ Reads the library and the store; changes nothing.
 
 from __future__ import annotations
 
+import contextlib
+
 from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.platforms import find_nearest, format_platform, host_platform, is_attestation
@@ -33,7 +35,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pierhead.images.content import ContentStore
     from pierhead.images.library import Image, Library
@@ -99,6 +101,8 @@ class Catalogue:
     def __init__(self, library: Library, content: ContentStore) -> None:
         self._library = library
         self._content = content
+        self._same: frozenset[tuple[str, str]] = frozenset()
+        """Digests of manifests or indexes, each with the id of an image that is in it."""
 
     # By name
 
@@ -147,15 +151,7 @@ class Catalogue:
         exact = self._library.find_image(str(meant.canonical()))
         if exact is not None or not meant.digest:
             return exact
-        return next(
-            (
-                image
-                for image in self._library.images()
-                if image.descriptor.digest == meant.digest
-                and image.name.startswith((f"{meant.name}:", f"{meant.name}@"))
-            ),
-            None,
-        )
+        return _of_digest(meant, self._library.images())
 
     def _find_by_digest(self, digest: str) -> Image | None:
         by_digest = (image for image in self._library.images() if image.descriptor.digest == digest)
@@ -185,6 +181,42 @@ class Catalogue:
         return any(
             identity in (image.descriptor.digest, *self._ids(image)) for image in self._library.images()
         )
+
+    def ids_of(self, texts: Iterable[str]) -> frozenset[str]:
+        """The ids of the images that these texts mean; what means none is passed over."""
+        found: set[str] = set()
+        for text in texts:
+            with contextlib.suppress(NotFound, Conflict, InvalidInput):
+                image = self.get(text)
+                found |= {image.descriptor.digest, *self._ids(image)}
+        return frozenset(found)
+
+    def find_moved(self, used: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Of texts, each with the id of the image that it once meant, those that do not mean it any more.
+
+        The library is asked once for all.  A manifest's documents never change: what was found to belong
+        together is not read again while it is asked for.
+        """
+        images = {image.name: image for image in self._library.images()}
+        same, moved = set(), set()
+        for text, identity in used:
+            beginning = text.removeprefix("sha256:")
+            if _looks_like_id(beginning) and encoded_of(identity).startswith(beginning):
+                continue
+            image = _named(text, images)
+            pair = (image.descriptor.digest if image else "", identity)
+            if image and (pair in self._same or identity in self._ids_or_none(image)):
+                same.add(pair)
+            else:
+                moved.add((text, identity))
+        self._same = frozenset(same)
+        return frozenset(moved)
+
+    def _ids_or_none(self, image: Image) -> tuple[str, ...]:
+        try:
+            return (image.descriptor.digest, *self._ids(image))
+        except NotFound:  # it is being removed
+            return ()
 
     def list_meant(self, text: str) -> tuple[Image, ...]:
         """Of a name that image; of an id or a digest the image under all its names, in every form.
@@ -302,6 +334,25 @@ class Catalogue:
 
 def _nearest(here: list[Presence], wanted: Platform) -> Presence | None:
     return find_nearest(here, wanted, lambda presence: presence.platform)
+
+
+def _named(text: str, images: Mapping[str, Image]) -> Image | None:
+    """The image that a person calls so, of these by their names; None as well for an id."""
+    try:
+        meant = parse_any(text)
+    except InvalidInput:
+        return None
+    if isinstance(meant, str):
+        return None
+    exact = images.get(str(meant.canonical()))
+    return exact or (_of_digest(meant, images.values()) if meant.digest else None)
+
+
+def _of_digest(meant: Reference, images: Iterable[Image]) -> Image | None:
+    """The first image of the repository that has this digest."""
+    beginnings = (f"{meant.name}:", f"{meant.name}@")
+    same = (each for each in images if each.descriptor.digest == meant.digest)
+    return next((each for each in same if each.name.startswith(beginnings)), None)
 
 
 def _spellings(text: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ WEB = record(
 OLD = record(
     id="b" * 64, name="old", created_ns=2, state=State(status="exited", exit_code=3), network_mode="host"
 )
-NEW = record(id="c" * 64, name="new-web", created_ns=3)
+NEW = record(id="c" * 64, name="new-web", created_ns=3, image="pierhead/host")
 ALL = (WEB, OLD, NEW)
 
 
@@ -38,7 +38,8 @@ def find(reference: str) -> Record:
 
 def names(filters: dict[str, list[str]], *, stopped: bool = True, limit: int = 0) -> list[str]:
     """Of those that are chosen."""
-    return [each.name for each in choose(ALL, filters, find, stopped=stopped, limit=limit)]
+    chosen = choose(ALL, filters, find, {WEB.image_id}, stopped=stopped, limit=limit)
+    return [each.name for each in chosen]
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,8 @@ def names(filters: dict[str, list[str]], *, stopped: bool = True, limit: int = 0
         ({"status": ["exited", "created"]}, ["new-web", "old"]),
         ({"exited": ["3"]}, ["old"]),
         ({"exited": ["0"]}, []),
-        ({"ancestor": ["box"]}, ["new-web", "old", "web"]),
-        ({"ancestor": ["cccccc"]}, ["web"]),
+        ({"ancestor": ["whatever"]}, ["web"]),
+        ({"ancestor": ["whatever", "pierhead/host"]}, ["new-web", "web"]),
         ({"volume": ["/data"]}, ["web"]),
         ({"volume": ["vol"]}, ["web"]),
         ({"network": ["host"]}, ["old"]),

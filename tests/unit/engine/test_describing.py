@@ -80,7 +80,6 @@ def test_summary() -> None:
             endpoint=EndpointSettings(ip_address="172.17.0.2"),
         ),
         NOW_NS,
-        (1, 2),
     )
     assert found["Names"] == ["/web"]
     assert found["Command"] == "sh -c 'echo a b'"
@@ -90,7 +89,6 @@ def test_summary() -> None:
         {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
     ]
     assert found["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] == "172.17.0.2"
-    assert (found["SizeRw"], found["SizeRootFs"]) == (1, 2)
     assert summary(record(exposed_ports={"53/udp": Empty()}), NOW_NS)["Ports"] == []
 
 
