@@ -163,7 +163,6 @@ def test_journal(store: Store) -> None:
             journal = Journal(store, jobs, clock_ns=lambda: 100 * 10**9)
             roster = Roster(store, journal)
             roster.put(record(labels={"a": "b"}), event(1, "create"), event(2, "start", a="b"))
-            everything = 200 * 10**9
             coming = journal.follow(since_ns=0, until_ns=0, filters={})
             assert await _followed(journal, since_ns=1, until_ns=50 * 10**9) == ["create", "start"]
             assert await _followed(journal, since_ns=2 * 10**9, until_ns=50 * 10**9) == ["start"]
