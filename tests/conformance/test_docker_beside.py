@@ -97,11 +97,17 @@ def test_keys_that_are_none(docker: Docker) -> None:
 
 
 def test_cp_to_what_is_mounted(docker: Docker, tmp_path: Path) -> None:
-    """A file that is mounted is not exchanged: that would take the mount away from the container."""
+    """A file that is mounted is not exchanged: that would take the mount away from the container.  Before it
+    runs as well, with its volumes on their places.
+    """
     (tmp_path / "bound").write_text("of the host")
     (tmp_path / "other").write_text("other")
     bound = f"{tmp_path}/bound:/bound"
-    docker("run", "--detach", "--name", "box", "--volume", bound, NONE, IMAGE, *FOREVER)
+    docker("create", "--name", "box", "--volume", bound, "--volume", "kept:/data/deep", NONE, IMAGE, *FOREVER)
+    assert "something is mounted there" in docker.refuses("cp", f"{tmp_path}/other", "box:/bound")
+    docker("cp", f"{tmp_path}/other", "box:/data/deep/before")
+    docker("start", "box")
+    assert docker.says("exec", "box", "cat", "/data/deep/before") == "other"
     for path in ("/bound", "/etc/hosts"):
         assert "something is mounted there" in docker.refuses("cp", f"{tmp_path}/other", f"box:{path}")
     assert docker.says("exec", "box", "cat", "/bound") == "of the host"
