@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from pierhead.engine.documents import Empty
     from pierhead.engine.record import Record
     from pierhead.engine.settings import Paths
 
@@ -68,7 +69,7 @@ def _ports(record: Record) -> Iterable[Document]:
     """Those that can be reached, and those that it says it has; one that does not run has none."""
     if record.state.status not in ("running", "paused", "restarting"):
         return
-    for port in record.config.exposed_ports.keys() | record.ports.keys():
+    for port in _exposed(record).keys() | record.ports.keys():
         number, _, protocol = port.partition("/")
         about = {"PrivatePort": int(number), "Type": protocol or "tcp"}
         bindings = record.ports.get(port, ())
@@ -76,6 +77,11 @@ def _ports(record: Record) -> Iterable[Document]:
             yield about
         for binding in bindings:
             yield {"IP": binding.host_ip, **about, "PublicPort": int(binding.host_port)}
+
+
+def _exposed(record: Record) -> dict[str, Empty]:
+    """The ports that it says it has, which somebody can see from its network; none without one of its own."""
+    return record.config.exposed_ports if record.endpoint is not None else {}
 
 
 def networks(record: Record) -> Document:
@@ -155,7 +161,7 @@ def state_document(record: Record) -> Document:
 def _network_settings(record: Record) -> Document:
     endpoint = record.endpoint or EndpointSettings()
     alive = record.state.status in ("running", "paused")
-    ports: Document = dict.fromkeys(record.config.exposed_ports) if alive else {}
+    ports: Document = dict.fromkeys(_exposed(record)) if alive else {}
     ports |= {port: [encode(binding) for binding in bindings] for port, bindings in record.ports.items()}
     return {
         "Bridge": "",

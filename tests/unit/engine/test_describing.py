@@ -92,6 +92,16 @@ def test_summary() -> None:
     assert summary(record(exposed_ports={"53/udp": Empty()}), NOW_NS)["Ports"] == []
 
 
+@pytest.mark.parametrize("network", ["none", "host", "container:other"])
+def test_ports_without_a_network(network: str) -> None:
+    """Nobody sees them there: dockerd 26.1 shows none."""
+    running = State(status="running")
+    found = record(state=running, exposed_ports={"80/tcp": Empty()}, network_mode=network)
+    assert summary(found, NOW_NS)["Ports"] == []
+    document = inspection(found, Paths(data_root="/data", exec_root="/exec"), {"Name": "overlay2"}, (), "")
+    assert document["NetworkSettings"]["Ports"] == {}
+
+
 def test_inspection() -> None:
     """All that is known, with the program apart from its arguments."""
     paths = Paths(data_root="/data", exec_root="/exec")
