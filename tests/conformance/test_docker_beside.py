@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +92,25 @@ def test_keys_that_are_none(docker: Docker) -> None:
     docker("run", "--detach", "--name", "box", NONE, IMAGE, *FOREVER)
     refusal = docker.refuses("exec", "--detach-keys", "bogus", "box", "true")
     assert "(bogus) provided" in refusal
+
+
+def test_what_is_told(docker: Docker) -> None:
+    """Looks at processes, names that a commit gives, what is saved and what is pruned are events too."""
+    begin = str(int(time.time()) - 1)
+    docker("run", "--detach", "--name", "box", NONE, IMAGE, *FOREVER)
+    docker("top", "box")
+    docker("commit", "box", "told")
+    docker("save", "told")
+    docker("network", "prune", "--force")
+    assert docker.says("image", "inspect", "--format", "{{.Metadata.LastTagTime.Unix}}", "told") >= begin
+    docker("rmi", "told")
+    docker("image", "prune", "--force")
+    shown = "{{.Type}} {{.Action}}"
+    told = docker.lines("events", "--since", begin, "--until", str(int(time.time()) + 1), "--format", shown)
+    wanted = (
+        "container top, image tag, container commit, image save, network prune, image delete, image prune"
+    )
+    assert [each for each in told if each in wanted.split(", ")] == wanted.split(", ")
 
 
 # Files

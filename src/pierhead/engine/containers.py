@@ -106,7 +106,9 @@ class ContainerDesk:
             Conflict: it does not run.
         """
         record = self._roster.get(reference)
-        return await self._jobs.thread(read_table, self._supervisor.get(record), arguments)
+        table = await self._jobs.thread(read_table, self._supervisor.get(record), arguments)
+        self._roster.tell(container_event(record, "top", self._roster.now_ns()))
+        return table
 
     # Changing
 

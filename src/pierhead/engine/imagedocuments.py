@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 from pierhead.engine.choosing import parse_until, says_yes
-from pierhead.engine.moments import NEVER
+from pierhead.engine.moments import NEVER, format_moment
 from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.choosing import has_label
 from pierhead.images.exchange import UNNAMED
@@ -230,7 +230,7 @@ def inspect_document(service: ImageService, image: Image, platform: Platform | N
         "Comment": config.history[-1].comment if config and config.history else "",
         "Created": document["Created"] or NEVER,
         "OsVersion": config.os_version if config else "",
-        "Metadata": {"LastTagTime": NEVER},
+        "Metadata": {"LastTagTime": format_moment(image.updated_ns)},
         "Config": _NOTHING | (encode(config.config) if config and config.config else {}),
     }
 

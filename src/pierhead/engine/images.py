@@ -203,13 +203,15 @@ class EngineImages:
     async def save_images(self, references: list[str], platform: str) -> AsyncIterator[bytes]:
         """See ``api.ports.Images``."""
         wanted = _platform(platform)
-        for reference in references:
-            await offload(self.find, reference)
+        identities = {await offload(self._id_of, await offload(self.find, each)): None for each in references}
 
         def write(fd: int) -> None:
             save_images(self._service, references, fd, platforms=(wanted,) if wanted else ())
 
-        return await first_of(read_written(write))
+        pieces = await first_of(read_written(write))
+        for identity in identities:
+            self._publish("save", identity, {"name": identity})
+        return pieces
 
     async def load_images(self, archive: AsyncIterator[bytes], *, quiet: bool, platform: str) -> Documents:
         """See ``api.ports.Images``."""
@@ -271,7 +273,11 @@ class EngineImages:
         target = f"{repository}:{tag}" if tag else repository
         image = await offload(self.find, reference)
         await offload(self._service.tag, image.name, target)
-        self._publish("tag", await offload(self._id_of, image), {"name": target})
+        self.tell_tag(await offload(self._id_of, image), target)
+
+    def tell_tag(self, identity: str, name: str) -> None:
+        """The image is called so from now on."""
+        self._publish("tag", identity, {"name": parse_reference(name).canonical().familiar()})
 
     def _id_of(self, image: Image) -> str:
         try:
@@ -342,7 +348,9 @@ class EngineImages:
             freed = self._service.collect()
             return {"ImagesDeleted": deleted, "SpaceReclaimed": freed.removed_bytes}
 
-        return await offload(run)
+        pruned = await offload(run)
+        self._publish("prune", "", {"reclaimed": str(pruned["SpaceReclaimed"])})
+        return pruned
 
 
 def _spellings(name: str) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
+    Publish = Callable[[str, str, str, dict[str, str]], None]
 
+_PRUNE_FILTERS = ("until", "label", "label!")
 _KINDS = ("builtin", "custom")
 _FILTERS = ("driver", "id", "label", "name", "scope", "type", "dangling")
 
@@ -26,10 +28,17 @@ _FILTERS = ("driver", "id", "label", "name", "scope", "type", "dangling")
 class NetworkDesk:
     """See ``api.ports.Networks``; making more of them is refused so far."""
 
-    def __init__(self, service: NetworkService | None, records: Callable[[], Iterable[Record]]) -> None:
-        """Args: service has the default network, if there is one."""
+    def __init__(
+        self, service: NetworkService | None, records: Callable[[], Iterable[Record]], publish: Publish
+    ) -> None:
+        """Args:
+        service: has the default network, if there is one.
+        records: the containers that there are.
+        publish: takes an event's kind, its action, the object's id, and attributes.
+        """
         self._service = service
         self._records = records
+        self._publish = publish
 
     async def list_networks(self, filters: Filters) -> list[Document]:
         """Those that every filter lets pass.
@@ -54,8 +63,15 @@ class NetworkDesk:
         raise NotFound(f"network {reference} not found", code="network-not-found")
 
     async def prune_networks(self, filters: Filters) -> Document:
-        """Nothing: those that there are stay."""
-        del filters
+        """Nothing: those that there are stay.
+
+        Raises:
+            InvalidInput: there is no such filter.
+        """
+        for name in filters:
+            if name not in _PRUNE_FILTERS:
+                raise InvalidInput(f"invalid filter '{name}'", code="invalid-filter")
+        self._publish("network", "prune", "", {"reclaimed": "0"})
         return {"NetworksDeleted": None}
 
     def _all(self) -> list[Network | str]:

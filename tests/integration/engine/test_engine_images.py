@@ -238,6 +238,7 @@ def test_save_by_id(desk: Desk, tmp_path: Path) -> None:
 
     for reference in (identity, encoded, encoded[:12], digest):
         assert save(reference)[1] == [None], reference
+    assert desk.events[-1] == ("save", identity)
     assert save("box:1", identity)[1] == [["box:1"]]
     assert save(identity, "other:2")[1] == [["other:2"]]
     assert save("other:2", "box:1")[1] == [["box:1", "other:2"]]
@@ -344,6 +345,7 @@ def test_prune_removes_what_has_no_name(desk: Desk) -> None:
     )
     assert [(each["Id"], each["RepoTags"], each["RepoDigests"]) for each in listed] == [(nameless, [], [])]
     pruned = asyncio.run(desk.images.prune_images({}))
+    assert desk.events[-1] == ("prune", "")
     assert {"Deleted": nameless} in pruned["ImagesDeleted"]
     assert [
         each["RepoTags"]

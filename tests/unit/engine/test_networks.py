@@ -10,9 +10,14 @@ from pierhead.engine.networks import NetworkDesk
 from pierhead.errors import InvalidInput
 
 
+def desk(told: list[tuple[object, ...]] | None = None) -> NetworkDesk:
+    """Without a network of its own; what it tells is in the list."""
+    return NetworkDesk(None, lambda: (), lambda *event: (told if told is not None else []).append(event))
+
+
 def names(filters: dict[str, list[str]]) -> list[str]:
     """Of those that are listed."""
-    found = asyncio.run(NetworkDesk(None, lambda: ()).list_networks(filters))
+    found = asyncio.run(desk().list_networks(filters))
     return sorted(each["Name"] for each in found)
 
 
@@ -46,3 +51,12 @@ def test_what_is_no_filter(filters: dict[str, list[str]], message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         names(filters)
     assert caught.value.message == message
+
+
+def test_prune() -> None:
+    """They stay, which is told as any pruning is; what is no filter is refused."""
+    told: list[tuple[object, ...]] = []
+    assert asyncio.run(desk(told).prune_networks({"until": ["1h"]})) == {"NetworksDeleted": None}
+    with pytest.raises(InvalidInput, match="invalid filter 'x'"):
+        asyncio.run(desk(told).prune_networks({"x": ["y"]}))
+    assert told == [("network", "prune", "", {"reclaimed": "0"})]
