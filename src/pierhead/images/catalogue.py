@@ -101,8 +101,8 @@ class Catalogue:
     def __init__(self, library: Library, content: ContentStore) -> None:
         self._library = library
         self._content = content
-        self._same: frozenset[tuple[str, str]] = frozenset()
-        """Digests of manifests or indexes, each with the id of an image that is in it."""
+        self._known_ids: dict[str, tuple[str, ...]] = {}
+        """Ids of the images in a manifest or an index, by its digest; see ``find_moved``."""
 
     # By name
 
@@ -194,27 +194,34 @@ class Catalogue:
     def find_moved(self, used: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         """Of texts, each with the id of the image that it once meant, those that do not mean it any more.
 
-        The library is asked once for all.  A manifest's documents never change: what was found to belong
-        together is not read again while it is asked for.
+        The library is asked once for all.  What is in a manifest never changes, and is not read again while
+        it is asked for; an index may get another platform's image, so that it is read for what it had not.
         """
         images = {image.name: image for image in self._library.images()}
-        same, moved = set(), set()
+        kept: dict[str, tuple[str, ...]] = {}
+        read: dict[str, tuple[str, ...]] = {}
+        moved = set()
         for text, identity in used:
             beginning = text.removeprefix("sha256:")
             if _looks_like_id(beginning) and encoded_of(identity).startswith(beginning):
                 continue
             image = _named(text, images)
-            pair = (image.descriptor.digest if image else "", identity)
-            if image and (pair in self._same or identity in self._ids_or_none(image)):
-                same.add(pair)
-            else:
+            if image is None:
                 moved.add((text, identity))
-        self._same = frozenset(same)
+                continue
+            digest, is_fixed = image.descriptor.digest, image.descriptor.media_type in MANIFEST_TYPES
+            ids = read.get(digest) or self._known_ids.get(digest, ())
+            if identity not in ids and digest not in read and not (ids and is_fixed):
+                ids = read[digest] = self._ids_or_none(image)
+            kept[digest] = ids
+            if identity not in ids:
+                moved.add((text, identity))
+        self._known_ids = kept
         return frozenset(moved)
 
     def _ids_or_none(self, image: Image) -> tuple[str, ...]:
         try:
-            return (image.descriptor.digest, *self._ids(image))
+            return tuple(self._ids(image))
         except NotFound:  # it is being removed
             return ()
 
