@@ -18,7 +18,7 @@ from pierhead.engine.registries import hosts_of, open_client
 from pierhead.engine.transfers import Telling, told
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.changes import apply_changes
-from pierhead.images.exchange import UNNAMED, import_image, load_images, save_images
+from pierhead.images.exchange import describe_loaded, import_image, load_images, save_images
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
 from pierhead.images.remote.tasks import offload
@@ -221,12 +221,8 @@ class EngineImages:
             names = await feed(archive, lambda fd: load_images(self._service, fd))
             for name in names:
                 familiar = self._service.catalogue.familiar(name)
-                image = self.find(name)
-                if name.startswith(f"{UNNAMED}@"):
-                    tell({"stream": f"Loaded image ID: {self._id_of(image)}\n"})
-                else:
-                    tell({"stream": f"Loaded image: {familiar}\n"})
-                self._publish("load", image.descriptor.digest, {"name": familiar})
+                tell({"stream": f"{describe_loaded(self._service, name)}\n"})
+                self._publish("load", self.find(name).descriptor.digest, {"name": familiar})
 
         return await first_of(told(work))
 

@@ -70,7 +70,7 @@ def open_together(mount: Mount, points: Sequence[MountPoint], *, makes_places: b
             else:
                 opened.callback(os.close, sources[-1][1])
         try:
-            return in_thread_at("/", lambda: _put_together(root, sources, left, makes_places))
+            return in_thread_at("/", lambda: _put_together(root, sources, left, makes_places=makes_places))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             message = f"cannot mount what is in a container: {reason}"
@@ -97,7 +97,8 @@ def _put_together(
     root: int,
     sources: list[tuple[MountPoint, int]],
     left: set[str],
-    makes_places: bool,  # noqa: FBT001 - in_thread_at's
+    *,
+    makes_places: bool,
 ) -> Together:
     calls.unshare(calls.CLONE_NEWNS)
     with contextlib.ExitStack() as failed:

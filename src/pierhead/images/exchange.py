@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from pierhead.errors import InvalidInput
+from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.archive.frozen import FrozenImage, write_frozen
 from pierhead.images.archive.load import load, load_archive, open_archive
 from pierhead.images.archive.rootfs import RootfsImage, import_rootfs
@@ -129,6 +129,17 @@ def load_images(
             asyncio.run(_unpack(service, lease, names[0], progress))
             found += names
     return found
+
+
+def describe_loaded(service: ImageService, name: str) -> str:
+    """What docker says of an image that has come under this name: of one that nobody named its id."""
+    if not name.startswith(f"{UNNAMED}@"):
+        return f"Loaded image: {service.catalogue.familiar(name)}"
+    image = service.library.get_image(name)
+    try:
+        return f"Loaded image ID: {service.catalogue.open(image).id}"
+    except NotFound:  # it is for other machines
+        return f"Loaded image ID: {image.descriptor.digest}"
 
 
 def _names(image: LoadedImage, given: str) -> tuple[str, ...]:
