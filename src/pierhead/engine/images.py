@@ -203,7 +203,9 @@ class EngineImages:
     async def save_images(self, references: list[str], platform: str) -> AsyncIterator[bytes]:
         """See ``api.ports.Images``."""
         wanted = _platform(platform)
-        identities = {await offload(self._id_of, await offload(self.find, each)): None for each in references}
+        identities: dict[str, None] = {}
+        for reference in references:
+            identities |= await offload(self._ids_to_save, reference)
 
         def write(fd: int) -> None:
             save_images(self._service, references, fd, platforms=(wanted,) if wanted else ())
@@ -212,6 +214,13 @@ class EngineImages:
         for identity in identities:
             self._publish("save", identity, {"name": identity})
         return pieces
+
+    def _ids_to_save(self, reference: str) -> dict[str, None]:
+        try:
+            found = self._service.catalogue.list_named(reference)
+        except NotFound:
+            raise no_such_image(reference) from None
+        return dict.fromkeys(map(self._id_of, found))
 
     async def load_images(self, archive: AsyncIterator[bytes], *, quiet: bool, platform: str) -> Documents:
         """See ``api.ports.Images``."""

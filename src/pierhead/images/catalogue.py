@@ -127,12 +127,18 @@ class Catalogue:
         return found
 
     def is_name_of(self, image: Image, text: str) -> bool:
-        """Whether the text is this image's name; not an id, nor a name beside a digest that says more."""
+        """Whether the text is this image's name, or its repository's; not an id, nor a name beside a digest
+        that says more.
+        """
         try:
             meant = parse_any(text)
         except InvalidInput:  # the beginning of an id that can be no name
             return False
-        return not isinstance(meant, str) and str(meant.canonical()) == image.name
+        if isinstance(meant, str):
+            return False
+        return str(meant.canonical()) == image.name or (
+            _is_repository(meant) and image.name.startswith(f"{meant.name}:")
+        )
 
     def find_near(self, text: str) -> str:
         """The name of an image that somebody meant who has mistyped it; "" if none is near."""
@@ -190,6 +196,21 @@ class Catalogue:
                 image = self.get(text)
                 found |= {image.descriptor.digest, *self._ids(image)}
         return frozenset(found)
+
+    def list_named(self, text: str) -> tuple[Image, ...]:
+        """The image that a person means; of a repository's name without a tag those of all its tags, as
+        docker has it where it saves.
+
+        Raises:
+            NotFound, Conflict, InvalidInput: as ``get``.
+        """
+        with contextlib.suppress(InvalidInput):
+            meant = parse_any(text)
+            if not isinstance(meant, str) and _is_repository(meant):
+                tags = self.tags_of(meant.name)
+                if tags:
+                    return tuple(self._library.get_image(str(each)) for each in tags)
+        return (self.get(text),)
 
     def find_moved(self, used: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         """Of texts, each with the id of the image that it once meant, those that do not mean it any more.
@@ -353,6 +374,10 @@ def _named(text: str, images: Mapping[str, Image]) -> Image | None:
         return None
     exact = images.get(str(meant.canonical()))
     return exact or (_of_digest(meant, images.values()) if meant.digest else None)
+
+
+def _is_repository(meant: Reference) -> bool:
+    return not meant.tag and not meant.digest
 
 
 def _of_digest(meant: Reference, images: Iterable[Image]) -> Image | None:

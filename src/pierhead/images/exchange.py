@@ -47,8 +47,8 @@ def save_images(
 
     Args:
         service: has the images.
-        texts: their names or ids; what only an id or a digest means has no name in the archive, as docker has
-            it.
+        texts: their names or ids.  A name without a tag means all tags of its repository, and what only an id
+            or a digest means has no name in the archive, as docker has it.
         target: path of a file, or a descriptor.
         platforms: those of an index; all that it names where there is none.
 
@@ -59,12 +59,12 @@ def save_images(
     wanted: dict[str, NamedImage] = {}
     with service.library.lease(purpose="save") as lease:
         for text in texts:
-            image = service.catalogue.get(text)
-            lease.pin_graph(image.descriptor)
-            before = wanted.get(image.descriptor.digest, NamedImage(descriptor=image.descriptor))
-            by_name = (image.name,) if service.catalogue.is_name_of(image, text) else ()
-            names = dict.fromkeys((*before.names, *by_name))
-            wanted[image.descriptor.digest] = before.replace(names=tuple(names))
+            for image in service.catalogue.list_named(text):
+                lease.pin_graph(image.descriptor)
+                before = wanted.get(image.descriptor.digest, NamedImage(descriptor=image.descriptor))
+                by_name = (image.name,) if service.catalogue.is_name_of(image, text) else ()
+                names = dict.fromkeys((*before.names, *by_name))
+                wanted[image.descriptor.digest] = before.replace(names=tuple(names))
 
         def choose(presence: Presence) -> bool:
             return _is_wanted(presence, platforms)

@@ -218,8 +218,8 @@ def test_save_and_load(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_save_by_id(desk: Desk, tmp_path: Path) -> None:
-    """An image has the names in the archive by which it was asked for, as with dockerd 26.1; one that was
-    asked for by its id has none, and is told of by its id where it is loaded.
+    """An image has the names in the archive by which it was asked for, as with dockerd 26.1: a repository's
+    all, one that was asked for by its id none, and it is told of by its id where it is loaded.
     """
     identity = asyncio.run(desk.import_rootfs("box", "1"))
     asyncio.run(desk.images.tag_image("box:1", "other", "2"))
@@ -241,6 +241,8 @@ def test_save_by_id(desk: Desk, tmp_path: Path) -> None:
     assert desk.events[-1] == ("save", identity)
     assert save("box:1", identity)[1] == [["box:1"]]
     assert save(identity, "other:2")[1] == [["other:2"]]
+    asyncio.run(desk.images.tag_image("box:1", "other", "3"))
+    assert save("other")[1] == [["other:2", "other:3"]]
     assert save("other:2", "box:1")[1] == [["box:1", "other:2"]]
 
     async def load(saved: bytes) -> tuple[list[Any], list[Any]]:
