@@ -243,8 +243,8 @@ VERBS = {
         most=None,
         about="write images into one archive",
         text="The archive is an OCI layout and what docker load reads, both at once, and it is whole: what "
-        "is not here is an error before the first byte. Layers stay as they are. A name without a tag means all "
-        "tags of its repository; an image that is named by its id has no name in the archive.",
+        "is not here is an error before the first byte. Layers stay as they are. A name without a tag means "
+        "all tags of its repository; an image that is named by its id has no name in the archive.",
         flags=(
             _OUTPUT,
             Flag(
