@@ -6,6 +6,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -168,6 +169,22 @@ def test_in_a_container_that_ends_meanwhile(containers: Containers, monkeypatch:
         monkeypatch.setattr(joining, "Handshake", Late)
         with pytest.raises(Conflict, match="container not running"):
             container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.null())
+
+
+def test_in_a_container_that_ends_a_moment_later(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What joins it is killed with it, and before it: its first process ends last of all."""
+    container = containers.running()
+
+    class Killed(handshake.Handshake):
+        def run(self, _: object) -> Any:
+            Timer(0.2, container.init.terminate).start()
+            raise handshake.LaunchFailed("it was killed")
+
+    monkeypatch.setattr(joining, "Handshake", Killed)
+    with pytest.raises(Conflict, match="container not running"):
+        container.exec(ProcessSpec(args=("/bin/true",)), stdio=Stdio.null())
 
 
 def test_in_a_created_container(containers: Containers) -> None:

@@ -22,7 +22,7 @@ from pierhead.errors import (
     TimedOut,
     Unsupported,
 )
-from pierhead.linux import process
+from pierhead.linux import procstat
 from pierhead.oci.runtime import DeviceRule, Memory, Resources
 from pierhead.runtime import Config, Container, ProcessSpec, Stdio, create, list_ids, load, run
 from tests.support.containers import SLEEP, Containers, cgroups_of_ours, namespaces, status_of, wait_until
@@ -76,7 +76,7 @@ def test_nothing_of_the_users_runs_before_start(containers: Containers, tmp_path
     )
     os.close(writer)
     os.set_blocking(reader, False)
-    assert not process.has_executed(container.init_pid)
+    assert not procstat.has_executed(container.init_pid)
     with pytest.raises(BlockingIOError):
         os.read(reader, 10)
     container.start()

@@ -40,6 +40,31 @@ def test_a_filter_that_refuses_even_to_exit(containers: Containers) -> None:
 
 
 @pytest.fixture
+def nobody_waits_for_execve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conversations end when the process says that it is about to execute, as where the kernel closes its
+    descriptors before it has.
+    """
+
+    class Early(handshake.Handshake):
+        def _await_execution(self) -> None:
+            self._outcome = "executing"
+
+    monkeypatch.setattr(factory, "Handshake", Early)
+    monkeypatch.setattr("pierhead.runtime.container.receive", lambda _: (b"", []))
+
+
+@pytest.mark.usefixtures("nobody_waits_for_execve")
+def test_a_process_that_is_about_to_execute_has_not_been_killed(containers: Containers) -> None:
+    """A launch and a start wait for what comes of it."""
+    for _ in range(20):
+        run = containers.start("exit 3")
+        assert run.wait(60).code == 3
+        started = containers.create("exit 4")
+        started.start()
+        assert started.wait(60).code == 4
+
+
+@pytest.fixture
 def killed_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stage is killed when it has been sent the commit, and before it can read it."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pierhead.errors import Conflict, NotFound, PierheadError
-from pierhead.linux import process
+from pierhead.linux import procstat
 from pierhead.linux.cgroupfs import discover
 from pierhead.runtime import Config, Container, ProcessSpec, Stdio, launcher, list_ids, load, state
 from pierhead.runtime.handshake import Handshake
@@ -202,7 +202,7 @@ def test_the_launcher_is_killed(containers: Containers, rootfs: str, agent: str,
 
 def launching(pids: list[int]) -> list[int]:
     """Those of the processes that have not executed a program yet."""
-    return [pid for pid in pids if not process.has_executed(pid)]
+    return [pid for pid in pids if not procstat.has_executed(pid)]
 
 
 @pytest.mark.parametrize("kind", EXECS)

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pierhead.linux import process
+from pierhead.linux import process, procstat
 from pierhead.oci.runtime import Hook, Hooks, IDMapping, Rlimit, Seccomp, Syscall
 from pierhead.runtime import (
     Config,
@@ -87,7 +87,7 @@ class Attempt:
         victim = {"stage": stage, "joiner": self._joiner, "init": init[0] if init else 0}[self.victim]
         pidfd = process.open_pidfd(victim) if victim else None
         if pidfd is not None:
-            self.killed = not process.is_zombie(victim) and process.kill_pidfd(pidfd)
+            self.killed = not procstat.is_zombie(victim) and process.kill_pidfd(pidfd)
             process.wait_pidfd(pidfd, _DEATH_S)
             os.close(pidfd)
 
@@ -98,7 +98,7 @@ def _helpers(parent: int) -> Iterator[int]:
         for task in os.listdir(f"/proc/{parent}/task"):
             with open(f"/proc/{parent}/task/{task}/children", encoding="ascii") as children:
                 for pid in map(int, children.read().split()):
-                    if not process.has_executed(pid) and not process.is_zombie(pid):
+                    if not procstat.has_executed(pid) and not procstat.is_zombie(pid):
                         yield pid
 
 

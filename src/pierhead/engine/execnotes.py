@@ -16,7 +16,8 @@ from pierhead.engine.documents import ExecConfig
 from pierhead.engine.launching import UNKNOWN_EXIT_CODE
 from pierhead.errors import InvalidInput
 from pierhead.linux.files import replace_file
-from pierhead.linux.process import is_zombie, open_pidfd, start_time
+from pierhead.linux.process import open_pidfd
+from pierhead.linux.procstat import is_zombie, start_time
 from pierhead.oci.document import decode, encode
 from pierhead.runtime.exitrecord import read_exit_record
 from pierhead.values import Value

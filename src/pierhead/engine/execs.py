@@ -19,7 +19,7 @@ from pierhead.engine.launching import UNKNOWN_EXIT_CODE
 from pierhead.engine.streams import FailedAttachment, OwnAttachment
 from pierhead.engine.supervise import NOT_EXECUTABLE, exit_code_of_failure, in_docker_words
 from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed, PierheadError
-from pierhead.linux.process import start_time
+from pierhead.linux.procstat import start_time
 from pierhead.runtime import Stdio
 
 TYPE_CHECKING = False

@@ -34,7 +34,7 @@ from pierhead.engine.etcfiles import (
 from pierhead.engine.rootlesswords import Keeper, UserNetwork
 from pierhead.engine.usernet import choose_network, companions, end_network, serves, start_network
 from pierhead.errors import OperationFailed, Unavailable
-from pierhead.linux import process
+from pierhead.linux import process, procstat
 from pierhead.linux.files import read_file, replace_file
 from pierhead.linux.subids import GID_FILE, UID_FILE, get_ranges
 from pierhead.oci.document import decode, encode
@@ -155,7 +155,7 @@ class Quarters:
             found = decode(Keeper, jsontext.parse(read_file(path), name=path), unknown=[])
         except FileNotFoundError:
             return None
-        return found if process.observe(found.pid) == (found.start_time, False) else None
+        return found if procstat.observe(found.pid) == (found.start_time, False) else None
 
     def _make(self, network: UserNetwork) -> Keeper:
         uid_mappings, gid_mappings = plan_mappings(os.getuid(), os.getgid())
@@ -177,7 +177,7 @@ class Quarters:
             os.close(listening_fd)
             os.close(held_fd)
         try:
-            keeper = Keeper(pid=pid, start_time=process.start_time(pid) or 0, network=network.kind)
+            keeper = Keeper(pid=pid, start_time=procstat.start_time(pid) or 0, network=network.kind)
             self._save(keeper)  # who is killed from here on leaves a keeper that is found
             start_network(network, pid, self.directory)
         except BaseException:

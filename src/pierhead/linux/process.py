@@ -1,8 +1,7 @@
-"""Processes: starting the helper and other programs, waiting by pidfd, and knowing one process from another.
+"""Processes: starting the helper and other programs, waiting by pidfd, and reaping.
 
 Python never forks here: the helper is spawned (posix_spawn(3), which is vfork and exec), from a sealed copy
-    in memory
-so that nothing that gets hold of ``/proc/PID/exe`` can write to the program (CVE-2019-5736).
+in memory, so that nothing that gets hold of ``/proc/PID/exe`` can write to the program (CVE-2019-5736).
 """
 
 from __future__ import annotations
@@ -38,8 +37,6 @@ _SIGKILL, _SIGPIPE, _SIGIO = 9, 13, 29
 _PAUSE_S = 0.001
 _NOW_S = 1.0
 _SAID_MAX, _PIPE_BYTES = 4096, 65536
-_START_TIME_FIELD, _FLAGS_FIELD = 22 - 3, 9 - 3
-_PF_FORKNOEXEC = 0x40
 _CORE_DUMPED = 0x80
 _HELPER = "_libexec/pier-init"
 _PYTHON_MAIN = """
@@ -454,50 +451,6 @@ def open_pidfd(pid: int) -> int | None:
                 "this kernel has no pidfd_open(2)", hint="Linux 5.12 or newer is needed"
             ) from None
         raise
-
-
-def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None when it is gone.
-
-    Source: proc_pid_stat(5), 22.
-    """
-    fields = _stat_fields(pid)
-    return int(fields[_START_TIME_FIELD]) if fields else None
-
-
-def is_zombie(pid: int) -> bool:
-    """Whether the process has ended and nobody has asked for its status yet."""
-    fields = _stat_fields(pid)
-    return bool(fields) and fields[0] in ("Z", "X")
-
-
-def observe(pid: int) -> tuple[int, bool] | None:
-    """Start time and whether it is a zombie; None when it is gone."""
-    fields = _stat_fields(pid)
-    return (int(fields[_START_TIME_FIELD]), fields[0] in ("Z", "X")) if fields else None
-
-
-def has_executed(pid: int) -> bool:
-    """Whether the process, or zombie, has executed a program since it was cloned; also when it is gone.
-
-    Source: proc_pid_stat(5), 9; PF_FORKNOEXEC in the kernel's include/linux/sched.h, which execve clears.
-    """
-    fields = _stat_fields(pid)
-    return not (fields and int(fields[_FLAGS_FIELD]) & _PF_FORKNOEXEC)
-
-
-def _stat_fields(pid: int) -> list[str]:
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return []
-    try:
-        text = os.read(fd, 4096).decode(errors="replace")
-    except ProcessLookupError:
-        return []
-    finally:
-        os.close(fd)
-    return text.rpartition(")")[2].split()
 
 
 def wait_pidfd(pidfd: int, timeout_s: float | None = None) -> bool:

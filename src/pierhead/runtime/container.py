@@ -273,8 +273,7 @@ class Container:
 
     def _died_at_the_gate(self) -> bool:
         """Whether the conversation ended with the process, and not with execve."""
-        if status.never_executed(self._known):
-            self.init.ends_within(_DYING_S)
+        if status.ends_unexecuted(self._known):
             return True
         if status.init_lives(self._known) or not (self._has_hooks() and self.config.hooks.start_container):
             return False

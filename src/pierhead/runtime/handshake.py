@@ -11,7 +11,7 @@ import _socket
 import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
-from pierhead.linux import process
+from pierhead.linux import process, procstat
 from pierhead.linux.refusals import hint_for
 from pierhead.runtime import wire, wire_table
 from pierhead.runtime.packets import know_senders, receive, receive_from, socket_pair
@@ -228,7 +228,7 @@ class Handshake:
         while wire.INIT not in self._pids:
             self._read_control(steps, poll)
         # the end of its conversation may have been its own end
-        if self._outcome == "executing" and not process.has_executed(self.init_pid):
+        if self._outcome == "executing" and not procstat.executes(self.init_pid, self.init_pidfd):
             raise LaunchFailed("the container's process was killed before it ran the program")
         return Ending(ready=self._outcome == "ready", trace=self._trace)
 

@@ -3,7 +3,7 @@
 import os
 
 from pierhead.errors import Conflict
-from pierhead.linux import cgroupfs, files
+from pierhead.linux import cgroupfs, files, process
 from pierhead.runtime import launcher, resolve, state, status
 from pierhead.runtime.handshake import Handshake, LaunchFailed
 from pierhead.runtime.launcher import Placement, Request
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pierhead.runtime.wire import Argument
 
 _EBUSY = 16
+_DYING_S = 1.0
+"""How long a container that is being killed may go on after a process of its own."""
 
 
 def _record_name(exec_id: str) -> str:
@@ -55,10 +57,18 @@ class Joining:
         launcher.check_request(request)
         try:
             return self._launch_placed(wanted, request, exec_id, cgroup)
-        except LaunchFailed:
-            if not status.init_lives(self._known):  # then what failed is of no interest
+        except LaunchFailed as error:
+            if self._has_ended(error):  # then what failed is of no interest
                 raise self._stopped() from None
             raise
+
+    def _has_ended(self, error: LaunchFailed) -> bool:
+        """Whether the container has; its first process ends after all others of it, pid_namespaces(7)."""
+        pidfd = status.open_init(self._known) if error.failure is None else -1
+        if pidfd >= 0:
+            process.wait_pidfd(pidfd, _DYING_S)
+            os.close(pidfd)
+        return not status.init_lives(self._known)
 
     def _launch_placed(
         self, wanted: "ProcessSpec", request: Request, exec_id: str, cgroup: str

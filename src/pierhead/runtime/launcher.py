@@ -10,7 +10,7 @@ import _socket
 import os
 
 from pierhead.errors import InvalidInput, NotFound, OperationFailed, PierheadError
-from pierhead.linux import cgroupfs, facts, files, process
+from pierhead.linux import cgroupfs, facts, files, process, procstat
 from pierhead.runtime import resolve, state, wire, wire_table
 from pierhead.runtime.cgroups import CgroupManager, CgroupState, CgroupTree, new_cgroups
 from pierhead.runtime.handshake import Handshake, perform_on_host
@@ -547,4 +547,4 @@ def attach_failure(error: BaseException, undo: "Callable[[], None]") -> None:
 
 def read_start_time(pid: int) -> int:
     """The process's start time; 0 if it has ended in between."""
-    return process.start_time(pid) or 0
+    return procstat.start_time(pid) or 0

@@ -12,7 +12,7 @@ import os
 
 from pierhead import jsontext
 from pierhead.errors import Conflict, InvalidInput
-from pierhead.linux import cgroupfs, files, process
+from pierhead.linux import cgroupfs, files, process, procstat
 from pierhead.oci.document import decode
 from pierhead.runtime import state
 from pierhead.runtime.cgroups import CgroupState, load_cgroups, new_cgroups
@@ -93,7 +93,7 @@ def _end_process(pid: object, start_time: object) -> None:
     if pidfd is None:
         return
     try:
-        if process.start_time(pid) == start_time:
+        if procstat.start_time(pid) == start_time:
             process.kill_pidfd(pidfd)
             process.wait_pidfd(pidfd, _DEATH_S)
     finally:

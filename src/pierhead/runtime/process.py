@@ -8,7 +8,7 @@ from _thread import RLock
 from _weakref import ref
 
 from pierhead.errors import Conflict, InvalidInput, TimedOut, Unsupported
-from pierhead.linux import process
+from pierhead.linux import process, procstat
 from pierhead.linux.refusals import Refusals
 from pierhead.runtime import wire, wire_table
 from pierhead.values import Value
@@ -197,7 +197,7 @@ class Process:
     @property
     def start_time(self) -> int | None:
         """When it started, in clock ticks since boot; None when it is gone."""
-        return process.start_time(self.pid)
+        return procstat.start_time(self.pid)
 
     def wait(self, timeout_s: float | None = None) -> ExitStatus:
         """How the process ended, once it has.
@@ -258,7 +258,7 @@ class Process:
         import time
 
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._status is None and process.is_zombie(self.pid):
+        while self._status is None and procstat.is_zombie(self.pid):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimedOut(f"process {self.pid} has ended, and its tracer kept it {timeout_s} s")
             time.sleep(_TRACED_S)

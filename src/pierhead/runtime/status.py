@@ -12,7 +12,7 @@ from __future__ import annotations
 import _socket
 import os
 
-from pierhead.linux import process
+from pierhead.linux import process, procstat
 from pierhead.runtime import state, wire_table
 
 TYPE_CHECKING = False
@@ -27,15 +27,26 @@ if TYPE_CHECKING:
 
 def init_lives(known: ContainerState) -> bool:
     """Whether the init process is the one we knew and has not ended."""
-    observed = process.observe(known.init_pid)
+    observed = procstat.observe(known.init_pid)
     return observed is not None and observed == (known.init_start_time, False)
 
 
 def never_executed(known: ContainerState) -> bool:
     """Whether the init process, dead or alive, has not executed the program; False when it is gone."""
-    observed = process.observe(known.init_pid)
+    observed = procstat.observe(known.init_pid)
     same = observed is not None and observed[0] == known.init_start_time
-    return same and not process.has_executed(known.init_pid)
+    return same and not procstat.has_executed(known.init_pid)
+
+
+def ends_unexecuted(known: ContainerState) -> bool:
+    """Whether the init process has ended without its program, which it was to execute; False when gone."""
+    pidfd = open_init(known)
+    if pidfd < 0:
+        return False
+    try:
+        return not procstat.executes(known.init_pid, pidfd)
+    finally:
+        os.close(pidfd)
 
 
 def open_init(known: ContainerState) -> int:
@@ -43,7 +54,7 @@ def open_init(known: ContainerState) -> int:
     pidfd = process.open_pidfd(known.init_pid)
     if pidfd is None:
         return -1
-    observed = process.observe(known.init_pid)
+    observed = procstat.observe(known.init_pid)
     if observed is None or observed[0] != known.init_start_time:
         os.close(pidfd)
         return -1

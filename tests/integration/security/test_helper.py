@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pierhead.errors import TimedOut
-from pierhead.linux import process
+from pierhead.linux import procstat
 from pierhead.linux.process import helper_path
 from pierhead.oci.runtime import Capabilities
 from pierhead.runtime import ProcessSpec, Stdio
@@ -244,7 +244,7 @@ def test_a_tracer_inside_cannot_hold_the_host_up(containers: Containers, probe_r
     assert read_sight(os.read(reader, 1000).decode())["trace=sleep"] == {"traced": 2}
     os.close(reader)
     os.close(end)
-    wait_until("the victim has ended", lambda: process.is_zombie(victim.pid))
+    wait_until("the victim has ended", lambda: procstat.is_zombie(victim.pid))
     with pytest.raises(TimedOut, match="its tracer kept it"):
         victim.wait(1)
     tracer.terminate()
