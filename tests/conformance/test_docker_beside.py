@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,15 +94,40 @@ def test_keys_that_are_none(docker: Docker) -> None:
     assert "(bogus) provided" in refusal
 
 
+def test_what_is_told(docker: Docker) -> None:
+    """Looks at processes, names that a commit gives, what is saved and what is pruned are events too."""
+    begin = str(int(time.time()) - 1)
+    docker("run", "--detach", "--name", "box", NONE, IMAGE, *FOREVER)
+    docker("top", "box")
+    docker("commit", "box", "told")
+    docker("save", "told")
+    docker("network", "prune", "--force")
+    assert docker.says("image", "inspect", "--format", "{{.Metadata.LastTagTime.Unix}}", "told") >= begin
+    docker("rmi", "told")
+    docker("image", "prune", "--force")
+    shown = "{{.Type}} {{.Action}}"
+    told = docker.lines("events", "--since", begin, "--until", str(int(time.time()) + 1), "--format", shown)
+    wanted = (
+        "container top, image tag, container commit, image save, network prune, image delete, image prune"
+    )
+    assert [each for each in told if each in wanted.split(", ")] == wanted.split(", ")
+
+
 # Files
 
 
 def test_cp_to_what_is_mounted(docker: Docker, tmp_path: Path) -> None:
-    """A file that is mounted is not exchanged: that would take the mount away from the container."""
+    """A file that is mounted is not exchanged: that would take the mount away from the container.  Before it
+    runs as well, with its volumes on their places.
+    """
     (tmp_path / "bound").write_text("of the host")
     (tmp_path / "other").write_text("other")
     bound = f"{tmp_path}/bound:/bound"
-    docker("run", "--detach", "--name", "box", "--volume", bound, NONE, IMAGE, *FOREVER)
+    docker("create", "--name", "box", "--volume", bound, "--volume", "kept:/data/deep", NONE, IMAGE, *FOREVER)
+    assert "something is mounted there" in docker.refuses("cp", f"{tmp_path}/other", "box:/bound")
+    docker("cp", f"{tmp_path}/other", "box:/data/deep/before")
+    docker("start", "box")
+    assert docker.says("exec", "box", "cat", "/data/deep/before") == "other"
     for path in ("/bound", "/etc/hosts"):
         assert "something is mounted there" in docker.refuses("cp", f"{tmp_path}/other", f"box:{path}")
     assert docker.says("exec", "box", "cat", "/bound") == "of the host"
@@ -120,6 +146,34 @@ def test_volumes_with_options_stay(docker: Docker) -> None:
 
 
 # Images
+
+
+def test_what_is_called_otherwise_by_now(docker: Docker) -> None:
+    """A list of containers has an image's id where the name means another image, or none; and finds those
+    made of an image by what its name means now.
+    """
+    identity = docker.says("image", "inspect", "--format", "{{.Id}}", IMAGE)
+    short = identity.removeprefix("sha256:")[:12]
+    docker("tag", IMAGE, "moved:1")
+    for name, image in (("moved", "moved:1"), ("stays", IMAGE), ("by-id", identity), ("short", short)):
+        docker("create", "--name", name, NONE, image)
+    listing = ("ps", "--all", "--format", "{{.Names}} {{.Image}}")
+    assert set(docker.lines(*listing)) == {
+        "moved moved:1",
+        f"stays {IMAGE}",
+        f"by-id {short}",
+        f"short {short}",
+    }
+    docker("commit", "--change", "LABEL other=yes", "stays", "moved:1")
+    assert f"moved {short}" in docker.lines(*listing)
+    assert f"moved {identity}" in docker.lines(*listing, "--no-trunc")
+    assert docker.lines(*listing, "--filter", "ancestor=moved:1") == []
+    assert len(docker.lines(*listing, "--filter", f"ancestor={IMAGE}")) == 4
+    docker("rmi", "moved:1")
+    assert f"moved {short}" in docker.lines(*listing)
+    docker("tag", IMAGE, "moved:1")
+    assert "moved moved:1" in docker.lines(*listing)
+    docker("rmi", "moved:1")
 
 
 def test_an_image_for_another_platform(docker: Docker, tmp_path: Path) -> None:

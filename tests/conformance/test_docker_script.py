@@ -413,7 +413,14 @@ def test_the_whole(docker: Docker) -> None:
     docker("rm", "box")
     words = ("--since", since, "--until", f"{time.time():.9f}", "--filter", "type=container")
     found = docker.lines("events", *words, "--filter", "label=of=test", "--format", "{{.Action}}")
-    assert [each for each in found if each != "attach"] == ["create", "start", "kill", "die", "destroy"]
+    assert [each for each in found if each != "attach"] == [
+        "create",
+        "start",
+        "top",
+        "kill",
+        "die",
+        "destroy",
+    ]
     docker("run", NONE, "--name", "done", IMAGE, "true")
     assert docker.lines("system", "df", "--format", "{{.Type}} {{.TotalCount}}")[:2] == [
         "Images 1",

@@ -18,4 +18,4 @@ def record(**wanted: Any) -> Record:
     for key, value in wanted.items():
         where = own if key in Record.fields else config if key in ContainerConfig.fields else host
         where[key] = value
-    return Record(config=ContainerConfig(**config), host=HostConfig(**host), **own)
+    return Record(config=ContainerConfig(image=own["image"], **config), host=HostConfig(**host), **own)

@@ -16,7 +16,6 @@ from pierhead.cli.store import PLATFORM, open_service, wanted_platform
 from pierhead.errors import NotFound
 from pierhead.figures import format_size
 from pierhead.images.platforms import parse_platform
-from pierhead.images.reference import parse_reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def _save(call: Call) -> int:
 
 
 def _load(call: Call) -> int:
-    from pierhead.images.exchange import load_images
+    from pierhead.images.exchange import describe_loaded, load_images
 
     gc.enable()
     if call.arguments:
@@ -111,10 +110,11 @@ def _load(call: Call) -> int:
     try:
         with open_service(call) as service:
             names = load_images(service, source, name=call.options.text("name"), progress=progress)
+            lines = [describe_loaded(service, name) for name in names]
     finally:
         progress.close()
-    for name in names:
-        call.output.print(f"Loaded image: {parse_reference(name).familiar()}\n")
+    for line in lines:
+        call.output.print(f"{line}\n")
     return 0
 
 
@@ -243,7 +243,8 @@ VERBS = {
         most=None,
         about="write images into one archive",
         text="The archive is an OCI layout and what docker load reads, both at once, and it is whole: what "
-        "is not here is an error before the first byte. Layers stay as they are.",
+        "is not here is an error before the first byte. Layers stay as they are. A name without a tag means "
+        "all tags of its repository; an image that is named by its id has no name in the archive.",
         flags=(
             _OUTPUT,
             Flag(

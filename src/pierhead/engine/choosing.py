@@ -9,11 +9,12 @@ import re
 
 from pierhead.engine.filters import check_names, parse_until
 from pierhead.errors import InvalidInput
-from pierhead.images.choosing import has_label
+from pierhead.images.choosing import has_label, says_yes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from pierhead.engine.record import Record
 
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _HEALTHS = ("starting", "healthy", "unhealthy", "none")
 _SHOWN = ("running", "paused", "restarting")
-_SHORT_MIN = 4
+_PORT_DIGITS, _PORT_MAX = 5, 65535
 _WANT_ALL = ("status", "exited")
 _PRUNE = ("until", "label", "label!")
 
 
 def choose(
-    records: Iterable[Record], filters: Filters, find: Find, *, stopped: bool, limit: int
+    records: Iterable[Record],
+    filters: Filters,
+    find: Find,
+    ancestors: AbstractSet[str] = frozenset(),
+    *,
+    stopped: bool,
+    limit: int,
 ) -> list[Record]:
     """The containers that a list shows, newest first.
 
@@ -38,6 +45,7 @@ def choose(
         records: all.
         filters: each must have a value that fits.
         find: a container by its reference; raises NotFound.
+        ancestors: the ids of the images that the filter ``ancestor`` means, whatever they are called.
         stopped: whether those that do not run are shown too.
         limit: how many, of all; 0 or less for no limit.
 
@@ -57,6 +65,8 @@ def choose(
         elif name == "since" and values:
             bound = max(find(value).created_ns for value in values)
             found = [record for record in found if record.created_ns > bound]
+        elif name == "ancestor" and values:
+            found = [record for record in found if _is_made_of(record, values, ancestors)]
         elif values:
             found = [record for record in found if _TESTS[name](record, values)]
     found.sort(key=lambda record: record.created_ns, reverse=True)
@@ -69,25 +79,24 @@ def check_filters(filters: Filters) -> None:
     Raises:
         InvalidInput: one is not.
     """
-    check_names(filters, (*_TESTS, "before", "since"))
+    check_names(filters, (*_TESTS, "ancestor", "before", "since"))
     for name, values in filters.items():
         for value in values:
             _check_value(name, value)
+    says_yes(filters, "is-task")
 
 
 def _check_value(name: str, value: str) -> None:
-    known = {"status": _STATUSES, "health": _HEALTHS}.get(name)
-    if known is not None and value not in known:
-        message = f"invalid filter '{name}={value}'"
-        raise InvalidInput(message, code="invalid-filter", hint=f"one of {', '.join(known)}")
+    if name == "status" and value not in _STATUSES:
+        message, hint = f"invalid filter '{name}={value}'", f"one of {', '.join(_STATUSES)}"
+        raise InvalidInput(message, code="invalid-filter", hint=hint)
+    if name == "health" and value not in _HEALTHS:
+        message, hint = f"unrecognized filter value for health: {value}", f"one of {', '.join(_HEALTHS)}"
+        raise InvalidInput(message, code="invalid-filter", hint=hint)
+    if name in ("publish", "expose"):
+        _ports(name, (value,))
     if name == "exited" and not value.lstrip("-").isdecimal():
         raise InvalidInput(f"invalid filter '{name}={value}'", code="invalid-filter", hint="give a number")
-    if name in ("name", "id"):
-        try:
-            re.compile(value)
-        except re.error as error:
-            message = f"invalid filter '{name}={value}': {error}"
-            raise InvalidInput(message, code="invalid-filter") from None
 
 
 def has_labels(labels: dict[str, str], wanted: Iterable[str]) -> bool:
@@ -95,15 +104,9 @@ def has_labels(labels: dict[str, str], wanted: Iterable[str]) -> bool:
     return all(has_label(labels, each) for each in wanted)
 
 
-def _is_descendant(record: Record, values: Sequence[str]) -> bool:
-    names = (record.image, record.image.removesuffix(":latest"), record.image_id)
-    short = record.image_id.removeprefix("sha256:")
-    return any(
-        value in names
-        or value.removesuffix(":latest") in names
-        or (len(value) >= _SHORT_MIN and short.startswith(value))
-        for value in values
-    )
+def _is_made_of(record: Record, values: Sequence[str], ancestors: AbstractSet[str]) -> bool:
+    """By its image's id; the image that is this machine has a name only."""
+    return record.image_id in ancestors if record.image_id else record.image in values
 
 
 def _has_volume(record: Record, values: Sequence[str]) -> bool:
@@ -118,20 +121,37 @@ def _is_in_network(record: Record, values: Sequence[str]) -> bool:
     return any(value in known for value in values)
 
 
-def _ports(values: Sequence[str]) -> set[str]:
-    """``80``, ``80/udp`` and ``8000-8010/tcp`` as ports with protocols."""
+def _fits(pattern: str, text: str) -> bool:
+    """Whether the expression is found there; what is none is found nowhere, as Docker has it."""
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return False
+
+
+def _ports(name: str, values: Sequence[str]) -> set[str]:
+    """``80``, ``80/udp`` and ``8000-8010/tcp`` as ports with protocols.
+
+    Raises:
+        InvalidInput: a value of the filter ``name`` is none of them.
+    """
     found = set()
     for value in values:
         numbers, _, protocol = value.partition("/")
         first, _, last = numbers.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
-            raise InvalidInput(f"invalid port '{value}'", code="invalid-filter")
+        if not (_is_port(first) and _is_port(last or first)):
+            message = f"error while looking up for {name} {value}: that is no port"
+            raise InvalidInput(message, code="invalid-filter", hint="as 80, 80/udp, 8000-8010")
         found |= {f"{port}/{protocol or 'tcp'}" for port in range(int(first), int(last or first) + 1)}
     return found
 
 
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS and int(text) <= _PORT_MAX
+
+
 def _publishes(record: Record, values: Sequence[str]) -> bool:
-    wanted = _ports(values)
+    wanted = _ports("publish", values)
     bound = {
         f"{binding.host_port}/{port.partition('/')[2]}"
         for port, bindings in record.ports.items()
@@ -141,7 +161,7 @@ def _publishes(record: Record, values: Sequence[str]) -> bool:
 
 
 def _exposes(record: Record, values: Sequence[str]) -> bool:
-    return bool(_ports(values) & (record.config.exposed_ports.keys() | record.ports.keys()))
+    return bool(_ports("expose", values) & (record.config.exposed_ports.keys() | record.ports.keys()))
 
 
 def _health(record: Record) -> str:
@@ -149,23 +169,22 @@ def _health(record: Record) -> str:
 
 
 _TESTS: dict[str, Test] = {
-    "id": lambda record, values: any(re.search(value, record.id) for value in values),
+    "id": lambda record, values: any(_fits(value, record.id) for value in values),
     "name": lambda record, values: any(
-        re.search(value, f"/{record.name}") or re.search(value, record.name) for value in values
+        _fits(value, f"/{record.name}") or _fits(value, record.name) for value in values
     ),
     "label": lambda record, values: has_labels(record.config.labels, values),
     "status": lambda record, values: record.state.status in values,
     "exited": lambda record, values: (
         record.state.status == "exited" and str(record.state.exit_code) in values
     ),
-    "ancestor": _is_descendant,
     "volume": _has_volume,
     "network": _is_in_network,
     "publish": _publishes,
     "expose": _exposes,
     "health": lambda record, values: _health(record) in values,
     "isolation": lambda _, values: "default" in values,
-    "is-task": lambda _, values: any(value.lower() in ("false", "0") for value in values),
+    "is-task": lambda _, values: not says_yes({"is-task": values}, "is-task"),
 }
 
 

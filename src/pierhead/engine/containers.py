@@ -62,19 +62,31 @@ class ContainerDesk:
     # Looking
 
     async def summaries(self, *, stopped: bool, limit: int, size: bool, filters: Filters) -> list[Document]:
-        """See ``GET /containers/json``.
+        """See ``GET /containers/json``.  An image's name that means another image by now, or none, is not
+        shown: the id says what the container is made of.
 
         Raises:
             InvalidInput: a filter is unknown, or cannot have a value.
         """
-        chosen = choosing.choose(self._roster.all(), filters, self._roster.get, stopped=stopped, limit=limit)
+        catalogue, ancestors = self._roots.service.catalogue, frozenset[str]()
+        if wanted := filters.get("ancestor"):
+            ancestors = await self._jobs.thread(catalogue.ids_of, wanted)
+        chosen = choosing.choose(
+            self._roster.all(), filters, self._roster.get, ancestors, stopped=stopped, limit=limit
+        )
+        used = {(record.image, record.image_id) for record in chosen if record.image_id}
+        moved = await self._jobs.thread(catalogue.find_moved, used) if used else frozenset()
         now_ns = self._roster.now_ns()
-        if not size:
-            return [summary(record, now_ns) for record in chosen]
-        return [
-            summary(record, now_ns, await self._jobs.thread(self._roots.sizes, record.root))
-            for record in chosen
-        ]
+        found = []
+        for record in chosen:
+            document = summary(record, now_ns)
+            if (record.image, record.image_id) in moved:
+                document["Image"] = record.image_id
+            if size:
+                sizes = await self._jobs.thread(self._roots.sizes, record.root)
+                document["SizeRw"], document["SizeRootFs"] = sizes
+            found.append(document)
+        return found
 
     async def inspect(self, reference: str, *, size: bool) -> Document:
         """See ``GET /containers/{id}/json``."""
@@ -94,7 +106,9 @@ class ContainerDesk:
             Conflict: it does not run.
         """
         record = self._roster.get(reference)
-        return await self._jobs.thread(read_table, self._supervisor.get(record), arguments)
+        table = await self._jobs.thread(read_table, self._supervisor.get(record), arguments)
+        self._roster.tell(container_event(record, "top", self._roster.now_ns()))
+        return table
 
     # Changing
 

@@ -1,7 +1,7 @@
 """A container's files, as somebody outside sees them: beneath a descriptor, links lead nowhere else.
 
     runs      /proc/PID/root of its first process: with its volumes, as it sees them itself
-    stands    its snapshot, mounted nowhere; a path in one of its volumes leads to the volume's directory
+    stands    its snapshot, and upon it its volumes, in a mount namespace in which nobody is (``standing``)
 
 Everything here blocks.  Source: moby's "docker cp" has let links out of the container twice (CVE-2018-15664,
 CVE-2019-14271): here every component is opened beneath the one before, and no program of the container runs.
@@ -15,6 +15,7 @@ import os
 import posixpath
 from typing import NamedTuple
 
+from pierhead.engine.standing import open_together
 from pierhead.engine.usermapping import maps_of
 from pierhead.errors import Conflict, InvalidInput, NotFound, OperationFailed
 from pierhead.images.snapshots import open_mounts
@@ -61,12 +62,14 @@ class Beneath(NamedTuple):
     Fields:
         root_fd: of a directory.
         inner: the path beneath it.
+        kept_fd: what else is to be open as long; -1 for nothing.
         users: whose ids the files' owners are the host's; None where owners are the container's as they are.
     """
 
     root_fd: int
     inner: str
     users: UserMaps | None
+    kept_fd: int = -1
 
 
 class ContainerTrees:
@@ -120,20 +123,57 @@ class ContainerTrees:
             yield found
         finally:
             os.close(found.root_fd)
+            if found.kept_fd >= 0:
+                os.close(found.kept_fd)
 
     def _open_standing(self, record: Record, path: str, *, writable: bool) -> Beneath:
+        above = self._point_above(record, path)
+        points = [
+            point
+            for point in record.mounts
+            if point.type != "tmpfs" and point.source and self._is_seen(record, point)
+        ]
+        users = maps_of(record, self._users)
+        if not points or users is not None or not record.root:
+            return self._open_alone(record, path, above, writable=writable)
+        together = open_together(self._shown(record, writable=writable), points, makes_places=writable)
+        if above is not None and above.destination in together.left:
+            os.close(together.root_fd)
+            os.close(together.namespace_fd)
+            return self._open_alone(record, path, above, writable=writable)
+        return Beneath(together.root_fd, path, None, kept_fd=together.namespace_fd)
+
+    def _point_above(self, record: Record, path: str) -> MountPoint | None:
+        """The mount that the path, as it is written, is in; None for none, and for one in memory.
+
+        Raises:
+            Conflict: its files are there only while the container runs.
+        """
         for point in sorted(record.mounts, key=lambda each: -len(each.destination)):
             at = point.destination.rstrip("/")
-            below = path == at or path.startswith(f"{at}/")
-            if below and not self._is_seen(record, point):
+            if path != at and not path.startswith(f"{at}/"):
+                continue
+            if not self._is_seen(record, point):
                 message = f"the {point.type} on {at} of container {record.name} is mounted while that runs"
                 raise Conflict(message, code="not-running", hint=f"pier start {record.name}")
-            if point.type != "tmpfs" and point.source and below:
-                root_fd, inner = _open_source(point.source, path[len(at) :] or "/", record.name)
-                return Beneath(root_fd, inner, maps_of(record, self._users))
+            if point.type != "tmpfs" and point.source:
+                return point
+        return None
+
+    def _open_alone(self, record: Record, path: str, above: MountPoint | None, *, writable: bool) -> Beneath:
+        """The files of the mount above the path, or else the container's own, and nothing mounted there.
+
+        It is so where users are mapped: the owners in the one are not those in the other (``usermapping``).
+        """
+        if above is not None:
+            inner = path[len(above.destination.rstrip("/")) :] or "/"
+            root_fd, inner = _open_source(above.source, inner, record.name)
+            return Beneath(root_fd, inner, maps_of(record, self._users))
+        return Beneath(open_mounts((self._shown(record, writable=writable),)), path, None)
+
+    def _shown(self, record: Record, *, writable: bool) -> Mount:
         mount = self.mount_of(record)
-        shown = mount if writable or not mount.upper else layers_of(mount)
-        return Beneath(open_mounts((shown,)), path, None)
+        return mount if writable or not mount.upper else layers_of(mount)
 
 
 def _open_process_root(record: Record) -> int:

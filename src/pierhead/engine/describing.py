@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from pierhead.engine.documents import Empty
     from pierhead.engine.record import Record
     from pierhead.engine.settings import Paths
 
@@ -41,15 +42,9 @@ def _health_words(record: Record) -> str:
     return " (health: starting)" if health.status == "starting" else f" ({health.status})"
 
 
-def summary(record: Record, now_ns: int, sizes: tuple[int, int] | None = None) -> Document:
-    """The container in ``GET /containers/json``.
-
-    Args:
-        record: the container.
-        now_ns: Unix time.
-        sizes: bytes of its own files, and of all that it sees.
-    """
-    document: Document = {
+def summary(record: Record, now_ns: int) -> Document:
+    """The container in ``GET /containers/json`` at this Unix time, without sizes."""
+    return {
         "Id": record.id,
         "Names": [f"/{record.name}"],
         "Image": record.image,
@@ -64,9 +59,6 @@ def summary(record: Record, now_ns: int, sizes: tuple[int, int] | None = None) -
         "NetworkSettings": {"Networks": networks(record)},
         "Mounts": [encode(mount) for mount in record.mounts],
     }
-    if sizes is not None:
-        document["SizeRw"], document["SizeRootFs"] = sizes
-    return document
 
 
 def _command(record: Record) -> str:
@@ -78,7 +70,7 @@ def _ports(record: Record) -> Iterable[Document]:
     """Those that can be reached, and those that it says it has; one that does not run has none."""
     if record.state.status not in ("running", "paused", "restarting"):
         return
-    for port in record.config.exposed_ports.keys() | record.ports.keys():
+    for port in _exposed(record).keys() | record.ports.keys():
         number, _, protocol = port.partition("/")
         about = {"PrivatePort": int(number), "Type": protocol or "tcp"}
         bindings = record.ports.get(port, ())
@@ -86,6 +78,11 @@ def _ports(record: Record) -> Iterable[Document]:
             yield about
         for binding in bindings:
             yield {"IP": binding.host_ip, **about, "PublicPort": int(binding.host_port)}
+
+
+def _exposed(record: Record) -> dict[str, Empty]:
+    """The ports that it says it has, which somebody can see from its network; none without one of its own."""
+    return record.config.exposed_ports if record.endpoint is not None else {}
 
 
 def networks(record: Record) -> Document:
@@ -165,7 +162,7 @@ def state_document(record: Record) -> Document:
 def _network_settings(record: Record) -> Document:
     endpoint = record.endpoint or EndpointSettings()
     alive = record.state.status in ("running", "paused")
-    ports: Document = dict.fromkeys(record.config.exposed_ports) if alive else {}
+    ports: Document = dict.fromkeys(_exposed(record)) if alive else {}
     ports |= {port: [encode(binding) for binding in bindings] for port, bindings in record.ports.items()}
     return {
         "Bridge": "",

@@ -179,7 +179,7 @@ class Engine:
             self._users,
         )
         self.volumes = VolumeDesk(self._store_of_volumes, jobs, self.publish)
-        self.networks = NetworkDesk(self._network, self.roster.all)
+        self.networks = NetworkDesk(self._network, self.roster.all, self.publish)
         self.planner = Planner(self.settings, self.paths, self.roots, self._users)
         launcher = Launcher(self.paths, self.planner)
         self.supervisor = Supervisor(self.roster, jobs, launcher, self.places)
@@ -401,6 +401,8 @@ class Engine:
             if pauses:
                 with contextlib.suppress(Conflict, NotFound):  # it has ended meanwhile, or is gone
                     await self.ender.unpause(record.id)
+        if request.name:
+            self.pictures.tell_tag(identity, request.name)
         self._tell_of(record, "commit", comment=comment, imageID=identity, imageRef=request.name)
         return {"Id": identity}
 

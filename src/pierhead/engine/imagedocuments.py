@@ -7,9 +7,9 @@ import time
 from collections import Counter
 
 from pierhead.engine.filters import check_names, parse_until
-from pierhead.engine.moments import NEVER
+from pierhead.engine.moments import NEVER, format_moment
 from pierhead.errors import NotFound
-from pierhead.images.choosing import TAKEN, choose
+from pierhead.images.choosing import choose
 from pierhead.images.exchange import UNNAMED
 from pierhead.images.reference import parse_reference
 from pierhead.images.times import parse_time
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
+
+
+_UNTIL = "until"
+LIST_FILTERS = ("dangling", "label", "reference", "before", "since", _UNTIL)
+"""Those of a list of images."""
+PRUNE_FILTERS = ("dangling", "label", "label!", _UNTIL)
+"""Those by which images are removed."""
 
 
 class Described:
@@ -127,15 +134,18 @@ def describe_all(service: ImageService) -> list[Described]:
 
 
 def select(
-    found: Iterable[Described], filters: Filters, find_created: Callable[[str], str]
+    found: Iterable[Described],
+    filters: Filters,
+    find_created: Callable[[str], str],
+    known: tuple[str, ...] = LIST_FILTERS,
 ) -> list[Described]:
-    """Those that every filter takes: those of ``images.choosing``, and ``until``.
+    """Those that every filter takes: those of ``images.choosing``, and ``until``, of those known.
 
     Raises:
         InvalidInput: there is no such filter, or a value is none for it.
         NotFound: ``before`` or ``since`` name nothing.
     """
-    check_names(filters, _FILTERS)
+    check_names(filters, known)
     now_ns = time.time_ns()
     until_s = min((parse_until(value, now_ns) / 1e9 for value in filters.get(_UNTIL, ())), default=math.inf)
     others = {name: values for name, values in filters.items() if name != _UNTIL}
@@ -147,12 +157,6 @@ def no_such_image(reference: str, *, hint: str = "") -> NotFound:
     last = reference.rpartition("/")[2]
     meant = reference if ":" in last or "@" in last else f"{reference}:latest"
     return NotFound(f"No such image: {meant}", code="image-not-found", hint=hint)
-
-
-_UNTIL = "until"
-_FILTERS = (*TAKEN, _UNTIL)
-PRUNE_FILTERS = ("dangling", "label", "label!", "until")
-"""Those by which images are removed."""
 
 
 _NOTHING: Document = {
@@ -183,7 +187,7 @@ def inspect_document(service: ImageService, image: Image, platform: Platform | N
         "Comment": config.history[-1].comment if config and config.history else "",
         "Created": document["Created"] or NEVER,
         "OsVersion": config.os_version if config else "",
-        "Metadata": {"LastTagTime": NEVER},
+        "Metadata": {"LastTagTime": format_moment(image.updated_ns)},
         "Config": _NOTHING | (encode(config.config) if config and config.config else {}),
     }
 

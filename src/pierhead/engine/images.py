@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from pierhead.engine.filters import check_names
 from pierhead.engine.imagedocuments import (
     PRUNE_FILTERS,
     describe_all,
@@ -18,8 +17,8 @@ from pierhead.engine.registries import hosts_of, open_client
 from pierhead.engine.transfers import Telling, told
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.changes import apply_changes
-from pierhead.images.choosing import read_truths
-from pierhead.images.exchange import import_image, load_images, save_images
+from pierhead.images.choosing import says_yes
+from pierhead.images.exchange import describe_loaded, import_image, load_images, save_images
 from pierhead.images.platforms import parse_platform
 from pierhead.images.reference import DEFAULT_DOMAIN, parse_reference
 from pierhead.images.remote.tasks import offload
@@ -211,13 +210,24 @@ class EngineImages:
     async def save_images(self, references: list[str], platform: str) -> AsyncIterator[bytes]:
         """See ``api.ports.Images``."""
         wanted = _platform(platform)
+        identities: dict[str, None] = {}
         for reference in references:
-            await offload(self.find, reference)
+            identities |= await offload(self._ids_to_save, reference)
 
         def write(fd: int) -> None:
             save_images(self._service, references, fd, platforms=(wanted,) if wanted else ())
 
-        return await first_of(read_written(write))
+        pieces = await first_of(read_written(write))
+        for identity in identities:
+            self._publish("save", identity, {"name": identity})
+        return pieces
+
+    def _ids_to_save(self, reference: str) -> dict[str, None]:
+        try:
+            found = self._service.catalogue.list_named(reference)
+        except NotFound:
+            raise no_such_image(reference) from None
+        return dict.fromkeys(map(self._id_of, found))
 
     async def load_images(self, archive: AsyncIterator[bytes], *, quiet: bool, platform: str) -> Documents:
         """See ``api.ports.Images``."""
@@ -227,7 +237,7 @@ class EngineImages:
             names = await feed(archive, lambda fd: load_images(self._service, fd))
             for name in names:
                 familiar = self._service.catalogue.familiar(name)
-                tell({"stream": f"Loaded image: {familiar}\n"})
+                tell({"stream": f"{describe_loaded(self._service, name)}\n"})
                 self._publish("load", self.find(name).descriptor.digest, {"name": familiar})
 
         return await first_of(told(work))
@@ -275,7 +285,11 @@ class EngineImages:
         target = f"{repository}:{tag}" if tag else repository
         image = await offload(self.find, reference)
         await offload(self._service.tag, image.name, target)
-        self._publish("tag", await offload(self._id_of, image), {"name": target})
+        self.tell_tag(await offload(self._id_of, image), target)
+
+    def tell_tag(self, identity: str, name: str) -> None:
+        """The image is called so from now on."""
+        self._publish("tag", identity, {"name": parse_reference(name).canonical().familiar()})
 
     def _id_of(self, image: Image) -> str:
         try:
@@ -330,14 +344,13 @@ class EngineImages:
         Raises:
             InvalidInput: there is no such filter.
         """
-        check_names(filters, PRUNE_FILTERS)
-        everything = True not in read_truths(filters.get("dangling") or ["true"])
+        everything = says_yes(filters, "dangling") is False
         rest = {name: values for name, values in filters.items() if name != "dangling"}
         used = {record.image_id for record in self._records()}
 
         def run() -> Document:
             deleted: list[Document] = []
-            for each in self._select(rest):
+            for each in select(describe_all(self._service), rest, self._find_created, PRUNE_FILTERS):
                 if each.id in used or not (everything or each.dangling):
                     continue
                 for name in each.names:
@@ -347,7 +360,9 @@ class EngineImages:
             freed = self._service.collect()
             return {"ImagesDeleted": deleted, "SpaceReclaimed": freed.removed_bytes}
 
-        return await offload(run)
+        pruned = await offload(run)
+        self._publish("prune", "", {"reclaimed": str(pruned["SpaceReclaimed"])})
+        return pruned
 
 
 def _spellings(name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from pierhead.engine.happenings import check_filters, passes
+from pierhead.engine.happenings import passes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ class Journal:
         """Events that pass the filters; with ``until_ns`` it ends then, else never.
 
         Nothing that happens after this call is missed, however late the first one is asked for.
-
-        Raises:
-            InvalidInput: there is no such filter.
         """
-        check_filters(filters)
         begin = self._store.find_event(since_ns) if since_ns else self._store.last_event
         return self._follow(begin, until_ns, filters)
 

@@ -6,7 +6,8 @@ from pierhead.engine.filters import check_names
 from pierhead.engine.lifecycle import is_alive
 from pierhead.engine.moments import format_moment
 from pierhead.engine.networknames import NETWORK_DRIVERS, network_identity
-from pierhead.errors import NotFound
+from pierhead.errors import InvalidInput, NotFound
+from pierhead.images.choosing import says_yes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,25 +19,35 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
     Filters = dict[str, list[str]]
+    Publish = Callable[[str, str, str, dict[str, str]], None]
 
+_PRUNE_FILTERS = ("until", "label", "label!")
+_KINDS = ("builtin", "custom")
 _FILTERS = ("driver", "id", "label", "name", "scope", "type", "dangling")
 
 
 class NetworkDesk:
     """See ``api.ports.Networks``; making more of them is refused so far."""
 
-    def __init__(self, service: NetworkService | None, records: Callable[[], Iterable[Record]]) -> None:
-        """Args: service has the default network, if there is one."""
+    def __init__(
+        self, service: NetworkService | None, records: Callable[[], Iterable[Record]], publish: Publish
+    ) -> None:
+        """Args:
+        service: has the default network, if there is one.
+        records: the containers that there are.
+        publish: takes an event's kind, its action, the object's id, and attributes.
+        """
         self._service = service
         self._records = records
+        self._publish = publish
 
     async def list_networks(self, filters: Filters) -> list[Document]:
         """Those that every filter lets pass.
 
         Raises:
-            InvalidInput: there is no such filter.
+            InvalidInput: there is no such filter, or a value is none for it.
         """
-        check_names(filters, _FILTERS)
+        check_filters(filters)
         documents = [self._describe(each, with_containers=False) for each in self._all()]
         return [each for each in documents if all(_passes(each, *one) for one in filters.items())]
 
@@ -53,8 +64,13 @@ class NetworkDesk:
         raise NotFound(f"network {reference} not found", code="network-not-found")
 
     async def prune_networks(self, filters: Filters) -> Document:
-        """Nothing: those that there are stay."""
-        del filters
+        """Nothing: those that there are stay.
+
+        Raises:
+            InvalidInput: there is no such filter.
+        """
+        check_names(filters, _PRUNE_FILTERS)
+        self._publish("network", "prune", "", {"reclaimed": "0"})
         return {"NetworksDeleted": None}
 
     def _all(self) -> list[Network | str]:
@@ -126,6 +142,20 @@ def _member(record: Record) -> Document:
     }
 
 
+def check_filters(filters: Filters) -> None:
+    """All filters are known, with values that they may have.
+
+    Raises:
+        InvalidInput: one is not.
+    """
+    check_names(filters, _FILTERS)
+    for value in filters.get("type", ()):
+        if value not in _KINDS:
+            message, hint = f"invalid filter: 'type'='{value}'", f"one of {', '.join(_KINDS)}"
+            raise InvalidInput(message, code="invalid-filter", hint=hint)
+    says_yes(filters, "dangling")
+
+
 def _passes(document: Document, name: str, values: list[str]) -> bool:
     if not values:
         return True
@@ -133,5 +163,7 @@ def _passes(document: Document, name: str, values: list[str]) -> bool:
         return any(document["Id"].startswith(value) for value in values)
     if name == "name":
         return any(value in document["Name"] for value in values)
+    if name == "dangling":  # those that are always there never are
+        return not says_yes({name: values}, name)
     known = {"driver": document["Driver"], "scope": "local", "type": "builtin"}
     return known.get(name) in values

@@ -9,7 +9,7 @@ import datetime as dt
 from pierhead.engine.filters import check_names
 from pierhead.engine.specgen.mountwords import volume_name_faults
 from pierhead.errors import InvalidInput, NotFound, Unsupported
-from pierhead.images.choosing import has_label
+from pierhead.images.choosing import has_label, says_yes
 from pierhead.oci.document import empty
 from pierhead.runtime.plan.mountoptions import MountOptions, parse_options
 from pierhead.values import Value
@@ -189,7 +189,7 @@ def list_filter(filters: "dict[str, list[str]]") -> VolumeFilter:
         names=tuple(filters.get("name", ())),
         drivers=tuple(filters.get("driver", ())),
         labels=tuple(filters.get("label", ())),
-        dangling=_truth(filters, "dangling"),
+        dangling=says_yes(filters, "dangling"),
     )
 
 
@@ -204,14 +204,5 @@ def prune_filter(filters: "dict[str, list[str]]") -> VolumeFilter:
         labels=tuple(filters.get("label", ())),
         without_labels=tuple(filters.get("label!", ())),
         dangling=True,
-        named=bool(_truth(filters, "all")),
+        named=bool(says_yes(filters, "all")),
     )
-
-
-def _truth(filters: "dict[str, list[str]]", name: str) -> bool | None:
-    found = None
-    for value in filters.get(name, ()):
-        if value.lower() not in ("1", "t", "true", "0", "f", "false"):
-            raise InvalidInput(f"invalid filter '{name}=[{value}]'", code="invalid-filter")
-        found = value.lower() in ("1", "t", "true")
-    return found

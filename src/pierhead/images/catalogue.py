@@ -12,6 +12,8 @@ Reads the library and the store; changes nothing.
 
 from __future__ import annotations
 
+import contextlib
+
 from pierhead.digests import encoded_of, is_digest
 from pierhead.errors import Conflict, InvalidInput, NotFound
 from pierhead.images.platforms import find_nearest, format_platform, host_platform, is_attestation
@@ -33,7 +35,7 @@ from pierhead.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pierhead.images.content import ContentStore
     from pierhead.images.library import Image, Library
@@ -109,6 +111,8 @@ class Catalogue:
     def __init__(self, library: Library, content: ContentStore) -> None:
         self._library = library
         self._content = content
+        self._known_ids: dict[str, tuple[str, ...]] = {}
+        """Ids of the images in a manifest or an index, by its digest; see ``find_moved``."""
 
     # By name
 
@@ -132,6 +136,20 @@ class Catalogue:
             raise NotFound(f"there is no image {text}", code="image-not-found", hint=hint)
         return found
 
+    def is_name_of(self, image: Image, text: str) -> bool:
+        """Whether the text is this image's name, or its repository's; not an id, nor a name beside a digest
+        that says more.
+        """
+        try:
+            meant = parse_any(text)
+        except InvalidInput:  # the beginning of an id that can be no name
+            return False
+        if isinstance(meant, str):
+            return False
+        return str(meant.canonical()) == image.name or (
+            _is_repository(meant) and image.name.startswith(f"{meant.name}:")
+        )
+
     def find_near(self, text: str) -> str:
         """The name of an image that somebody meant who has mistyped it; "" if none is near."""
         names = [self.familiar(image.name) for image in self._library.images()]
@@ -149,15 +167,7 @@ class Catalogue:
         exact = self._library.find_image(str(meant.canonical()))
         if exact is not None or not meant.digest:
             return exact
-        return next(
-            (
-                image
-                for image in self._library.images()
-                if image.descriptor.digest == meant.digest
-                and image.name.startswith((f"{meant.name}:", f"{meant.name}@"))
-            ),
-            None,
-        )
+        return _of_digest(meant, self._library.images())
 
     def _find_by_digest(self, digest: str) -> Image | None:
         by_digest = (image for image in self._library.images() if image.descriptor.digest == digest)
@@ -187,6 +197,64 @@ class Catalogue:
         return any(
             identity in (image.descriptor.digest, *self._ids(image)) for image in self._library.images()
         )
+
+    def ids_of(self, texts: Iterable[str]) -> frozenset[str]:
+        """The ids of the images that these texts mean; what means none is passed over."""
+        found: set[str] = set()
+        for text in texts:
+            with contextlib.suppress(NotFound, Conflict, InvalidInput):
+                image = self.get(text)
+                found |= {image.descriptor.digest, *self._ids(image)}
+        return frozenset(found)
+
+    def list_named(self, text: str) -> tuple[Image, ...]:
+        """The image that a person means; of a repository's name without a tag those of all its tags, as
+        docker has it where it saves.
+
+        Raises:
+            NotFound, Conflict, InvalidInput: as ``get``.
+        """
+        with contextlib.suppress(InvalidInput):
+            meant = parse_any(text)
+            if not isinstance(meant, str) and _is_repository(meant):
+                tags = self.tags_of(meant.name)
+                if tags:
+                    return tuple(self._library.get_image(str(each)) for each in tags)
+        return (self.get(text),)
+
+    def find_moved(self, used: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Of texts, each with the id of the image that it once meant, those that do not mean it any more.
+
+        The library is asked once for all.  What is in a manifest never changes, and is not read again while
+        it is asked for; an index may get another platform's image, so that it is read for what it had not.
+        """
+        images = {image.name: image for image in self._library.images()}
+        kept: dict[str, tuple[str, ...]] = {}
+        read: dict[str, tuple[str, ...]] = {}
+        moved = set()
+        for text, identity in used:
+            beginning = text.removeprefix("sha256:")
+            if _looks_like_id(beginning) and encoded_of(identity).startswith(beginning):
+                continue
+            image = _named(text, images)
+            if image is None:
+                moved.add((text, identity))
+                continue
+            digest, is_fixed = image.descriptor.digest, image.descriptor.media_type in MANIFEST_TYPES
+            ids = read.get(digest) or self._known_ids.get(digest, ())
+            if identity not in ids and digest not in read and not (ids and is_fixed):
+                ids = read[digest] = self._ids_or_none(image)
+            kept[digest] = ids
+            if identity not in ids:
+                moved.add((text, identity))
+        self._known_ids = kept
+        return frozenset(moved)
+
+    def _ids_or_none(self, image: Image) -> tuple[str, ...]:
+        try:
+            return tuple(self._ids(image))
+        except NotFound:  # it is being removed
+            return ()
 
     def list_meant(self, text: str) -> tuple[Image, ...]:
         """Of a name that image; of an id or a digest the image under all its names, in every form.
@@ -304,6 +372,29 @@ class Catalogue:
 
 def _nearest(here: list[Presence], wanted: Platform) -> Presence | None:
     return find_nearest(here, wanted, lambda presence: presence.platform)
+
+
+def _named(text: str, images: Mapping[str, Image]) -> Image | None:
+    """The image that a person calls so, of these by their names; None as well for an id."""
+    try:
+        meant = parse_any(text)
+    except InvalidInput:
+        return None
+    if isinstance(meant, str):
+        return None
+    exact = images.get(str(meant.canonical()))
+    return exact or (_of_digest(meant, images.values()) if meant.digest else None)
+
+
+def _is_repository(meant: Reference) -> bool:
+    return not meant.tag and not meant.digest
+
+
+def _of_digest(meant: Reference, images: Iterable[Image]) -> Image | None:
+    """The first image of the repository that has this digest."""
+    beginnings = (f"{meant.name}:", f"{meant.name}@")
+    same = (each for each in images if each.descriptor.digest == meant.digest)
+    return next((each for each in same if each.name.startswith(beginnings)), None)
 
 
 def _spellings(text: str) -> tuple[str, ...]:

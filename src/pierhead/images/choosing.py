@@ -20,7 +20,7 @@ from pierhead.images.times import parse_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Protocol, TypeVar
 
     class Listed(Protocol):
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     FindCreated = Callable[[str], str]
     Test = Callable[[Listed], bool]
 
-_TRUE, _FALSE = frozenset(("true", "1")), frozenset(("false", "0"))
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def parse_filters(texts: Iterable[str]) -> Filters:
@@ -65,7 +65,7 @@ def parse_filters(texts: Iterable[str]) -> Filters:
         if not equals or not value:
             message = f"the filter {name!r} has no value"
             raise InvalidInput(message, code="invalid-filter", hint=f"write it as {name}={FILTERS[name]}")
-        if name == "dangling" and value.lower() not in _TRUE | _FALSE:
+        if name == "dangling" and value not in _TRUTHS:
             message = f"the filter dangling cannot be {value[:80]!r}"
             raise InvalidInput(message, code="invalid-filter", hint="it can be true or false")
         found.setdefault(name, []).append(value)
@@ -81,31 +81,30 @@ def choose(images: Iterable[AnyListed], filters: Filters, find_created: FindCrea
         find_created: when the image was made that a person names so, RFC 3339; raises NotFound.
 
     Raises:
-        InvalidInput: a pattern is none, or ``dangling`` is neither true nor false.
+        InvalidInput: a pattern is none, or ``dangling`` is neither true nor false, or both.
         NotFound: ``before`` or ``since`` name no image.
     """
     tests = [_TESTS[name](values, find_created) for name, values in filters.items() if values]
     return [each for each in images if all(test(each) for test in tests)]
 
 
-def read_truths(values: Iterable[str]) -> set[bool]:
-    """What ``dangling`` is said to be.
+def says_yes(filters: Mapping[str, Sequence[str]], name: str) -> bool | None:
+    """What a filter says that is true or false; None where it says nothing.
 
     Raises:
-        InvalidInput: it is something else, in docker's words.
+        InvalidInput: it says something else, or both.
     """
-    found = set()
-    for value in values:
-        if value.lower() not in _TRUE | _FALSE:
-            message = f"invalid filter 'dangling={value}'"
-            raise InvalidInput(message, code="invalid-filter", hint="true or false")
-        found.add(value.lower() in _TRUE)
-    return found
+    values = filters.get(name, ())
+    found = {_TRUTHS.get(value) for value in values}
+    if None in found or len(found) > 1:
+        message = f"invalid filter '{name}=[{' '.join(values)}]'"
+        raise InvalidInput(message, code="invalid-filter", hint="true or false")
+    return found.pop() if found else None
 
 
 def _is_dangling(values: Sequence[str], _: FindCreated) -> Test:
-    wanted = read_truths(values)
-    return lambda each: each.dangling in wanted
+    wanted = says_yes({"dangling": values}, "dangling")
+    return lambda each: each.dangling is wanted
 
 
 def _has_labels(values: Sequence[str], _: FindCreated) -> Test:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from pierhead.errors import InvalidInput
+from pierhead.errors import InvalidInput, NotFound
 from pierhead.images.archive.frozen import FrozenImage, write_frozen
 from pierhead.images.archive.load import load, load_archive, open_archive
 from pierhead.images.archive.rootfs import RootfsImage, import_rootfs
@@ -47,7 +47,8 @@ def save_images(
 
     Args:
         service: has the images.
-        texts: their names or ids; an id is saved under all its names.
+        texts: their names or ids.  A name without a tag means all tags of its repository, and what only an id
+            or a digest means has no name in the archive, as docker has it.
         target: path of a file, or a descriptor.
         platforms: those of an index; all that it names where there is none.
 
@@ -58,11 +59,12 @@ def save_images(
     wanted: dict[str, NamedImage] = {}
     with service.library.lease(purpose="save") as lease:
         for text in texts:
-            image = service.catalogue.get(text)
-            lease.pin_graph(image.descriptor)
-            before = wanted.get(image.descriptor.digest, NamedImage(descriptor=image.descriptor))
-            names = dict.fromkeys((*before.names, image.name))
-            wanted[image.descriptor.digest] = before.replace(names=tuple(names))
+            for image in service.catalogue.list_named(text):
+                lease.pin_graph(image.descriptor)
+                before = wanted.get(image.descriptor.digest, NamedImage(descriptor=image.descriptor))
+                by_name = (image.name,) if service.catalogue.is_name_of(image, text) else ()
+                names = dict.fromkeys((*before.names, *by_name))
+                wanted[image.descriptor.digest] = before.replace(names=tuple(names))
 
         def choose(presence: Presence) -> bool:
             return _is_wanted(presence, platforms)
@@ -127,6 +129,17 @@ def load_images(
             asyncio.run(_unpack(service, lease, names[0], progress))
             found += names
     return found
+
+
+def describe_loaded(service: ImageService, name: str) -> str:
+    """What docker says of an image that has come under this name: of one that nobody named its id."""
+    if not name.startswith(f"{UNNAMED}@"):
+        return f"Loaded image: {service.catalogue.familiar(name)}"
+    image = service.library.get_image(name)
+    try:
+        return f"Loaded image ID: {service.catalogue.open(image).id}"
+    except NotFound:  # it is for other machines
+        return f"Loaded image ID: {image.descriptor.digest}"
 
 
 def _names(image: LoadedImage, given: str) -> tuple[str, ...]:

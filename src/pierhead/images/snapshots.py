@@ -30,8 +30,9 @@ from pierhead.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Literal, Protocol
+    from typing import Literal, Protocol, TypeVar
 
+    _T = TypeVar("_T")
     Kind = Literal["active", "view", "committed"]
     Owners = Callable[[int, int], tuple[int, int]]
     """The user and group that a copy of a file has, by those of the original."""
@@ -219,7 +220,7 @@ def open_mounts(mounts: Sequence[Mount]) -> int:
         OperationFailed: the kernel refuses, for want of rights for example.
         Unsupported: there are more layers than this kernel takes.
     """
-    tree = _open_tree(mounts[-1])  # the last one covers the others
+    tree = open_detached(mounts[-1])  # the last one covers the others
     try:
         return os.open(f"/proc/self/fd/{tree}/.", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     finally:
@@ -228,7 +229,7 @@ def open_mounts(mounts: Sequence[Mount]) -> int:
 
 def mount_at(mounts: Sequence[Mount], place: str) -> None:
     """The directory that the mounts show stands on ``place``, an empty directory; as ``open_mounts``."""
-    tree = _open_tree(mounts[-1])
+    tree = open_detached(mounts[-1])
     try:
         calls.move_mount(tree, place)
     except OSError as error:
@@ -238,7 +239,8 @@ def mount_at(mounts: Sequence[Mount], place: str) -> None:
         os.close(tree)
 
 
-def _open_tree(mount: Mount) -> int:
+def open_detached(mount: Mount) -> int:
+    """A descriptor of the mount itself, which stands nowhere; the caller's, and as ``open_mounts`` else."""
     try:
         tree = calls.open_tree(mount.source) if mount.source else _open_overlay(mount)
     except OSError as error:
@@ -288,7 +290,7 @@ def _open_overlay(mount: Mount) -> int:
         shown = mount.replace(lower=tuple(number(directory) for directory in mount.lower))
         if mount.upper:
             shown = shown.replace(upper=number(mount.upper), work=number(mount.work))
-        return _in_thread_at("/proc/self/fd", lambda: _mount_overlay(shown))
+        return in_thread_at("/proc/self/fd", lambda: _mount_overlay(shown))
     finally:
         for fd in opened:
             os.close(fd)
@@ -305,9 +307,9 @@ def _mount_overlay(mount: Mount) -> int:
         os.close(context)
 
 
-def _in_thread_at(directory: str, function: Callable[[], int]) -> int:
+def in_thread_at(directory: str, function: Callable[[], _T]) -> _T:
     """What the function returns in a thread whose working directory is this one, and nobody else's."""
-    made: list[int] = []
+    made: list[_T] = []
     failed: list[BaseException] = []
 
     def work() -> None:

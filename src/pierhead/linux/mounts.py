@@ -21,6 +21,8 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 0x1,
 MOUNT_ATTR_IDMAP = 0x100000
 AT_RECURSIVE = 0x8000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWNS = 0x20000
+MS_PRIVATE = 0x40000
 CLONE_FS = 0x200
 """Working directory, root directory and umask (unshare(2))."""
 
@@ -30,7 +32,7 @@ FSCONFIG_STRING_MAX = 255
 # The numbers of these calls are the same on every machine (they came after 2019).
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _AT_EMPTY_PATH = 0x1000
-_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _CLOEXEC = 1  # FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
 _OPEN_TREE_CLONE = 1
@@ -90,29 +92,33 @@ def open_tree(path: str, flags: int = 0) -> int:
     return _call(_OPEN_TREE, at_cwd, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC | flags, about=path)
 
 
-def mount_setattr(fd: int, *, attr_set: int = 0, flags: int = 0, userns_fd: int = -1) -> None:
+def mount_setattr(
+    fd: int, *, attr_set: int = 0, propagation: int = 0, flags: int = 0, userns_fd: int = -1
+) -> None:
     """The mount has these attributes.
 
     Args:
         fd: of the mount, from ``open_tree`` or ``fsmount``.
         attr_set: MOUNT_ATTR_*.
+        propagation: MS_PRIVATE, or 0 for what it is.
         flags: AT_RECURSIVE changes the mounts below it too.
         userns_fd: for MOUNT_ATTR_IDMAP, the user namespace that maps the owners.
     """
-    attributes = _MountAttr(attr_set, 0, 0, max(userns_fd, 0))
+    attributes = _MountAttr(attr_set, 0, propagation, max(userns_fd, 0))
     size = ctypes.sizeof(attributes)
     _call(_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH | flags, ctypes.byref(attributes), size)
 
 
-def move_mount(fd: int, path: str) -> None:
+def move_mount(fd: int, path: str = "", *, to_fd: int = -100) -> None:
     """The mount, which stood nowhere, stands on the path; it stays when the descriptor is closed.
 
     Args:
         fd: of the mount, from ``open_tree`` or ``fsmount``.
         path: of the host; no link is followed at its end.
+        to_fd: of the place itself, where there is no path.
     """
-    at_cwd = -100
-    _call(_MOVE_MOUNT, fd, b"", at_cwd, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH, about=path)
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if path else _MOVE_MOUNT_T_EMPTY_PATH)
+    _call(_MOVE_MOUNT, fd, b"", to_fd, os.fsencode(path), flags, about=path)
 
 
 def detach_mount(path: str) -> None:

@@ -17,7 +17,7 @@ from pierhead.engine.containertree import ContainerTrees
 from pierhead.engine.documents import ContainerConfig, HostConfig
 from pierhead.engine.files import ContainerFiles
 from pierhead.engine.record import MountPoint, Record, State
-from pierhead.errors import Conflict, Forbidden, InvalidInput, NotFound
+from pierhead.errors import Conflict, Forbidden, InvalidInput, NotFound, PierheadError
 from pierhead.images.exchange import import_image
 from pierhead.images.roots import open_root
 from pierhead.images.service import ImageService
@@ -322,3 +322,83 @@ def test_put_where_nothing_may_be_written(box: Box, tmp_path: Path) -> None:
     box.record = box.record.replace(mounts=(point.replace(rw=False),))
     with pytest.raises(Forbidden, match="mounted volume is marked read-only"):
         put(box, "/data", {"x": b"y"})
+
+
+def bind(source: Path, destination: str, **fields: Any) -> MountPoint:
+    """A mount of the host's."""
+    return MountPoint(type="bind", source=str(source), destination=destination, **fields)
+
+
+def test_put_onto_what_will_be_mounted(box: Box, tmp_path: Path) -> None:
+    """What is copied into a container that stands comes where its process will find it: into its volumes,
+    whether their places are there yet or not; a file that is mounted is not exchanged (dockerd 26.1: device
+    or resource busy).
+    """
+    (tmp_path / "bound").write_bytes(b"the host's")
+    (tmp_path / "volume/deep").mkdir(parents=True)
+    (tmp_path / "inner").mkdir()
+    box.record = box.record.replace(
+        mounts=(
+            bind(tmp_path / "bound", "/bound"),
+            bind(tmp_path / "bound", "/etc/passwd"),
+            bind(tmp_path / "inner", "/new/volume/deep"),
+            bind(tmp_path / "volume", "/new/volume"),
+            bind(tmp_path / "nothing", "/srv"),
+        )
+    )
+    for path in ("bound", "etc/passwd"):
+        with pytest.raises(Conflict, match="something is mounted there"):
+            put(box, "/", {path: b"other"})
+    assert (tmp_path / "bound").read_bytes() == b"the host's"
+    put(box, "/", {"new/volume/x": b"x", "new/volume/deep/y": b"y", "new/z": b"z"})
+    assert contents_of(tmp_path / "volume") == {"deep": None, "x": b"x"}
+    assert contents_of(tmp_path / "inner") == {"y": b"y"}
+    assert contents_of(box.upper / "new") == {"volume": None, "z": b"z"}
+    assert contents_of(box.upper / "new/volume") == {}
+    assert box.get("/bound") == {"bound": b"the host's"}
+    whole = box.get("/new")
+    assert (whole["new/volume/x"], whole["new/volume/deep/y"]) == (b"x", b"y")
+    assert box.stat("/bound")["size"] == len(b"the host's")
+
+
+def contents_of(directory: Path) -> dict[str, bytes | None]:
+    """Names in a directory with what the files have."""
+    return {each.name: each.read_bytes() if each.is_file() else None for each in directory.iterdir()}
+
+
+def test_put_through_links_and_mounts(box: Box, tmp_path: Path) -> None:
+    """A link leads into a volume as for the container's process, and out of one to nothing of the host's."""
+    volume, secret = tmp_path / "volume", tmp_path / "secret"
+    volume.mkdir()
+    secret.mkdir()
+    (secret / "key").write_bytes(b"the host's")
+    box.record = box.record.replace(mounts=(bind(volume, "/volume"), bind(secret, "/closed", rw=False)))
+    os.symlink("/volume", box.upper / "link")
+    os.symlink("/closed", box.upper / "other")
+    os.symlink("../" * 40 + f"{tmp_path}/secret", volume / "out")
+    os.symlink(f"{tmp_path}/secret/key", volume / "key")
+    put(box, "/link", {"x": b"x"})
+    assert (volume / "x").read_bytes() == b"x"
+    for path in ("/link/out", "/volume/out"):
+        with pytest.raises(NotFound):
+            put(box, path, {"y": b"y"})
+    with pytest.raises(NotFound):
+        box.get("/volume/key/.")
+    put(box, "/volume", {"out/y": b"y"}, no_overwrite=False)
+    with pytest.raises(PierheadError):
+        put(box, "/other", {"y": b"y"})
+    assert contents_of(secret) == {"key": b"the host's"}
+
+
+def test_places_of_mounts_that_lead_away(box: Box, tmp_path: Path) -> None:
+    """A mount whose place is a link to this machine's stands at the same place inside, or nowhere."""
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    volume.mkdir()
+    outside.mkdir()
+    os.symlink(outside, box.upper / "away")
+    os.symlink("/srv", box.upper / "near")
+    box.record = box.record.replace(mounts=(bind(volume, "/away"), bind(volume, "/near")))
+    put(box, "/", {"srv/x": b"x"})
+    put(box, "/away", {"y": b"y"})
+    assert contents_of(volume) == {"x": b"x", "y": b"y"}
+    assert contents_of(outside) == {}

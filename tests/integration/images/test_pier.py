@@ -219,8 +219,11 @@ def test_signatures(loaded: Pier, other: Pier, server: Registry, tmp_path: Path)
 
 
 def test_save_and_load(loaded: Pier, other: Pier, tmp_path: Path) -> None:
-    """Through a pipe as through a file; names and layers come back."""
-    path = tmp_path / "box.tar"
+    """Through a pipe as through a file; names come back, but none of what is saved by its id."""
+    path, nameless = tmp_path / "box.tar", tmp_path / "nameless.tar"
+    identity = loaded.document("inspect", "box")[0]["Id"]
+    loaded("save", "--output", str(nameless), identity)
+    assert other("load", "-q", "-i", str(nameless)) == f"Loaded image ID: {identity}\n"
     loaded("save", "--output", str(path), "box")
     loaded("rmi", "box")
     assert loaded.lines("images", "-q") == []

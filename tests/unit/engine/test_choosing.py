@@ -24,7 +24,7 @@ WEB = record(
 OLD = record(
     id="b" * 64, name="old", created_ns=2, state=State(status="exited", exit_code=3), network_mode="host"
 )
-NEW = record(id="c" * 64, name="new-web", created_ns=3)
+NEW = record(id="c" * 64, name="new-web", created_ns=3, image="pierhead/host")
 ALL = (WEB, OLD, NEW)
 
 
@@ -38,7 +38,8 @@ def find(reference: str) -> Record:
 
 def names(filters: dict[str, list[str]], *, stopped: bool = True, limit: int = 0) -> list[str]:
     """Of those that are chosen."""
-    return [each.name for each in choose(ALL, filters, find, stopped=stopped, limit=limit)]
+    chosen = choose(ALL, filters, find, {WEB.image_id}, stopped=stopped, limit=limit)
+    return [each.name for each in chosen]
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,8 @@ def names(filters: dict[str, list[str]], *, stopped: bool = True, limit: int = 0
         ({"status": ["exited", "created"]}, ["new-web", "old"]),
         ({"exited": ["3"]}, ["old"]),
         ({"exited": ["0"]}, []),
-        ({"ancestor": ["box"]}, ["new-web", "old", "web"]),
-        ({"ancestor": ["cccccc"]}, ["web"]),
+        ({"ancestor": ["whatever"]}, ["web"]),
+        ({"ancestor": ["whatever", "pierhead/host"]}, ["new-web", "web"]),
         ({"volume": ["/data"]}, ["web"]),
         ({"volume": ["vol"]}, ["web"]),
         ({"network": ["host"]}, ["old"]),
@@ -69,6 +70,7 @@ def names(filters: dict[str, list[str]], *, stopped: bool = True, limit: int = 0
         ({"before": ["old"]}, ["web"]),
         ({"since": ["old"]}, ["new-web"]),
         ({"is-task": ["true"]}, []),
+        ({"is-task": ["0"]}, ["new-web", "old", "web"]),
         ({"name": ["web"], "status": ["running"]}, ["web"]),
     ],
 )
@@ -85,12 +87,30 @@ def test_what_is_shown_without_being_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "filters", [{"no": ["x"]}, {"status": ["no"]}, {"health": ["no"]}, {"exited": ["x"]}, {"name": ["("]}]
+    ("filters", "message"),
+    [
+        ({"no": ["x"]}, "invalid filter 'no'"),
+        ({"status": ["no"]}, "invalid filter 'status=no'"),
+        ({"health": ["no"]}, "unrecognized filter value for health: no"),
+        ({"exited": ["x"]}, "invalid filter 'exited=x'"),
+        ({"is-task": ["x"]}, "invalid filter 'is-task=[x]'"),
+        ({"is-task": ["true", "false"]}, "invalid filter 'is-task=[true false]'"),
+        ({"publish": ["x"]}, "error while looking up for publish x"),
+        ({"expose": ["80", "99999999"]}, "error while looking up for expose 99999999"),
+    ],
 )
-def test_what_is_no_filter(filters: dict[str, list[str]]) -> None:
-    """It is named."""
-    with pytest.raises(InvalidInput, match="invalid filter"):
-        names(filters)
+def test_what_is_no_filter(filters: dict[str, list[str]], message: str) -> None:
+    """It is refused in dockerd 26.1's words, also where there are no containers."""
+    with pytest.raises(InvalidInput) as caught:
+        choose((), filters, find, stopped=True, limit=0)
+    assert caught.value.message.startswith(message)
+
+
+def test_what_is_no_expression() -> None:
+    """Is found nowhere, which is no reason to show nothing of what the others find."""
+    assert names({"name": ["("]}) == []
+    assert names({"name": ["(", "web"]}) == ["new-web", "web"]
+    assert names({"id": ["["]}) == []
 
 
 def test_bounds_that_are_no_containers() -> None:

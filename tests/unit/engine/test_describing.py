@@ -59,7 +59,6 @@ def test_summary() -> None:
             endpoint=EndpointSettings(ip_address="172.17.0.2"),
         ),
         NOW_NS,
-        (1, 2),
     )
     assert found["Names"] == ["/web"]
     assert found["Command"] == "sh -c 'echo a b'"
@@ -69,8 +68,17 @@ def test_summary() -> None:
         {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
     ]
     assert found["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] == "172.17.0.2"
-    assert (found["SizeRw"], found["SizeRootFs"]) == (1, 2)
     assert summary(record(exposed_ports={"53/udp": Empty()}), NOW_NS)["Ports"] == []
+
+
+@pytest.mark.parametrize("network", ["none", "host", "container:other"])
+def test_ports_without_a_network(network: str) -> None:
+    """Nobody sees them there: dockerd 26.1 shows none."""
+    running = State(status="running")
+    found = record(state=running, exposed_ports={"80/tcp": Empty()}, network_mode=network)
+    assert summary(found, NOW_NS)["Ports"] == []
+    document = inspection(found, Paths(data_root="/data", exec_root="/exec"), {"Name": "overlay2"}, (), "")
+    assert document["NetworkSettings"]["Ports"] == {}
 
 
 def test_inspection() -> None:

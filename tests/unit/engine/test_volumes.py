@@ -143,7 +143,7 @@ def test_filters(store: VolumeStore) -> None:
     assert names(store, dangling=["true"]) == ["data"]
     assert names(store, dangling=["0"]) == ["database"]
     assert names(store, driver=["other"]) == []
-    for bad in ({"colour": ["red"]}, {"dangling": ["maybe"]}):
+    for bad in ({"colour": ["red"]}, {"dangling": ["maybe"]}, {"dangling": ["1", "0"]}):
         with pytest.raises(InvalidInput, match=r"^invalid filter"):
             store.list_volumes(bad)
 

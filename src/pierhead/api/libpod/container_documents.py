@@ -57,7 +57,7 @@ def list_entry(summary: Document, inspected: Document, *, with_size: bool) -> Do
         "ExitCode": state["ExitCode"],
         "ExposedPorts": exposed(inspected["Config"]["ExposedPorts"]),
         "Id": summary["Id"],
-        "Image": full_name(summary["Image"]),
+        "Image": full_name(inspected["Config"]["Image"]),  # as it was called, whatever that means by now
         "ImageID": bare_id(summary["ImageID"]),
         "IsInfra": False,
         "Labels": summary["Labels"] or None,

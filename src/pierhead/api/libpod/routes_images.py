@@ -182,7 +182,11 @@ async def _save(call: Call, names: list[str]) -> Stream:
     if call.text("format") not in _FORMATS:
         message = f'images are not saved as "{call.text("format")}" by this engine'
         raise Unsupported(message, code="no-such-format", hint="say docker-archive or oci-archive")
-    references = [(await inspect_image(call, name))[0] for name in names]
+    references = []
+    for name in names:
+        spelling, image = await inspect_image(call, name)
+        tagged = full_name(spelling)  # with a tag, for none would mean all of them
+        references.append(tagged if tagged in map(full_name, image["RepoTags"]) else spelling)
     pieces = await call.backend.save_images(references, "")
     return Stream(pieces=pieces, headers={"Content-Type": "application/x-tar"})
 

@@ -8,7 +8,7 @@ from pierhead.engine.specgen.apparmorprofile import UNCONFINED, profile_of
 from pierhead.engine.specgen.devicerules import device_rules
 from pierhead.engine.specgen.limits import resources_of
 from pierhead.engine.specgen.mounts import plan_mounts
-from pierhead.engine.specgen.processes import plan_first_process, short_hostname
+from pierhead.engine.specgen.processes import check_id, is_number, plan_first_process, short_hostname
 from pierhead.engine.specgen.rights import granted_capabilities, parse_security_options
 from pierhead.engine.specgen.seccompprofile import parse_profile
 from pierhead.engine.specgen.ulimits import rlimits_of
@@ -78,7 +78,7 @@ def plan_config(record: Record, ground: Ground) -> Config:
         no_new_privileges=security.no_new_privileges,
         apparmor_profile="" if apparmor == UNCONFINED else apparmor,
         rlimits=rlimits_of(host.ulimits, ground.machine),
-        additional_groups=tuple(int(name) if _is_number(name) else name for name in host.group_add),
+        additional_groups=tuple(_group(name) for name in host.group_add),
         oom_score_adj=max(host.oom_score_adj, ground.machine.oom_score_least),
         process=plan_first_process(record, hostname),
         annotations=host.annotations,
@@ -91,8 +91,9 @@ def _propagation(record: Record) -> str:
     return "shared" if shared else ""
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+def _group(text: str) -> int | str:
+    check_id(text)
+    return int(text) if is_number(text) else text
 
 
 def _namespaces(host: HostConfig, ground: Ground) -> Iterator[Namespace]:

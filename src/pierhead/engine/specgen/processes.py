@@ -22,6 +22,7 @@ INIT_PATH = "/sbin/docker-init"
 """Where the reaper stands in a container, as with Docker."""
 
 _SHORT_ID = 12
+_ID_MAX, _ID_DIGITS = 2**31 - 1, 10
 _UNSIZED: tuple[int, ...] = (0, 0)
 
 
@@ -82,8 +83,30 @@ def plan_exec(record: Record, wanted: ExecConfig, *, machine: Machine = ANY_MACH
 
 
 def _user(text: str) -> str:
-    """The user, who is root where nobody is named; Docker takes a group alone for root's (``:5``)."""
+    """The user, who is root where nobody is named; Docker takes a group alone for root's (``:5``).
+
+    Raises:
+        InvalidInput: a number is too great.
+    """
+    for part in text.split(":"):
+        check_id(part)
     return f"0{text}" if not text or text.startswith(":") else text
+
+
+def check_id(text: str) -> None:
+    """It is a name, or a number that users and groups have with Docker (moby, sys/user: maxID), where they
+    are signed; the runtime itself takes all that the kernel has.
+
+    Raises:
+        InvalidInput: the number is too great; Docker's sentence.
+    """
+    if is_number(text) and (len(text.lstrip("0")) > _ID_DIGITS or int(text) > _ID_MAX):
+        raise InvalidInput(f"uids and gids must be in range 0-{_ID_MAX}", code="id-out-of-range")
+
+
+def is_number(text: str) -> bool:
+    """Whether it consists of digits."""
+    return text.isascii() and text.isdecimal()
 
 
 def check_environment(env: Iterable[str]) -> None:

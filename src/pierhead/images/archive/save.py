@@ -25,6 +25,7 @@ from pierhead.images.archive.dockersave import MANIFEST_FILE, SavedImage
 from pierhead.images.archive.files import blob_name
 from pierhead.images.archive.ocilayout import FULL_NAME, INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION
 from pierhead.images.library.collection import exists_in, reader
+from pierhead.images.reference import parse_reference
 from pierhead.images.tarlayer.entry import Entry
 from pierhead.images.tarlayer.writer import TarWriter
 from pierhead.images.walk import children, find_presences, is_distributed, kind_of, walk
@@ -46,6 +47,7 @@ from pierhead.values import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from pierhead.images.content import ContentStore
     from pierhead.images.library import Lease
@@ -137,7 +139,7 @@ def plan_save(
         documents={
             LAYOUT_FILE: _json({"imageLayoutVersion": LAYOUT_VERSION}),
             INDEX_FILE: encode_document(Index(schema_version=2, media_type=INDEX, manifests=tuple(listed))),
-            MANIFEST_FILE: _json([encode(each) for each in docker.values()]),
+            MANIFEST_FILE: _json([_docker_document(each) for each in docker.values()]),
             **{blob_name(digest): document for digest, document in sorted(made.items())},
         },
         blobs=tuple(sorted(blobs.items())),
@@ -205,7 +207,7 @@ def _tag(name: str) -> str:
 
 def _add_docker(docker: dict[str, SavedImage], manifests: list[Manifest], names: tuple[str, ...]) -> None:
     """What docker load can run: images of archives that are here.  The first one has the names."""
-    tags = tuple(sorted(name for name in names if "@" not in name))
+    tags = tuple(sorted(parse_reference(name).familiar() for name in names if "@" not in name))
     for manifest in manifests:
         archives = [is_distributed(each.media_type) and ".tar" in each.media_type for each in manifest.layers]
         if manifest.config.media_type not in CONFIG_TYPES or not all(archives):
@@ -218,6 +220,12 @@ def _add_docker(docker: dict[str, SavedImage], manifests: list[Manifest], names:
         known = {tag for each in docker.values() for tag in each.repo_tags}
         more = tuple(tag for tag in tags if tag not in known)
         docker[saved.config] = before.replace(repo_tags=before.repo_tags + more)
+
+
+def _docker_document(image: SavedImage) -> dict[str, Any]:
+    """As Docker has it, where no name is no list."""
+    document: dict[str, Any] = encode(image)
+    return document | ({} if image.repo_tags else {"RepoTags": None})
 
 
 def _platform(manifest: Manifest, read: Read) -> Platform:

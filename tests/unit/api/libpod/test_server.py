@@ -253,6 +253,15 @@ def test_untag_another_image_s_name(engine: FakeEngine, api: Client) -> None:
     assert engine.last()[1]["reference"] == "localhost/own:latest"
 
 
+def test_save(engine: FakeEngine, api: Client) -> None:
+    """A name without a tag is the latest here, and not all tags as for docker; an id stays one."""
+    engine.documents["inspect_image"] = {**IMAGE, "RepoTags": ["box:1", "box:latest"]}
+    for given, asked in (("box", "docker.io/library/box:latest"), ("1d2e3f", "1d2e3f"), ("box:1", "box:1")):
+        assert api.get(f"{V}/images/{given}/get?format=docker-archive").status == 200
+        references = [what["references"] for verb, what in engine.asked if verb == "save_images"][-1]
+        assert references in ([asked], [f"docker.io/library/{asked}"])
+
+
 def test_create_volume(engine: FakeEngine, api: Client) -> None:
     """What a client says is checked, and either name of labels is known."""
     engine.documents["create_volume"] = {

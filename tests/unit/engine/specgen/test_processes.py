@@ -155,6 +155,21 @@ def test_users(given: str, meant: str) -> None:
     assert plan_exec(record, ExecConfig(cmd=("id",))).user == meant
 
 
+@pytest.mark.parametrize("user", ["2147483648", "0:2147483648", ":4294967294", "9" * 5000])
+def test_users_out_of_range(user: str) -> None:
+    """Are refused in Docker's words, of a container, of an exec and of further groups."""
+    refused = pytest.raises(InvalidInput, match=r"^uids and gids must be in range 0-2147483647$")
+    with refused:
+        planned(config=container_config(user=user))
+    with refused:
+        plan_exec(record_of(), ExecConfig(cmd=("id",), user=user))
+    with refused:
+        planned(host=HostConfig(group_add=(user.rpartition(":")[2],)))
+    greatest = planned(config=container_config(user="2147483647:2147483647")).process
+    assert greatest is not None
+    assert greatest.user == "2147483647:2147483647"
+
+
 def test_a_program_without_a_name() -> None:
     """Is one that is not found, so that docker's client ends with 127."""
     with pytest.raises(InvalidInput, match=r'^exec: "": executable file not found in \$PATH$'):

@@ -124,7 +124,7 @@ def test_an_index_is_kept_whole(library: Library, index: Descriptor) -> None:
     found = files(written(plan, library.content))
     assert compute_digest(found[f"blobs/sha256/{index.digest[7:]}"]) == index.digest
     saved = json.loads(found["manifest.json"])
-    assert [each["RepoTags"] for each in saved] == [["box:1"], [], []]
+    assert [each["RepoTags"] for each in saved] == [["box:1"], None, None]
     assert {found[each["Layers"][0]] for each in saved} == {ONE, TWO, THREE}
 
 
