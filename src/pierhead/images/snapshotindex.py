@@ -27,7 +27,7 @@ import sqlite3
 import threading
 import time
 
-from pierhead.databases import transaction
+from pierhead.databases import read_version, transaction
 from pierhead.errors import Conflict, NotFound, OperationFailed, Unavailable, Unsupported
 from pierhead.images.filetrees import copy_directory, count_tree
 from pierhead.images.removal import remove_or_say, remove_tree
@@ -115,7 +115,7 @@ class SnapshotIndex:
             # what a power cut takes from the index is a snapshot that is made anew, never a wrong one
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("PRAGMA foreign_keys = ON")
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            version = read_version(self._database)
             if version not in (0, _VERSION):
                 message = f"the snapshots in {self.root} are of another version of Pierhead ({version})"
                 raise Unsupported(message, code="other-snapshots", hint="give another directory")

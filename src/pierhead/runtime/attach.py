@@ -142,9 +142,9 @@ class AttachClient:
         """The process's terminal has this size; nothing happens where there is none."""
         self._send(wire_table.ATTACH_RESIZE, rows.to_bytes(2, "little") + columns.to_bytes(2, "little"))
 
-    def finish(self, timeout_s: float) -> bool:
-        """Nothing more will be sent, and output is passed over; whether the monitor has acted within the time
-        upon all that was sent.
+    def finish(self, timeout_s: float) -> None:
+        """The monitor has acted upon all that was sent, or the time is up; nothing more will be sent, and
+        output is passed over.
         """
         deadline = monotonic() + timeout_s
         self._socket.shutdown(SHUT_WR)
@@ -152,10 +152,9 @@ class AttachClient:
             while (left := deadline - monotonic()) > 0:
                 self._socket.settimeout(left)
                 if not self._receive():
-                    return True
+                    return
         except TimeoutError:
-            pass
-        return False
+            return
 
     def _send(self, kind: int, payload: "bytes | memoryview") -> None:
         try:

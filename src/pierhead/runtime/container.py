@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 _SIGTERM, _SIGKILL, _SIGCONT = 15, 9, 18
 _DEATH_S = 10.0
-_DYING_S = 1.0
-"""How long a process that was killed may take to close its descriptors and be gone."""
 _EBUSY = 16
 
 
@@ -243,7 +241,7 @@ class Container:
         with self._refusals("start"), self._exclusive() as directory:
             now = self.status
             # one that has left its gate and not executed is about to do so, or to end
-            if now == "running" and status.never_executed(self._known) and self.init.ends_within(_DYING_S):
+            if now == "running" and status.never_executed(self._known) and status.ends_soon(self._known):
                 now = "stopped"
             if now != "created":
                 known = {"stopped": "it has stopped", "paused": "it is paused"}

@@ -3,7 +3,7 @@
 import os
 
 from pierhead.errors import Conflict
-from pierhead.linux import cgroupfs, files, process
+from pierhead.linux import cgroupfs, files
 from pierhead.runtime import launcher, resolve, state, status
 from pierhead.runtime.handshake import Handshake, LaunchFailed
 from pierhead.runtime.launcher import Placement, Request
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pierhead.runtime.wire import Argument
 
 _EBUSY = 16
-_DYING_S = 1.0
-"""How long a container that is being killed may go on after a process of its own."""
 
 
 def _record_name(exec_id: str) -> str:
@@ -64,11 +62,8 @@ class Joining:
 
     def _has_ended(self, error: LaunchFailed) -> bool:
         """Whether the container has; its first process ends after all others of it, pid_namespaces(7)."""
-        pidfd = status.open_init(self._known) if error.failure is None else -1
-        if pidfd >= 0:
-            process.wait_pidfd(pidfd, _DYING_S)
-            os.close(pidfd)
-        return not status.init_lives(self._known)
+        was_killed = error.failure is None
+        return status.ends_soon(self._known) if was_killed else not status.init_lives(self._known)
 
     def _launch_placed(
         self, wanted: "ProcessSpec", request: Request, exec_id: str, cgroup: str

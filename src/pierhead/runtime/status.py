@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
+_DYING_S = 1.0
+"""How long a process that was killed may take to close its descriptors and be gone."""
+
 
 def init_lives(known: ContainerState) -> bool:
     """Whether the init process is the one we knew and has not ended."""
@@ -45,6 +48,17 @@ def ends_unexecuted(known: ContainerState) -> bool:
         return False
     try:
         return not procstat.executes(known.init_pid, pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def ends_soon(known: ContainerState) -> bool:
+    """Whether the init process has ended, or does within the time that one may take which was killed."""
+    pidfd = open_init(known)
+    if pidfd < 0:
+        return True
+    try:
+        return process.wait_pidfd(pidfd, _DYING_S)
     finally:
         os.close(pidfd)
 
